@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REKINDLE_H
+#define REKINDLE_H
+
+/**
+ * @file
+ * The C API of Rekindle: fast checkpoint and restore of GPU processes with CRIU.
+ *
+ * Conventions. Functions return #REKINDLE_OK (0) or a negative enum rekindle_code and, where they fail, fill the
+ * struct rekindle_error that the caller passes (it may be NULL). Strings are UTF-8 and NUL-terminated; a const char *
+ * in a request is read during the call only and stays the caller's. Sizes are bytes, times nanoseconds of
+ * CLOCK_MONOTONIC, unless a name says otherwise. Functions may be called from any thread; a handle may be used by several
+ * threads at once where its functions say so. Nothing here raises a signal or ends the process.
+ *
+ * Every structure is plain data of fixed layout. A structure whose first member is structure_size is extended only at
+ * its end: set structure_size to sizeof the structure.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define REKINDLE_API __attribute__((visibility("default")))
+
+/** Version of this header; rekindle_version() has the library's. They must agree in major and minor. */
+#define REKINDLE_VERSION_MAJOR 0
+#define REKINDLE_VERSION_MINOR 1
+#define REKINDLE_VERSION_PATCH 0
+
+#define REKINDLE_MESSAGE_MAX 512
+#define REKINDLE_CRIU_LOG_MAX 4096
+#define REKINDLE_REASON_MAX 256
+#define REKINDLE_PHASES_MAX 16
+#define REKINDLE_NAME_MAX 96
+
+enum rekindle_code {
+	REKINDLE_OK = 0,
+	REKINDLE_ERROR_INVALID_ARGUMENT = -1,
+	REKINDLE_ERROR_NO_SUCH_PROCESS = -2,
+	REKINDLE_ERROR_PERMISSION = -3,
+	REKINDLE_ERROR_CRIU_NOT_FOUND = -4,
+	REKINDLE_ERROR_CRIU_FAILED = -5,
+	REKINDLE_ERROR_NO_DRIVER = -6,	    /**< no CUDA driver, or older than 570 */
+	REKINDLE_ERROR_GPU = -7,	    /**< a driver call failed */
+	REKINDLE_ERROR_NO_IMAGE = -8,	    /**< the folder holds no checkpoint */
+	REKINDLE_ERROR_CORRUPT_IMAGE = -9,  /**< truncated image or wrong checksum */
+	REKINDLE_ERROR_INCOMPATIBLE = -10,  /**< image, GPU, driver or CRIU of another kind */
+	REKINDLE_ERROR_POOL_UNREACHABLE = -11,
+	REKINDLE_ERROR_POOL_DIED = -12,
+	REKINDLE_ERROR_NO_SPACE = -13,	    /**< disk or memory is full */
+	REKINDLE_ERROR_TIMEOUT = -14,
+	REKINDLE_ERROR_CANCELLED = -15,
+	REKINDLE_ERROR_CLOSED = -16,	    /**< the handle was closed */
+	REKINDLE_ERROR_INTERNAL = -17,
+};
+
+/** What went wrong: a code, one sentence that says what to do, and the last error lines of CRIU's log (or ""). */
+struct rekindle_error {
+	int32_t code;  /**< enum rekindle_code */
+	int32_t phase; /**< enum rekindle_phase_kind in which it happened, #REKINDLE_PHASE_NONE where unknown */
+	char message[REKINDLE_MESSAGE_MAX];
+	char criu_log[REKINDLE_CRIU_LOG_MAX];
+};
+
+enum rekindle_phase_kind {
+	REKINDLE_PHASE_NONE = 0,
+	REKINDLE_PHASE_START = 1,	      /**< start of pool and contexts */
+	REKINDLE_PHASE_LOCK = 2,	      /**< dump: wait for submitted GPU work */
+	REKINDLE_PHASE_COPY_OUT = 3,	      /**< dump: device memory to the GPU image */
+	REKINDLE_PHASE_RELEASE = 4,	      /**< dump: the agent releases physical memory */
+	REKINDLE_PHASE_DRIVER_CHECKPOINT = 5, /**< dump: the driver saves its state */
+	REKINDLE_PHASE_CRIU = 6,	      /**< CRIU's own work, end to end */
+	REKINDLE_PHASE_PREFETCH = 7,	      /**< restore: GPU image to device memory */
+	REKINDLE_PHASE_DRIVER_RESTORE = 8,    /**< restore: the driver rebuilds its state */
+	REKINDLE_PHASE_MAP = 9,		      /**< restore: memory mapped at its old addresses */
+};
+
+/** One phase: when it began, how long it took, how much it moved. */
+struct rekindle_phase {
+	int32_t kind;		/**< enum rekindle_phase_kind */
+	uint32_t reserved;
+	uint64_t start;		/**< nanoseconds, CLOCK_MONOTONIC */
+	uint64_t duration;	/**< nanoseconds */
+	uint64_t bytes;		/**< 0 where the phase moves no data */
+};
+
+enum rekindle_mode {
+	REKINDLE_MODE_NONE = 0,	   /**< the process does not use CUDA */
+	REKINDLE_MODE_OFFLOAD = 1, /**< device memory outside the process image */
+	REKINDLE_MODE_NATIVE = 2,  /**< contents travel in the process image */
+};
+
+/** Statistics of one process of a run. */
+struct rekindle_process_statistics {
+	int32_t pid;
+	int32_t mode;				/**< enum rekindle_mode */
+	char reason[REKINDLE_REASON_MAX];	/**< why native, "" for offload */
+	uint64_t device_bytes;			/**< moved outside the process image */
+	uint32_t allocations;
+	uint32_t phase_count;
+	struct rekindle_phase phases[REKINDLE_PHASES_MAX];
+};
+
+enum rekindle_run_kind { REKINDLE_RUN_CHECKPOINT = 1, REKINDLE_RUN_RESTORE = 2 };
+
+/** Statistics of one run. CRIU's own figures keep CRIU's names and its unit, microseconds. */
+struct rekindle_statistics {
+	int32_t kind; /**< enum rekindle_run_kind */
+	int32_t succeeded;
+	uint64_t start;	   /**< nanoseconds, CLOCK_MONOTONIC */
+	uint64_t duration; /**< nanoseconds: from the call, or from plugin init where read from a folder */
+	uint64_t device_bytes;
+	uint64_t host_bytes;	   /**< size of CRIU's pages images */
+	uint64_t image_bytes;	   /**< stored size of the GPU images, zero chunks left out */
+	uint64_t overlap;	   /**< nanoseconds of GPU copying hidden behind CRIU's own work */
+	int32_t pool_warm;	   /**< 1: context and ring were there already */
+	int32_t simulated;	   /**< 1: simulated driver */
+	int32_t driver_version;	   /**< as cuDriverGetVersion says, 0 where no process used CUDA */
+	int32_t restore_threads;   /**< --restore-threads passed to a CRIU that has it; -1: not used */
+	uint64_t freezing_time, frozen_time, memdump_time, memwrite_time; /**< microseconds, checkpoint */
+	uint64_t pages_scanned, pages_written;				  /**< checkpoint */
+	uint64_t forking_time, restore_time;				  /**< microseconds, restore */
+	uint64_t pages_restored;					  /**< restore */
+	uint32_t process_count;						  /**< processes that use CUDA */
+	uint32_t reserved;
+	char gpu_name[REKINDLE_NAME_MAX];
+	char criu_version[REKINDLE_NAME_MAX];
+	char failure[REKINDLE_MESSAGE_MAX]; /**< the sentence, where succeeded is 0 */
+};
+
+/** Where things are. NULL or 0 members take their defaults. Read during the call only. */
+struct rekindle_environment {
+	uint32_t structure_size;
+	int32_t context_pool;	       /**< 1: a pool that a run starts stays for later ones; 0: not; -1: as configured */
+	const char *criu;	       /**< program; default: $REKINDLE_CRIU, then criu in PATH */
+	const char *plugin_directory;  /**< holds cuda_plugin.so; default: beside this library */
+	const char *pool_socket;       /**< default: as configured */
+	const char *cuda_driver;       /**< driver library; default: the system's */
+	const char *configuration;     /**< default: /etc/rekindle.conf */
+	int32_t streams;	       /**< copy workers, 1 to 64; 0: as configured */
+	int32_t parallel_restore;      /**< 0 or 1; -1: as configured */
+	int32_t checksums;	       /**< 0 or 1; -1: as configured */
+	int32_t restore_threads;       /**< --restore-threads of a CRIU that has it: N; 0: automatic; -1: do not use */
+	int32_t restore_hugepages;     /**< enum rekindle_hugepages */
+	uint32_t reserved;
+};
+
+enum rekindle_hugepages {
+	REKINDLE_HUGEPAGES_DEFAULT = 0,
+	REKINDLE_HUGEPAGES_ADVISED = 1,
+	REKINDLE_HUGEPAGES_ALWAYS = 2,
+	REKINDLE_HUGEPAGES_NEVER = 3,
+};
+
+/** Fills an environment with defaults (all "as configured", restore_threads automatic). */
+REKINDLE_API void rekindle_environment_defaults(struct rekindle_environment *environment);
+
+/** A run that another thread can cancel and watch. */
+struct rekindle_operation;
+
+/**
+ * Called on the thread that runs the operation, about 50 times a second while it runs and once at its end.
+ * bytes_total is 0 until it is known. Must not call back into the same operation.
+ */
+typedef void (*rekindle_progress_callback)(uint64_t bytes_done, uint64_t bytes_total, int32_t phase, void *context);
+
+/** Makes an operation; callback may be NULL. Returns NULL when memory is out. One operation serves one run at a time. */
+REKINDLE_API struct rekindle_operation *rekindle_operation_create(rekindle_progress_callback callback, void *context);
+/** Cancels the run under way, or the next one. Any thread. The process that was to be dumped goes on running. */
+REKINDLE_API void rekindle_operation_cancel(struct rekindle_operation *operation);
+/** Frees it; no run may be under way. NULL is allowed. */
+REKINDLE_API void rekindle_operation_destroy(struct rekindle_operation *operation);
+
+/** Flags of a checkpoint or restore; the CRIU option of the same name says what each does. */
+enum rekindle_flags {
+	REKINDLE_LEAVE_RUNNING = 1,
+	REKINDLE_SHELL_JOB = 2,
+	REKINDLE_TCP_ESTABLISHED = 4,
+	REKINDLE_FILE_LOCKS = 8,
+	REKINDLE_LINK_REMAP = 16,
+	REKINDLE_EXTERNAL_MASTERS = 32,
+	REKINDLE_EXTERNAL_UNIX_SOCKETS = 64,
+	REKINDLE_TCP_CLOSE = 128,
+	REKINDLE_LEAVE_STOPPED = 256,
+};
+
+struct rekindle_checkpoint_request {
+	uint32_t structure_size;
+	int32_t pid;			   /**< root of the tree to dump, 2 or more */
+	const char *directory;		   /**< images; made where missing (mode 0700) */
+	const char *work_directory;	   /**< logs and statistics; NULL: the images' */
+	const char *log_file;		   /**< name in the work folder; NULL: dump.log */
+	uint32_t flags;			   /**< enum rekindle_flags */
+	int32_t log_level;		   /**< CRIU's -v, 1 to 4; 0: 4 */
+	uint32_t timeout_seconds;	   /**< CRIU's --timeout; 0: CRIU's default of 10 */
+	uint32_t argument_count;	   /**< of arguments */
+	const char *const *arguments;	   /**< further arguments for criu, as they are */
+	struct rekindle_operation *operation; /**< or NULL */
+};
+
+/**
+ * Dumps a process tree with CRIU and the plugin. Blocks; any thread; runs of different trees may go on at once.
+ * On failure the tree goes on running as it was. statistics and error may be NULL; processes has room for capacity
+ * entries and takes the first statistics->process_count of them.
+ */
+REKINDLE_API int rekindle_checkpoint(const struct rekindle_environment *environment,
+				     const struct rekindle_checkpoint_request *request,
+				     struct rekindle_statistics *statistics,
+				     struct rekindle_process_statistics *processes, uint32_t capacity,
+				     struct rekindle_error *error);
+
+struct rekindle_restore_request {
+	uint32_t structure_size;
+	uint32_t flags;			   /**< enum rekindle_flags; LEAVE_RUNNING means nothing here */
+	const char *directory;		   /**< images */
+	const char *work_directory;	   /**< logs and statistics; NULL: the images' */
+	const char *log_file;		   /**< name in the work folder; NULL: restore.log */
+	int32_t log_level;		   /**< CRIU's -v, 1 to 4; 0: 4 */
+	uint32_t argument_count;
+	const char *const *arguments;	   /**< further arguments for criu, as they are */
+	struct rekindle_operation *operation; /**< or NULL */
+};
+
+/**
+ * Restores a process tree. Blocks until the tree runs. *pid: its root, which is not this process's child. The image
+ * stays whole whatever happens. A restore whose GPU part failed is a failure, also on CRIU versions that ignore it, and
+ * leaves no process behind.
+ */
+REKINDLE_API int rekindle_restore(const struct rekindle_environment *environment,
+				  const struct rekindle_restore_request *request, int32_t *pid,
+				  struct rekindle_statistics *statistics,
+				  struct rekindle_process_statistics *processes, uint32_t capacity,
+				  struct rekindle_error *error);
+
+/** Reads stats-rekindle.json and CRIU's statistics that a run left in a work folder. */
+REKINDLE_API int rekindle_statistics_read(const char *work_directory, int32_t kind,
+					  struct rekindle_statistics *statistics,
+					  struct rekindle_process_statistics *processes, uint32_t capacity,
+					  struct rekindle_error *error);
+
+/* ---- what is in a checkpoint ---- */
+
+struct rekindle_image {
+	uint32_t process_count;	     /**< all processes of the tree */
+	uint32_t gpu_process_count;  /**< of them, processes that use CUDA */
+	uint64_t host_bytes;	     /**< CRIU's pages images */
+	uint64_t device_bytes;	     /**< device memory outside the process image */
+	uint64_t image_bytes;	     /**< stored size of the GPU images */
+	int32_t root_pid;
+	int32_t driver_version;	     /**< of the driver at dump; 0 where no process used CUDA */
+	int32_t simulated;	     /**< dumped from the simulated driver */
+	int32_t uses_cuda_plugin;    /**< CRIU's inventory names cuda_plugin */
+	uint64_t created;	     /**< seconds since the epoch */
+	char criu_version[REKINDLE_NAME_MAX];
+	char gpu_name[REKINDLE_NAME_MAX];
+	char gpu_uuid[REKINDLE_NAME_MAX];
+	char driver_text[REKINDLE_NAME_MAX]; /**< driver version for people */
+};
+
+struct rekindle_image_process {
+	int32_t pid;	  /**< in the tree's own pid namespace */
+	int32_t parent_pid;
+	int32_t mode;	  /**< enum rekindle_mode */
+	uint32_t threads;
+	uint32_t allocations;
+	uint32_t reserved;
+	uint64_t host_bytes;
+	uint64_t device_bytes;
+	uint64_t image_bytes;
+	char name[REKINDLE_NAME_MAX];
+	char reason[REKINDLE_REASON_MAX];
+};
+
+/** Reads what a folder holds without restoring it. processes and capacity as in rekindle_checkpoint. */
+REKINDLE_API int rekindle_image_read(const char *directory, struct rekindle_image *image,
+				     struct rekindle_image_process *processes, uint32_t capacity,
+				     struct rekindle_error *error);
+
+/** Reads every chunk of the GPU images and compares checksums; *bytes (may be NULL): how much was read. */
+REKINDLE_API int rekindle_image_verify(const char *directory, struct rekindle_operation *operation, uint64_t *bytes,
+				       struct rekindle_error *error);
+
+/* ---- warm pools ---- */
+
+/** A warm pool: hosted in this process, or a connection to one that runs. Functions on it are thread-safe. */
+struct rekindle_pool;
+
+/**
+ * Hosts a pool in this process: contexts, pinned ring and the socket at environment->pool_socket, so that every run with
+ * the same pool_socket uses it. Blocks until it is warm.
+ */
+REKINDLE_API int rekindle_pool_open(const struct rekindle_environment *environment, struct rekindle_pool **pool,
+				    struct rekindle_error *error);
+/** Reaches a running pool. */
+REKINDLE_API int rekindle_pool_connect(const struct rekindle_environment *environment, struct rekindle_pool **pool,
+				       struct rekindle_error *error);
+/** Closes it: a hosted one waits for its runs and ends; leases become invalid. NULL is allowed. */
+REKINDLE_API void rekindle_pool_close(struct rekindle_pool *pool);
+
+/** A warm primary context, retained for the holder. */
+struct rekindle_context_lease {
+	uint64_t context; /**< CUcontext of a hosted pool (this process); 0 for a connected pool, which keeps its own warm */
+	int32_t device;
+	uint32_t number;  /**< identifies the lease for rekindle_pool_release */
+};
+
+/** Takes a lease on the context of a device. Takes under a microsecond on a hosted pool. */
+REKINDLE_API int rekindle_pool_acquire(struct rekindle_pool *pool, int32_t device, struct rekindle_context_lease *lease,
+				       struct rekindle_error *error);
+/** Gives a lease back. Giving back twice, or to another pool, is REKINDLE_ERROR_INVALID_ARGUMENT. */
+REKINDLE_API int rekindle_pool_release(struct rekindle_pool *pool, const struct rekindle_context_lease *lease,
+				       struct rekindle_error *error);
+
+/** Starts filling device memory from the GPU images in a folder; the next restore of it on this pool finds it done. */
+REKINDLE_API int rekindle_pool_prefetch(struct rekindle_pool *pool, const char *directory,
+					struct rekindle_error *error);
+/** Drops what rekindle_pool_prefetch holds for a folder. */
+REKINDLE_API int rekindle_pool_drop(struct rekindle_pool *pool, const char *directory, struct rekindle_error *error);
+
+struct rekindle_pool_status {
+	uint64_t restores, checkpoints; /**< processes since the pool started */
+	uint64_t bytes_to_device, bytes_from_device;
+	uint64_t ring_bytes;
+	uint64_t device_bytes_held; /**< physical device memory held now */
+	uint64_t started;	    /**< nanoseconds, CLOCK_MONOTONIC */
+	uint32_t workers, contexts;
+	uint32_t leases; /**< of this handle */
+	uint32_t runs;
+	int32_t simulated;
+	int32_t driver_version;
+	int32_t pid;
+	uint32_t reserved;
+};
+REKINDLE_API int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_status *status,
+				      struct rekindle_error *error);
+
+/* ---- measurement ---- */
+
+enum rekindle_copy_source {
+	REKINDLE_COPY_PINNED = 1,     /**< pinned host memory, one stream: the machine's limit */
+	REKINDLE_COPY_PAGE_CACHE = 2, /**< a file in the page cache, through the copy engine */
+	REKINDLE_COPY_DISK = 3,	      /**< the same file, its pages dropped from the cache first */
+};
+
+struct rekindle_copy_request {
+	uint32_t structure_size;
+	int32_t device;
+	int32_t source;		/**< enum rekindle_copy_source */
+	uint32_t workers;	/**< 1 to 64 */
+	uint64_t chunk_bytes;	/**< 2 MiB to 64 MiB */
+	uint64_t bytes;		/**< how much to copy, at most the file's size */
+	const char *file;	/**< NULL for REKINDLE_COPY_PINNED */
+};
+
+/** Runs the copy engine once, host to device, and says how long it took. For benchmarks. */
+REKINDLE_API int rekindle_copy_measure(struct rekindle_pool *pool, const struct rekindle_copy_request *request,
+				       uint64_t *nanoseconds, struct rekindle_error *error);
+
+/* ---- about the library ---- */
+
+/** "major.minor.patch". Never NULL. */
+REKINDLE_API const char *rekindle_version(void);
+/** major * 1000000 + minor * 1000 + patch. The cheapest call there is. */
+REKINDLE_API uint32_t rekindle_version_number(void);
+/**
+ * Can this machine checkpoint and restore? #REKINDLE_OK, or the reason: CRIU not found or failing its own check,
+ * missing privileges, no plugin. A missing GPU is no reason: processes without CUDA can still be restored.
+ */
+REKINDLE_API int rekindle_check(const struct rekindle_environment *environment, struct rekindle_error *error);
+
+enum rekindle_log_level {
+	REKINDLE_LOG_ERROR = 1,
+	REKINDLE_LOG_WARNING = 2,
+	REKINDLE_LOG_INFO = 3,
+	REKINDLE_LOG_DEBUG = 4,
+};
+
+/** A line of log, without a newline. May come from any thread. */
+typedef void (*rekindle_log_callback)(int32_t level, const char *line, void *context);
+/** Where log lines go; NULL: nowhere (the default for the library). Set it before other calls. */
+REKINDLE_API void rekindle_set_log(rekindle_log_callback callback, void *context, int32_t highest);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+#include "support/error_text.h"
+
+#include <stdio.h>
+
+int fail(struct error_text *error, int code, const char *format, ...)
+{
+	va_list arguments;
+
+	if (error) {
+		va_start(arguments, format);
+		vsnprintf(error->text, sizeof(error->text), format, arguments);
+		va_end(arguments);
+	}
+	return code;
+}
