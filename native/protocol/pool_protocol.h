@@ -51,6 +51,9 @@ enum pool_request_type {
 	POOL_STATUS = 9,
 	/* Ask the pool to end once its runs have ended. */
 	POOL_STOP = 10,
+	/* CLIENT stage: forget what PREFETCH filled for the folder in descriptor [0]. (PREFETCH in CLIENT stage carries the
+	 * folder as descriptor [0] too; a later restore of the same images adopts what it filled.) */
+	POOL_DROP = 11,
 };
 
 enum pool_stage { POOL_STAGE_DUMP = 1, POOL_STAGE_RESTORE = 2, POOL_STAGE_CLIENT = 3 };
