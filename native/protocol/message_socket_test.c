@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* Before cmocka.h, whose macro fail() would take the name of our function. */
+#include "protocol/message_socket.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "support/clock.h"
+
+static int ends[2];
+
+static int open_pair(void **state)
+{
+	(void)state;
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
+}
+
+static int close_pair(void **state)
+{
+	(void)state;
+	for (int index = 0; index < 2; index++)
+		if (ends[index] >= 0)
+			close(ends[index]);
+	return 0;
+}
+
+static int open_descriptors(void)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	int count = 0;
+
+	assert_non_null(folder);
+	while (readdir(folder))
+		count++;
+	closedir(folder);
+	return count;
+}
+
+static void carries_bytes(void **state)
+{
+	char received[64];
+
+	(void)state;
+	assert_int_equal(message_send(ends[0], "first", 6, NULL, 0), 0);
+	assert_int_equal(message_send(ends[0], "second", 7, NULL, 0), 0);
+	assert_int_equal(message_receive(ends[1], received, sizeof(received), NULL, NULL, -1), 6);
+	assert_string_equal(received, "first");
+	assert_int_equal(message_receive(ends[1], received, sizeof(received), NULL, NULL, 1000), 7);
+	assert_string_equal(received, "second");
+}
+
+static void carries_descriptors_in_order(void **state)
+{
+	int sent[MESSAGE_DESCRIPTORS_MAX];
+	int received[MESSAGE_DESCRIPTORS_MAX];
+	size_t count = MESSAGE_DESCRIPTORS_MAX;
+	char byte;
+
+	(void)state;
+	for (size_t index = 0; index < MESSAGE_DESCRIPTORS_MAX; index++) {
+		sent[index] = memfd_create("message", MFD_CLOEXEC);
+		assert_true(sent[index] >= 0);
+		assert_int_equal(ftruncate(sent[index], (off_t)index + 1), 0);
+	}
+	assert_int_equal(message_send(ends[0], "x", 1, sent, MESSAGE_DESCRIPTORS_MAX), 0);
+	assert_int_equal(message_receive(ends[1], &byte, 1, received, &count, 1000), 1);
+	assert_int_equal(count, MESSAGE_DESCRIPTORS_MAX);
+	for (size_t index = 0; index < count; index++) {
+		struct stat file;
+
+		assert_int_equal(fstat(received[index], &file), 0);
+		assert_int_equal(file.st_size, index + 1);
+		assert_int_equal(fcntl(received[index], F_GETFD), FD_CLOEXEC);
+		close(received[index]);
+		close(sent[index]);
+	}
+}
+
+static void refuses_too_many_descriptors(void **state)
+{
+	int sent[MESSAGE_DESCRIPTORS_MAX + 1] = { 0 };
+
+	(void)state;
+	assert_int_equal(message_send(ends[0], "x", 1, sent, MESSAGE_DESCRIPTORS_MAX + 1), -E2BIG);
+}
+
+static void closes_descriptors_without_room(void **state)
+{
+	int sent[3] = { 0, 0, 0 };
+	int received[1];
+	size_t count = 1;
+	char byte;
+	int before;
+
+	(void)state;
+	assert_int_equal(message_send(ends[0], "x", 1, sent, 3), 0);
+	before = open_descriptors();
+	assert_int_equal(message_receive(ends[1], &byte, 1, received, &count, 1000), 1);
+	assert_int_equal(count, 1);
+	assert_int_equal(open_descriptors(), before + 1);
+	close(received[0]);
+	assert_int_equal(message_send(ends[0], "x", 1, sent, 3), 0);
+	assert_int_equal(message_receive(ends[1], &byte, 1, NULL, NULL, 1000), 1);
+	assert_int_equal(open_descriptors(), before);
+}
+
+static void says_when_a_message_was_cut(void **state)
+{
+	int sent = 0;
+	int received[1];
+	size_t count = 1;
+	char byte;
+	int before;
+
+	(void)state;
+	assert_int_equal(message_send(ends[0], "longer", 6, &sent, 1), 0);
+	before = open_descriptors();
+	assert_int_equal(message_receive(ends[1], &byte, 1, received, &count, 1000), -EMSGSIZE);
+	assert_int_equal(count, 0);
+	assert_int_equal(open_descriptors(), before);
+}
+
+static void says_when_the_other_side_is_gone(void **state)
+{
+	char byte;
+
+	(void)state;
+	close(ends[0]);
+	ends[0] = -1;
+	assert_int_equal(message_receive(ends[1], &byte, 1, NULL, NULL, 1000), -ECONNRESET);
+	/* A SIGPIPE would end the test. */
+	assert_int_equal(message_send(ends[1], "x", 1, NULL, 0), -EPIPE);
+}
+
+static void ignore_alarm(int signal_number)
+{
+	(void)signal_number;
+}
+
+static void times_out_in_spite_of_signals(void **state)
+{
+	struct sigaction action = { .sa_handler = ignore_alarm }; /* no SA_RESTART: poll is interrupted */
+	struct itimerval often = { .it_interval.tv_usec = 5000, .it_value.tv_usec = 5000 };
+	struct itimerval never = { 0 };
+	uint64_t began, took;
+	char byte;
+
+	(void)state;
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	began = monotonic_nanoseconds();
+	assert_int_equal(message_receive(ends[1], &byte, 1, NULL, NULL, 100), -ETIMEDOUT);
+	took = monotonic_nanoseconds() - began;
+	setitimer(ITIMER_REAL, &never, NULL);
+	assert_true(took >= 100000000u);
+	assert_int_equal(message_receive(ends[1], &byte, 1, NULL, NULL, 0), -ETIMEDOUT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(carries_bytes, open_pair, close_pair),
+		cmocka_unit_test_setup_teardown(carries_descriptors_in_order, open_pair, close_pair),
+		cmocka_unit_test_setup_teardown(refuses_too_many_descriptors, open_pair, close_pair),
+		cmocka_unit_test_setup_teardown(closes_descriptors_without_room, open_pair, close_pair),
+		cmocka_unit_test_setup_teardown(says_when_a_message_was_cut, open_pair, close_pair),
+		cmocka_unit_test_setup_teardown(says_when_the_other_side_is_gone, open_pair, close_pair),
+		cmocka_unit_test_setup_teardown(times_out_in_spite_of_signals, open_pair, close_pair),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
