@@ -117,7 +117,9 @@ struct pool_reply {
 
 struct pool_progress {
 	uint32_t phase; /* enum rekindle_phase_kind of rekindle.h */
-	uint32_t reserved;
+	/* 1: the pool has nothing more to do for the run: it is finished, or CRIU died and every process is back. Set last.
+	 * Whoever kills CRIU waits for it. */
+	uint32_t ended;
 	uint64_t bytes_done;
 	uint64_t bytes_total;
 };
