@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle.internal.ffi;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Where a jextract is present, what it makes of the header is what is committed. */
+class GeneratedSourcesTest {
+    @Test
+    void committedSourcesAreWhatJextractMakesOfTheHeader(@TempDir Path folder) throws Exception {
+        Optional<Path> jextract = jextract();
+        assumeTrue(jextract.isPresent(), "no jextract on PATH or in jextract.home");
+        CompilerAgreementTest.run(
+                jextract.get().toString(),
+                "@rekindle.jextract",
+                "--output",
+                folder.toString(),
+                System.getProperty("rekindle.header"));
+        assertThat(sources(folder)).isEqualTo(sources(Path.of("src/main/java")));
+    }
+
+    private static Optional<Path> jextract() {
+        String home = System.getProperty("jextract.home", "");
+        Stream<Path> folders = home.isBlank()
+                ? Stream.of(System.getenv("PATH").split(":")).map(Path::of)
+                : Stream.of(Path.of(home, "bin"));
+        return folders.map(folder -> folder.resolve("jextract"))
+                .filter(Files::isExecutable)
+                .findFirst();
+    }
+
+    /** The sources without comments, which differ between releases of LLVM. */
+    private static Map<String, String> sources(Path folder) throws IOException {
+        var sources = new TreeMap<String, String>();
+        try (Stream<Path> files = Files.walk(folder)) {
+            for (Path file : (Iterable<Path>) files.filter(Files::isRegularFile)::iterator) {
+                String text = Files.readString(file).replaceAll("(?s)/\\*\\*.*?\\*/", "");
+                sources.put(folder.relativize(file).toString(), text);
+            }
+        }
+        return sources;
+    }
+}
