@@ -44,7 +44,9 @@ enum agent_message_type {
 	/*
 	 * Request EXPORT: the agent answers with zero or more ALLOCATIONS messages, then one REPLY. Each ALLOCATIONS message
 	 * carries `count` entries and `count` descriptors, one exportable POSIX descriptor for each entry, in order. The agent
-	 * closes its own copies. Nothing is unmapped yet; a failure here leaves the application as it was.
+	 * closes its own copies. Nothing is unmapped yet; a failure here leaves the application as it was, and the driver's
+	 * own checkpoint can still save everything (native mode), except after -EOPNOTSUPP: then the process holds memory
+	 * that the driver cannot restore either, and the dump must fail with the reply's sentence.
 	 */
 	AGENT_EXPORT = 1,
 	AGENT_ALLOCATIONS = 2,
