@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REKINDLE_COPY_COPY_INTERNAL_H
+#define REKINDLE_COPY_COPY_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "copy/copy_engine.h"
+
+/* Blocks stay in a core's second-level cache between being read, hashed and fetched by the device. */
+#define COPY_BLOCK_BYTES (1024u * 1024u)
+/* Reads that bypass the page cache are larger: the disk wants few big requests. */
+#define COPY_DIRECT_BLOCK_BYTES (4u * 1024u * 1024u)
+#define COPY_SLOTS_MAX 64
+
+struct copy_job {
+	struct copy_engine *engine;
+	struct copy_request request;
+	char file_name[256];
+	int direct_file; /* the file opened with O_DIRECT because its pages are not cached, or -1 */
+	atomic_size_t next_chunk;
+	atomic_bool stop; /* failed or cancelled: workers leave */
+	_Atomic uint64_t bytes_done;
+	_Atomic uint64_t began;
+
+	/* Under the engine's lock. */
+	struct copy_job *next;
+	unsigned int active; /* workers on it */
+	bool ended;
+	uint64_t ended_at;
+	int result;
+	struct error_text error;
+};
+
+struct copy_worker {
+	struct copy_engine *engine;
+	pthread_t thread;
+	char *memory; /* the worker's slice of the ring */
+	CUstream stream;
+	CUevent events[COPY_SLOTS_MAX];
+	unsigned int slot; /* next to use */
+	bool busy[COPY_SLOTS_MAX]; /* the device may still read from or write to the slot */
+	size_t block_bytes; /* size of a slot in the present job */
+	unsigned int slots;
+	bool ready;
+};
+
+struct copy_engine {
+	const struct cuda_driver *driver;
+	CUcontext context;
+	char *ring;
+	size_t ring_bytes, slice_bytes;
+	bool registered;
+	struct copy_worker *workers;
+	unsigned int worker_count, started;
+	_Atomic uint64_t to_device, from_device;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* anything below */
+	struct copy_job *jobs, **jobs_end;
+	unsigned int touched;	/* workers that touched their slice */
+	unsigned int prepared;	/* workers that made, or failed to make, stream and events */
+	bool attached, stop;
+	int result; /* of the preparation */
+	struct error_text error;
+};
+
+void *copy_worker_main(void *worker);
+
+/* Records the first failure of a job and makes its workers leave. Returns code. */
+int copy_job_fail(struct copy_job *job, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* The rest with the engine's lock held. */
+struct copy_job *copy_job_next(struct copy_engine *engine);
+void copy_job_leave(struct copy_job *job);
+
+#endif

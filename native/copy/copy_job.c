@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "copy/copy_internal.h"
+#include "copy/page_cache.h"
+#include "support/clock.h"
+
+/* Takes the job off the queue and tells those who wait. Engine's lock held. */
+static void job_end(struct copy_job *job)
+{
+	struct copy_engine *engine = job->engine;
+	struct copy_job **at;
+
+	for (at = &engine->jobs; *at != job; at = &(*at)->next)
+		;
+	*at = job->next;
+	if (!*at)
+		engine->jobs_end = at;
+	job->ended = true;
+	job->ended_at = monotonic_nanoseconds();
+	pthread_cond_broadcast(&engine->changed);
+}
+
+static bool job_exhausted(struct copy_job *job)
+{
+	return atomic_load(&job->stop) || atomic_load(&job->next_chunk) >= job->request.chunk_count;
+}
+
+struct copy_job *copy_job_next(struct copy_engine *engine)
+{
+	struct copy_job *job;
+
+	for (job = engine->jobs; job; job = job->next) {
+		if (job_exhausted(job))
+			continue;
+		if (job->request.worker_limit && job->active >= job->request.worker_limit)
+			continue;
+		job->active++;
+		return job;
+	}
+	return NULL;
+}
+
+void copy_job_leave(struct copy_job *job)
+{
+	job->active--;
+	if (job->active == 0 && job_exhausted(job))
+		job_end(job);
+}
+
+int copy_job_fail(struct copy_job *job, int code, const char *format, ...)
+{
+	va_list arguments;
+
+	pthread_mutex_lock(&job->engine->lock);
+	if (job->result == 0) {
+		job->result = code;
+		va_start(arguments, format);
+		vsnprintf(job->error.text, sizeof(job->error.text), format, arguments);
+		va_end(arguments);
+	}
+	atomic_store(&job->stop, true);
+	pthread_mutex_unlock(&job->engine->lock);
+	return code;
+}
+
+/* Reads around the page cache pay only for a cold file on a disk, and only with whole, aligned blocks. */
+static int open_direct_if_cold(const struct copy_request *request)
+{
+	uint64_t first = UINT64_MAX, last = 0;
+	size_t i;
+
+	if (request->direction != COPY_FILE_TO_DEVICE || request->worker_limit == 1)
+		return -1; /* one buffered reader has the kernel's readahead, which is as good */
+	for (i = 0; i < request->chunk_count; i++) {
+		if (request->chunks[i].zero)
+			continue;
+		if (request->chunks[i].file_offset % 4096 || request->chunks[i].bytes % 4096)
+			return -1;
+		if (request->chunks[i].file_offset < first)
+			first = request->chunks[i].file_offset;
+		if (request->chunks[i].file_offset + request->chunks[i].bytes > last)
+			last = request->chunks[i].file_offset + request->chunks[i].bytes;
+	}
+	if (first >= last || !file_is_cold(request->file, first, last - first))
+		return -1;
+	return file_open_direct(request->file);
+}
+
+int copy_job_start(struct copy_engine *engine, const struct copy_request *request, struct copy_job **job_out,
+		   struct error_text *error)
+{
+	struct copy_job *job = calloc(1, sizeof(*job));
+	int result = 0;
+
+	if (!job)
+		return fail(error, -ENOMEM, "Out of memory");
+	job->engine = engine;
+	job->request = *request;
+	snprintf(job->file_name, sizeof(job->file_name), "%s", request->file_name);
+	job->request.file_name = job->file_name;
+	job->direct_file = open_direct_if_cold(request);
+
+	pthread_mutex_lock(&engine->lock);
+	if (!engine->attached || engine->stop) {
+		result = fail(error, -EINVAL, "The copy engine is not running");
+	} else {
+		*engine->jobs_end = job;
+		engine->jobs_end = &job->next;
+		if (request->chunk_count == 0)
+			job_end(job);
+		pthread_cond_broadcast(&engine->changed);
+	}
+	pthread_mutex_unlock(&engine->lock);
+	if (result) {
+		if (job->direct_file >= 0)
+			close(job->direct_file);
+		free(job);
+		return result;
+	}
+	*job_out = job;
+	return 0;
+}
+
+void copy_job_cancel(struct copy_job *job)
+{
+	pthread_mutex_lock(&job->engine->lock);
+	if (!job->ended) {
+		if (job->result == 0)
+			job->result = fail(&job->error, -ECANCELED, "The copy of %s was cancelled", job->file_name);
+		atomic_store(&job->stop, true);
+		if (job->active == 0)
+			job_end(job);
+	}
+	pthread_mutex_unlock(&job->engine->lock);
+}
+
+bool copy_job_wait(struct copy_job *job, int timeout_ms)
+{
+	struct copy_engine *engine = job->engine;
+	uint64_t end = monotonic_nanoseconds() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * 1000000u;
+	struct timespec until = { .tv_sec = (time_t)(end / 1000000000u), .tv_nsec = (long)(end % 1000000000u) };
+	bool ended;
+
+	pthread_mutex_lock(&engine->lock);
+	while (!job->ended) {
+		if (timeout_ms < 0)
+			pthread_cond_wait(&engine->changed, &engine->lock);
+		else if (pthread_cond_timedwait(&engine->changed, &engine->lock, &until) == ETIMEDOUT)
+			break;
+	}
+	ended = job->ended;
+	pthread_mutex_unlock(&engine->lock);
+	return ended;
+}
+
+int copy_job_result(const struct copy_job *job, struct error_text *error)
+{
+	if (job->result && error)
+		*error = job->error;
+	return job->result;
+}
+
+uint64_t copy_job_bytes_done(const struct copy_job *job)
+{
+	return atomic_load_explicit(&job->bytes_done, memory_order_relaxed);
+}
+
+void copy_job_times(const struct copy_job *job, uint64_t *began, uint64_t *ended)
+{
+	*began = atomic_load(&job->began);
+	*ended = job->ended_at;
+}
+
+void copy_job_finish(struct copy_job *job)
+{
+	if (!job)
+		return;
+	copy_job_wait(job, -1);
+	if (job->direct_file >= 0)
+		close(job->direct_file);
+	free(job);
+}
