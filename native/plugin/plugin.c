@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <string.h>
+
+#include "plugin/criu_log.h"
+#include "plugin/criu_plugin_abi.h"
+#include "plugin/dump.h"
+#include "plugin/restore.h"
+#include "plugin/run.h"
+#include "support/log.h"
+
+static bool enabled;
+
+static int plugin_init(int stage)
+{
+	int code = 0;
+
+	criu_log_open();
+	enabled = false;
+	if (!criu_get_image_dir || !add_inventory_plugin || !check_and_remove_inventory_plugin) {
+		log_error("this CRIU is too old: version 4.1 or newer is needed");
+		return -1;
+	}
+	if (stage == CRIU_STAGE_DUMP) {
+		code = dump_begin();
+		enabled = !code;
+	} else if (stage == CRIU_STAGE_RESTORE && check_and_remove_inventory_plugin(PLUGIN_NAME, strlen(PLUGIN_NAME))) {
+		code = restore_begin();
+		enabled = !code;
+	}
+	/* Else: a pre-dump, which leaves devices alone, or an image without CUDA. */
+	return code;
+}
+
+static void plugin_exit(int stage, int result)
+{
+	if (!enabled)
+		return;
+	enabled = false;
+	if (stage == CRIU_STAGE_DUMP)
+		dump_end(result);
+	else
+		restore_end(result);
+}
+
+static int pause_devices(int pid)
+{
+	return enabled ? dump_pause_devices(pid) : -ENOTSUP;
+}
+
+static int checkpoint_devices(int pid)
+{
+	return enabled ? dump_checkpoint_devices(pid) : -ENOTSUP;
+}
+
+static int resume_devices_late(int pid)
+{
+	return enabled ? restore_resume_devices_late(pid) : -ENOTSUP;
+}
+
+extern __attribute__((visibility("default"))) struct criu_plugin_descriptor CR_PLUGIN_DESC;
+
+struct criu_plugin_descriptor CR_PLUGIN_DESC = {
+	.name = PLUGIN_NAME,
+	.init = plugin_init,
+	.exit = plugin_exit,
+	.version = CRIU_PLUGIN_VERSION_0_2_0,
+	.max_hooks = CRIU_HOOK_COUNT,
+	.hooks = {
+		[CRIU_HOOK_RESUME_DEVICES_LATE] = resume_devices_late,
+		[CRIU_HOOK_PAUSE_DEVICES] = pause_devices,
+		[CRIU_HOOK_CHECKPOINT_DEVICES] = checkpoint_devices,
+	},
+};

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+#include "plugin/pool_connection.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "plugin/pool_start.h"
+#include "protocol/message_socket.h"
+#include "support/clock.h"
+#include "support/log.h"
+
+/* How long a pool that was just started may take until it listens; contexts come later. */
+#define LISTEN_TIMEOUT_MS 10000u
+
+/* Returns a connected socket, or a negative errno code: -ENOENT and -ECONNREFUSED mean that no pool listens. */
+static int connect_to(const char *path, struct error_text *error)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
+	int code, sock;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (sock < 0)
+		return fail(error, -errno, "cannot make a socket: %s", strerror(errno));
+	if (connect(sock, (const struct sockaddr *)&address, sizeof(address))) {
+		code = fail(error, -errno, "cannot connect to the pool at %s: %s", path, strerror(errno));
+		goto close_socket;
+	}
+	/* Whoever answers there is handed device memory: only root or the user who runs CRIU. */
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &length) || (peer.uid != 0 && peer.uid != geteuid())) {
+		code = fail(error, -EACCES, "the pool at %s belongs to another user: remove it, or set REKINDLE_POOL_SOCKET",
+			    path);
+		goto close_socket;
+	}
+	return sock;
+
+close_socket:
+	close(sock);
+	return code;
+}
+
+static bool nobody_listens(int code)
+{
+	return code == -ENOENT || code == -ECONNREFUSED;
+}
+
+static int start_private_pool(struct pool_connection *connection, const struct settings *settings, int work_folder,
+			      struct error_text *error)
+{
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
+		return fail(error, -errno, "cannot make a socket pair: %s", strerror(errno));
+	connection->pidfd = pool_start(settings, work_folder, ends[1], error);
+	close(ends[1]);
+	if (connection->pidfd < 0) {
+		int code = connection->pidfd;
+
+		connection->pidfd = -1;
+		close(ends[0]);
+		return code;
+	}
+	connection->socket = ends[0];
+	connection->started = true;
+	return 0;
+}
+
+/* Two plugins may do this at once: one pool wins the socket, the other one ends, and both plugins find the winner. */
+static int start_lasting_pool(struct pool_connection *connection, const struct settings *settings, int work_folder,
+			      struct error_text *error)
+{
+	uint64_t deadline = monotonic_nanoseconds() + LISTEN_TIMEOUT_MS * UINT64_C(1000000);
+	int pidfd = pool_start(settings, work_folder, -1, error);
+	bool ended = false;
+	int code;
+
+	if (pidfd < 0)
+		return pidfd;
+	for (;;) {
+		code = connect_to(settings->pool_socket, error);
+		if (!nobody_listens(code) || ended)
+			break;
+		if (monotonic_nanoseconds() > deadline) {
+			code = fail(error, -ETIMEDOUT,
+				    "the pool does not listen on %s %u s after its start: see rekindled.log in the work folder",
+				    settings->pool_socket, LISTEN_TIMEOUT_MS / 1000);
+			break;
+		}
+		/* After its end one more look: the winner of a race may listen only now. */
+		ended = pool_has_ended(pidfd, 5);
+	}
+	if (ended && nobody_listens(code))
+		fail(error, code, "the pool ended right after its start: see rekindled.log in the work folder");
+	close(pidfd);
+	if (code < 0)
+		return code;
+	connection->socket = code;
+	connection->started = !ended;
+	return 0;
+}
+
+int pool_connection_open(struct pool_connection *connection, const struct settings *settings, int work_folder,
+			 bool start_private, struct error_text *error)
+{
+	int code;
+
+	*connection = POOL_CONNECTION_NONE;
+	if (start_private)
+		return start_private_pool(connection, settings, work_folder, error);
+	code = connect_to(settings->pool_socket, error);
+	if (code >= 0) {
+		connection->socket = code;
+		return 0;
+	}
+	if (!nobody_listens(code))
+		return code;
+	if (settings->context_pool)
+		return start_lasting_pool(connection, settings, work_folder, error);
+	return start_private_pool(connection, settings, work_folder, error);
+}
+
+/* The pool does not answer. One that serves this run alone is ended, so that a fresh one can take its place safely. */
+static int give_up(struct pool_connection *connection, int code, unsigned int timeout_ms, struct error_text *error)
+{
+	connection->lost = true;
+	if (code == -ETIMEDOUT && connection->pidfd >= 0) {
+		syscall(SYS_pidfd_send_signal, connection->pidfd, SIGKILL, NULL, 0);
+		pool_has_ended(connection->pidfd, 10000);
+	} else if (code == -ETIMEDOUT) {
+		connection->abandoned = true;
+	}
+	close(connection->socket);
+	connection->socket = -1;
+	if (code == -ETIMEDOUT)
+		return fail(error, code, "the pool did not answer within %u s (REKINDLE_TIMEOUT): see its log",
+			    timeout_ms / 1000);
+	return fail(error, code, "the pool ended while it worked for this run (%s): see rekindled.log or the pool's own log",
+		    strerror(-code));
+}
+
+int pool_connection_call(struct pool_connection *connection, const struct pool_request *request, const int *fds,
+			 size_t fd_count, struct pool_reply *reply, unsigned int timeout_ms, struct error_text *error)
+{
+	ssize_t received;
+	int code;
+
+	memset(reply, 0, sizeof(*reply));
+	if (connection->socket < 0)
+		return fail(error, -ENOTCONN, "there is no pool to speak with");
+	code = message_send(connection->socket, request, sizeof(*request), fds, fd_count);
+	if (code)
+		return give_up(connection, code, timeout_ms, error);
+	received = message_receive(connection->socket, reply, sizeof(*reply), NULL, NULL, (int)timeout_ms);
+	if (received < 0 && received != -EMSGSIZE)
+		return give_up(connection, (int)received, timeout_ms, error);
+	if (received != (ssize_t)sizeof(*reply))
+		return fail(error, -EPROTO, "the pool speaks another protocol than this plugin: install the same version of both");
+	reply->error.text[sizeof(reply->error.text) - 1] = '\0';
+	reply->reason[sizeof(reply->reason) - 1] = '\0';
+	if (reply->result < 0)
+		return fail(error, reply->result, "%s",
+			    reply->error.text[0] ? reply->error.text : strerror(-reply->result));
+	return 0;
+}
+
+void pool_connection_close(struct pool_connection *connection)
+{
+	if (connection->socket >= 0)
+		close(connection->socket);
+	if (connection->pidfd >= 0)
+		close(connection->pidfd);
+	connection->socket = -1;
+	connection->pidfd = -1;
+}

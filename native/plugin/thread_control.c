@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+#include "plugin/thread_control.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "plugin/process_status.h"
+#include "support/clock.h"
+
+/* The kernel's signal set has 64 bits; glibc's sigset_t is longer. */
+#define KERNEL_SIGNALS	     ((void *)sizeof(uint64_t))
+#define ALL_SIGNALS_BUT_TRAP (~(UINT64_C(1) << (SIGTRAP - 1)))
+
+static int failed(const struct released_thread *thread, const char *what, struct error_text *error)
+{
+	int code = errno;
+
+	return fail(error, -code, "cannot %s thread %d of process %d: %s", what, (int)thread->tid, (int)thread->pid,
+		    strerror(code));
+}
+
+int thread_release(struct released_thread *thread, pid_t pid, pid_t tid, struct error_text *error)
+{
+	uint64_t blocked = ALL_SIGNALS_BUT_TRAP;
+	struct thread_status status;
+	int code;
+
+	*thread = (struct released_thread){ .pid = pid, .tid = tid };
+	code = thread_status_read(pid, tid, &status);
+	if (code)
+		return fail(error, code, "thread %d of process %d is gone", (int)tid, (int)pid);
+	if (status.tracer != getpid())
+		return 0;
+	thread->seccomp = status.seccomp_mode != 0;
+
+	if (ptrace(PTRACE_GETSIGMASK, tid, KERNEL_SIGNALS, &thread->signals))
+		return failed(thread, "read the signal mask of", error);
+	if (ptrace(PTRACE_SETSIGMASK, tid, KERNEL_SIGNALS, &blocked))
+		return failed(thread, "block the signals of", error);
+	/* A running thread must obey its seccomp filter, which CRIU has suspended. */
+	if (ptrace(PTRACE_SETOPTIONS, tid, NULL, NULL)) {
+		code = failed(thread, "clear the ptrace options of", error);
+		goto restore_signals;
+	}
+	if (ptrace(PTRACE_CONT, tid, NULL, NULL)) {
+		code = failed(thread, "continue", error);
+		goto restore_signals;
+	}
+	thread->running = true;
+	return 0;
+
+restore_signals:
+	ptrace(PTRACE_SETSIGMASK, tid, KERNEL_SIGNALS, &thread->signals);
+	return code;
+}
+
+/* Waits for the stop that PTRACE_INTERRUPT asked for. Signals that get in between are handed to the thread. */
+static int wait_for_stop(const struct released_thread *thread, unsigned int timeout_ms, struct error_text *error)
+{
+	uint64_t deadline = monotonic_nanoseconds() + (uint64_t)timeout_ms * 1000000u;
+	const struct timespec pause = { .tv_nsec = 50000 };
+
+	for (;;) {
+		int status = 0;
+		pid_t waited = waitpid(thread->tid, &status, __WALL | WNOHANG);
+
+		if (waited < 0 && errno != EINTR)
+			return failed(thread, "wait for", error);
+		if (waited == thread->tid) {
+			if (WIFEXITED(status) || WIFSIGNALED(status))
+				return fail(error, -ESRCH, "thread %d of process %d ended while it worked for the dump",
+					    (int)thread->tid, (int)thread->pid);
+			if (status >> 16 == PTRACE_EVENT_STOP)
+				return 0;
+			if (ptrace(PTRACE_CONT, thread->tid, NULL, (void *)(long)WSTOPSIG(status)))
+				return failed(thread, "hand a signal to", error);
+			continue;
+		}
+		if (monotonic_nanoseconds() > deadline)
+			return fail(error, -ETIMEDOUT,
+				    "thread %d of process %d did not stop within %u ms: it hangs in the kernel",
+				    (int)thread->tid, (int)thread->pid, timeout_ms);
+		nanosleep(&pause, NULL);
+	}
+}
+
+int thread_stop(struct released_thread *thread, unsigned int timeout_ms, struct error_text *error)
+{
+	unsigned long options = PTRACE_O_TRACESYSGOOD | (thread->seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0);
+	int code;
+
+	if (!thread->running)
+		return 0;
+	thread->running = false;
+	if (ptrace(PTRACE_INTERRUPT, thread->tid, NULL, NULL))
+		return failed(thread, "stop", error);
+	code = wait_for_stop(thread, timeout_ms, error);
+	if (code)
+		return code;
+	if (ptrace(PTRACE_SETOPTIONS, thread->tid, NULL, (void *)options))
+		return failed(thread, "restore the ptrace options of", error);
+	if (ptrace(PTRACE_SETSIGMASK, thread->tid, KERNEL_SIGNALS, &thread->signals))
+		return failed(thread, "restore the signal mask of", error);
+	return 0;
+}
