@@ -125,4 +125,22 @@ struct pool_progress {
 };
 static_assert(sizeof(struct pool_progress) == 24, "struct pool_progress is 24 bytes");
 
+/*
+ * stats-rekindle.json, which the pool writes into the work folder when a run is over (a temporary name, then renamed),
+ * also after a failure. One object; numbers are integers unless said otherwise; times are CLOCK_MONOTONIC nanoseconds;
+ * a member that does not apply may be left out; readers ignore members that they do not know.
+ *
+ *   "kind": "checkpoint" or "restore"      "succeeded": true or false
+ *   "failure": { "code": negative errno code, "phase": enum rekindle_phase_kind, "message": the sentence }
+ *   "start", "duration": from plugin init to the end       "overlap": GPU copying hidden behind CRIU's own work
+ *   "device_bytes", "image_bytes"          "pool_warm", "simulated": true or false
+ *   "driver_version"                       "gpu_name": string      "note": string
+ *   "processes": [ { "pid", "mode": "none", "offload" or "native", "reason": string, "device_bytes", "allocations",
+ *       "phases": [ { "phase": "start", "lock", "copy_out", "release", "driver_checkpoint", "criu", "prefetch",
+ *           "driver_restore" or "map", "start", "duration", "bytes", "gigabytes_per_second": real } ] } ]
+ *
+ * A process that does not use CUDA is not listed.
+ */
+#define POOL_STATISTICS_FILE "stats-rekindle.json"
+
 #endif
