@@ -320,7 +320,7 @@ REKINDLE_API int rekindle_pool_prefetch(struct rekindle_pool *pool, const char *
 /** Drops what rekindle_pool_prefetch holds for a folder. */
 REKINDLE_API int rekindle_pool_drop(struct rekindle_pool *pool, const char *directory, struct rekindle_error *error);
 
-struct rekindle_pool_status {
+struct rekindle_pool_statistics {
 	uint64_t restores, checkpoints; /**< processes since the pool started */
 	uint64_t bytes_to_device, bytes_from_device;
 	uint64_t ring_bytes;
@@ -334,7 +334,7 @@ struct rekindle_pool_status {
 	int32_t pid;
 	uint32_t reserved;
 };
-REKINDLE_API int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_status *status,
+REKINDLE_API int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_statistics *statistics,
 				      struct rekindle_error *error);
 
 /* ---- measurement ---- */
