@@ -8,8 +8,8 @@
 
 /*
  * The part of the CUDA driver API that Rekindle calls, interposes or simulates, declared here so that nothing needs the
- * CUDA toolkit to build. Values, sizes and offsets are those of CUDA 12.8 to 13.0 on x86-64 (CUDA Driver API reference);
- * they are ABI and do not change.
+ * CUDA toolkit to build. Values, sizes and offsets are those of CUDA 12.8 to 13.0 on x86-64 (CUDA Driver API
+ * reference); they are ABI and do not change.
  */
 
 typedef int CUdevice;
@@ -28,16 +28,25 @@ typedef enum cuda_result {
 	CUDA_ERROR_NO_DEVICE = 100,
 	CUDA_ERROR_INVALID_DEVICE = 101,
 	CUDA_ERROR_INVALID_CONTEXT = 201,
+	CUDA_ERROR_MAP_FAILED = 205,
+	CUDA_ERROR_ALREADY_MAPPED = 208,
 	CUDA_ERROR_OPERATING_SYSTEM = 304,
 	CUDA_ERROR_INVALID_HANDLE = 400,
 	CUDA_ERROR_ILLEGAL_STATE = 401,
 	CUDA_ERROR_NOT_FOUND = 500,
 	CUDA_ERROR_NOT_READY = 600,
 	CUDA_ERROR_ILLEGAL_ADDRESS = 700,
+	CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED = 712,
+	CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED = 713,
+	CUDA_ERROR_LAUNCH_FAILED = 719,
 	CUDA_ERROR_NOT_PERMITTED = 800,
 	CUDA_ERROR_NOT_SUPPORTED = 801,
 	CUDA_ERROR_UNKNOWN = 999,
 } CUresult;
+
+typedef struct CUexecAffinityParam_st CUexecAffinityParam;
+typedef struct CUctxCreateParams_st CUctxCreateParams;
+typedef void (*CUhostFn)(void *user_data);
 
 typedef struct CUuuid_st {
 	unsigned char bytes[16];
@@ -52,16 +61,47 @@ typedef enum CUdevice_attribute_enum {
 	CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED = 110,
 } CUdevice_attribute;
 
+#define CU_STREAM_NON_BLOCKING 1
+#define CU_STREAM_LEGACY ((CUstream)0x1)
+#define CU_STREAM_PER_THREAD ((CUstream)0x2)
+#define CU_EVENT_DISABLE_TIMING 2
+#define CU_MEMHOSTALLOC_PORTABLE 1
+#define CU_MEMHOSTALLOC_DEVICEMAP 2
+#define CU_MEMHOSTREGISTER_PORTABLE 1
+#define CU_MEMORYTYPE_HOST 1
+#define CU_MEMORYTYPE_DEVICE 2
+
+typedef enum CUpointer_attribute_enum {
+	CU_POINTER_ATTRIBUTE_CONTEXT = 1,
+	CU_POINTER_ATTRIBUTE_MEMORY_TYPE = 2,
+	CU_POINTER_ATTRIBUTE_DEVICE_POINTER = 3,
+	CU_POINTER_ATTRIBUTE_HOST_POINTER = 4,
+	CU_POINTER_ATTRIBUTE_BUFFER_ID = 7,
+	CU_POINTER_ATTRIBUTE_IS_MANAGED = 8,
+	CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL = 9,
+	CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE = 10,
+	CU_POINTER_ATTRIBUTE_RANGE_START_ADDR = 11,
+	CU_POINTER_ATTRIBUTE_RANGE_SIZE = 12,
+	CU_POINTER_ATTRIBUTE_MAPPED = 13,
+	CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES = 14,
+	CU_POINTER_ATTRIBUTE_ACCESS_FLAGS = 16,
+	CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE = 17,
+	CU_POINTER_ATTRIBUTE_MAPPING_SIZE = 18,
+	CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR = 19,
+} CUpointer_attribute;
+
 /* ---- virtual memory management ---- */
 
-#define CU_MEM_ALLOCATION_TYPE_PINNED	       1
-#define CU_MEM_HANDLE_TYPE_NONE		       0
+#define CU_MEM_ALLOCATION_TYPE_PINNED 1
+#define CU_MEM_HANDLE_TYPE_NONE 0
 #define CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR 1
-#define CU_MEM_LOCATION_TYPE_DEVICE	       1
-#define CU_MEM_LOCATION_TYPE_HOST	       2
-#define CU_MEM_ACCESS_FLAGS_PROT_READWRITE     3
-#define CU_MEM_ALLOC_GRANULARITY_MINIMUM       0
-#define CU_MEM_ALLOC_GRANULARITY_RECOMMENDED   1
+#define CU_MEM_LOCATION_TYPE_DEVICE 1
+#define CU_MEM_LOCATION_TYPE_HOST 2
+#define CU_MEM_ACCESS_FLAGS_PROT_NONE 0
+#define CU_MEM_ACCESS_FLAGS_PROT_READ 1
+#define CU_MEM_ACCESS_FLAGS_PROT_READWRITE 3
+#define CU_MEM_ALLOC_GRANULARITY_MINIMUM 0
+#define CU_MEM_ALLOC_GRANULARITY_RECOMMENDED 1
 
 typedef struct CUmemLocation_st {
 	int type;
@@ -103,6 +143,8 @@ typedef struct CUipcMemHandle_st {
 static_assert(sizeof(CUipcMemHandle) == 64, "CUipcMemHandle is 64 bytes");
 
 /* ---- entry point look-up ---- */
+
+#define CU_GET_PROC_ADDRESS_DEFAULT 0
 
 typedef enum CUdriverProcAddressQueryResult_enum {
 	CU_GET_PROC_ADDRESS_SUCCESS = 0,

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "simcuda/simcuda.h"
+
+/* Physical memory (memfds) and where it is mapped. The address on the device is the address in the process. */
+
+struct memory memories[MEMORIES_MAX];
+struct mapping mappings[MAPPINGS_MAX];
+size_t memories_end, mappings_end;
+
+static CUmemGenericAllocationHandle last_handle = 0x51000000;
+
+static size_t round_up(size_t bytes, size_t unit)
+{
+	return (bytes + unit - 1) / unit * unit;
+}
+
+/* The device travels in the name, so that who imports a descriptor knows it. */
+#define DESCRIPTOR_NAME "simcuda-memory-of-device-"
+
+int memory_open_descriptor(struct memory *memory)
+{
+	char name[64];
+	int descriptor;
+
+	snprintf(name, sizeof(name), DESCRIPTOR_NAME "%d", memory->device);
+	descriptor = memfd_create(name, MFD_CLOEXEC);
+	if (descriptor < 0)
+		return -errno;
+	if (ftruncate(descriptor, (off_t)memory->bytes)) {
+		close(descriptor);
+		return -ENOMEM;
+	}
+	memory->descriptor = descriptor;
+	return 0;
+}
+
+bool device_of_descriptor(int descriptor, CUdevice *device, size_t *bytes)
+{
+	char link[64], target[128];
+	struct stat status;
+	ssize_t length;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", descriptor);
+	length = readlink(link, target, sizeof(target) - 1);
+	if (length < 0 || fstat(descriptor, &status))
+		return false;
+	target[length] = '\0';
+	*bytes = (size_t)status.st_size;
+	return sscanf(target, "/memfd:" DESCRIPTOR_NAME "%d", device) == 1 && device_is_valid(*device);
+}
+
+static struct memory *memory_add(void)
+{
+	for (size_t i = 0; i < MEMORIES_MAX; i++) {
+		if (memories[i].used)
+			continue;
+		memset(&memories[i], 0, sizeof(memories[i]));
+		memories[i].used = true;
+		memories[i].descriptor = -1;
+		if (i >= memories_end)
+			memories_end = i + 1;
+		return &memories[i];
+	}
+	return NULL;
+}
+
+size_t memory_bytes_in_use(CUdevice device)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < memories_end; i++) {
+		if (memories[i].used && !memories[i].imported && memories[i].device == device)
+			bytes += memories[i].bytes;
+	}
+	return bytes;
+}
+
+CUresult memory_create(CUdevice device, size_t bytes, struct memory **created)
+{
+	struct memory *memory;
+
+	if (bytes > device_memory_bytes() || memory_bytes_in_use(device) + bytes > device_memory_bytes())
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	memory = memory_add();
+	if (!memory)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	memory->device = device;
+	memory->bytes = round_up(bytes, 4096);
+	memory->references = 1;
+	memory->handle = ++last_handle;
+	if (memory_open_descriptor(memory)) {
+		memory->used = false;
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	*created = memory;
+	return CUDA_SUCCESS;
+}
+
+CUresult memory_adopt(int descriptor, CUdevice device, size_t bytes, struct memory **created)
+{
+	struct memory *memory = memory_add();
+
+	if (!memory)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	memory->device = device;
+	memory->bytes = bytes;
+	memory->imported = true;
+	memory->references = 1;
+	memory->handle = ++last_handle;
+	memory->descriptor = descriptor;
+	*created = memory;
+	return CUDA_SUCCESS;
+}
+
+void memory_drop_if_unused(struct memory *memory)
+{
+	if (memory->references || memory->mappings)
+		return;
+	if (memory->descriptor >= 0)
+		close(memory->descriptor);
+	if (memory->saved)
+		munmap(memory->saved, memory->bytes);
+	memory->used = false;
+}
+
+struct memory *memory_by_handle(CUmemGenericAllocationHandle handle)
+{
+	for (size_t i = 0; i < memories_end; i++) {
+		if (memories[i].used && !memories[i].plain && memories[i].handle == handle && memories[i].references)
+			return &memories[i];
+	}
+	return NULL;
+}
+
+struct mapping *mapping_add(void)
+{
+	for (size_t i = 0; i < MAPPINGS_MAX; i++) {
+		if (mappings[i].used)
+			continue;
+		memset(&mappings[i], 0, sizeof(mappings[i]));
+		mappings[i].used = true;
+		if (i >= mappings_end)
+			mappings_end = i + 1;
+		return &mappings[i];
+	}
+	return NULL;
+}
+
+struct mapping *mapping_at(CUdeviceptr address)
+{
+	for (size_t i = 0; i < mappings_end; i++) {
+		if (mappings[i].used && address >= mappings[i].address &&
+		    address < mappings[i].address + mappings[i].bytes)
+			return &mappings[i];
+	}
+	return NULL;
+}
+
+void *reserve_addresses(size_t bytes, size_t alignment, CUdeviceptr hint)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	uintptr_t start, end, aligned;
+	void *area;
+
+	if (hint && hint % alignment == 0) {
+		area = mmap((void *)(uintptr_t)hint, bytes, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+		if (area == (void *)(uintptr_t)hint)
+			return area;
+		if (area != MAP_FAILED)
+			munmap(area, bytes);
+	}
+	area = mmap(NULL, bytes + alignment, PROT_NONE, flags, -1, 0);
+	if (area == MAP_FAILED)
+		return NULL;
+	start = (uintptr_t)area;
+	end = start + bytes + alignment;
+	aligned = round_up(start, alignment);
+	if (aligned > start)
+		munmap(area, aligned - start);
+	if (end > aligned + bytes)
+		munmap((void *)(aligned + bytes), end - aligned - bytes);
+	return (void *)aligned;
+}
+
+int mapping_place(const struct mapping *mapping)
+{
+	void *address = (void *)(uintptr_t)mapping->address;
+	int protection = PROT_NONE;
+
+	if (mapping->access & CU_MEM_ACCESS_FLAGS_PROT_READ)
+		protection = PROT_READ;
+	if (mapping->access == CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
+		protection = PROT_READ | PROT_WRITE;
+	if (mmap(address, mapping->mapped_bytes, protection, MAP_SHARED | MAP_FIXED, mapping->memory->descriptor, 0) ==
+	    MAP_FAILED)
+		return -errno;
+	madvise(address, mapping->mapped_bytes, MADV_DONTFORK);
+	return 0;
+}
+
+void mapping_remove(struct mapping *mapping, bool keep_address)
+{
+	void *address = (void *)(uintptr_t)mapping->address;
+
+	if (keep_address)
+		mmap(address, mapping->mapped_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+		     -1, 0);
+	else
+		munmap(address, mapping->mapped_bytes);
+	mapping->memory->mappings--;
+	mapping->used = false;
+	memory_drop_if_unused(mapping->memory);
+}
+
+void memory_free_of_context(CUcontext context)
+{
+	for (size_t i = 0; i < mappings_end; i++) {
+		if (!mappings[i].used || mappings[i].context != context || mappings[i].kind == MAPPING_VIRTUAL)
+			continue;
+		mappings[i].memory->references = 0;
+		mapping_remove(&mappings[i], false);
+	}
+}

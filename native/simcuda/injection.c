@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "simcuda/simcuda.h"
+
+/*
+ * Rules read "name=CODE" (fail with that result) or "name=5ms" / "name=200us" (delay), each with "@N" for the Nth call
+ * only; commas and line ends separate them. REKINDLE_SIMCUDA_FAIL and REKINDLE_SIMCUDA_DELAY hold such rules, and so
+ * does the file that REKINDLE_SIMCUDA_CONTROL names, which is read again whenever it changes: the only way to reach a
+ * process that was restored. A rule set is never changed once it is visible, so looking rules up takes no lock.
+ */
+
+#define RULES_MAX 64
+
+struct rule {
+	char name[56];
+	CUresult failure;
+	uint64_t delay_nanoseconds;
+	unsigned int only_call; /* 0: every call */
+	_Atomic unsigned int calls;
+};
+
+struct rule_set {
+	unsigned int count;
+	struct timespec file_time;
+	off_t file_size;
+	ino_t file_inode;
+	struct rule rules[RULES_MAX];
+};
+
+static _Atomic(struct rule_set *) current_rules;
+
+static void report(const char *rule)
+{
+	fprintf(stderr,
+		"SIMULATED GPU: the injection rule \"%s\" is not NAME=CODE[@N] or NAME=DELAY(ms|us)[@N]; ignored\n",
+		rule);
+}
+
+static void add_rule(struct rule_set *set, const char *text)
+{
+	struct rule *rule = &set->rules[set->count];
+	const char *equals = strchr(text, '=');
+	unsigned long number;
+	char *end;
+
+	if (!equals || equals == text || (size_t)(equals - text) >= sizeof(rule->name) || set->count == RULES_MAX) {
+		report(text);
+		return;
+	}
+	number = strtoul(equals + 1, &end, 10);
+	if (end == equals + 1)
+		goto bad;
+	memset(rule, 0, sizeof(*rule));
+	memcpy(rule->name, text, (size_t)(equals - text));
+	if (!strncmp(end, "ms", 2)) {
+		rule->delay_nanoseconds = number * 1000000u;
+		end += 2;
+	} else if (!strncmp(end, "us", 2)) {
+		rule->delay_nanoseconds = number * 1000u;
+		end += 2;
+	} else {
+		rule->failure = (CUresult)number;
+	}
+	if (*end == '@') {
+		rule->only_call = (unsigned int)strtoul(end + 1, &end, 10);
+		if (rule->only_call == 0)
+			goto bad;
+	}
+	if (*end)
+		goto bad;
+	set->count++;
+	return;
+bad:
+	report(text);
+}
+
+static void add_rules(struct rule_set *set, const char *text)
+{
+	char copy[8192], *rest, *rule;
+
+	if (!text)
+		return;
+	snprintf(copy, sizeof(copy), "%s", text);
+	for (rule = strtok_r(copy, ", \t\r\n", &rest); rule; rule = strtok_r(NULL, ", \t\r\n", &rest))
+		add_rule(set, rule);
+}
+
+static void add_rules_of_file(struct rule_set *set, const char *path)
+{
+	char text[8192];
+	ssize_t length;
+	int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (descriptor < 0)
+		return;
+	length = read(descriptor, text, sizeof(text) - 1);
+	close(descriptor);
+	if (length < 0)
+		return;
+	text[length] = '\0';
+	add_rules(set, text);
+}
+
+static bool is_current(const struct rule_set *set, const struct stat *file)
+{
+	return set && set->file_time.tv_sec == file->st_mtim.tv_sec &&
+	       set->file_time.tv_nsec == file->st_mtim.tv_nsec && set->file_size == file->st_size &&
+	       set->file_inode == file->st_ino;
+}
+
+/* Old sets stay mapped: another thread may be reading one, and they are few. */
+static struct rule_set *load_rules(struct rule_set *old, const char *path, const struct stat *file)
+{
+	struct rule_set *set = mmap(NULL, sizeof(*set), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (set == MAP_FAILED)
+		return old;
+	set->file_time = file->st_mtim;
+	set->file_size = file->st_size;
+	set->file_inode = file->st_ino;
+	add_rules(set, getenv("REKINDLE_SIMCUDA_FAIL"));
+	add_rules(set, getenv("REKINDLE_SIMCUDA_DELAY"));
+	if (path)
+		add_rules_of_file(set, path);
+	if (atomic_compare_exchange_strong(&current_rules, &old, set))
+		return set;
+	munmap(set, sizeof(*set));
+	return old;
+}
+
+struct injected injection_for_call(const char *name, const char *symbol)
+{
+	const char *path = getenv("REKINDLE_SIMCUDA_CONTROL");
+	struct rule_set *set = atomic_load(&current_rules);
+	struct injected injected = {0};
+	struct stat file = {0};
+
+	if (path && stat(path, &file))
+		memset(&file, 0, sizeof(file));
+	if (!is_current(set, &file))
+		set = load_rules(set, path, &file);
+	for (unsigned int i = 0; set && i < set->count; i++) {
+		struct rule *rule = &set->rules[i];
+
+		if (strcmp(rule->name, name) && strcmp(rule->name, symbol))
+			continue;
+		if (atomic_fetch_add(&rule->calls, 1) + 1 != rule->only_call && rule->only_call)
+			continue;
+		if (rule->failure)
+			injected.failure = rule->failure;
+		injected.delay_nanoseconds += rule->delay_nanoseconds;
+	}
+	return injected;
+}
+
+void sleep_nanoseconds(uint64_t nanoseconds)
+{
+	struct timespec rest = {.tv_sec = (time_t)(nanoseconds / 1000000000u),
+				.tv_nsec = (long)(nanoseconds % 1000000000u)};
+
+	while (nanoseconds && nanosleep(&rest, &rest) && errno == EINTR)
+		;
+}
+
+static __thread uint64_t stream_delay;
+
+void set_stream_delay(uint64_t nanoseconds)
+{
+	stream_delay = nanoseconds;
+}
+
+uint64_t take_stream_delay(void)
+{
+	uint64_t nanoseconds = stream_delay;
+
+	stream_delay = 0;
+	return nanoseconds;
+}

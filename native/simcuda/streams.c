@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "simcuda/simcuda.h"
+#include "support/clock.h"
+
+/* Each stream is a thread with a queue of its own. One mutex guards all of them. */
+
+pthread_mutex_t work_mutex = PTHREAD_MUTEX_INITIALIZER;
+pthread_cond_t work_done = PTHREAD_COND_INITIALIZER;
+
+static struct CUstream_st streams[STREAMS_MAX];
+static size_t streams_end;
+
+/* Whether the operation has to wait still; work_mutex is held. */
+static bool operation_is_blocked(const struct operation *operation)
+{
+	if (operation->kind == OPERATION_WAIT_EVENT)
+		return operation->event->completed < operation->ticket;
+	if (operation->kind == OPERATION_WAIT_STREAM)
+		return operation->stream->completed < operation->ticket;
+	return false;
+}
+
+static void *stream_thread(void *argument)
+{
+	CUstream stream = argument;
+
+	pthread_mutex_lock(&work_mutex);
+	for (;;) {
+		struct operation operation;
+
+		while (stream->completed == stream->submitted && !stream->ending) {
+			stream->parked = true;
+			pthread_cond_wait(&stream->work, &work_mutex);
+		}
+		stream->parked = false;
+		if (stream->completed == stream->submitted)
+			break;
+		operation = stream->queue[stream->completed % STREAM_QUEUE_LENGTH];
+		while (operation_is_blocked(&operation))
+			pthread_cond_wait(&work_done, &work_mutex);
+		pthread_mutex_unlock(&work_mutex);
+		sleep_nanoseconds(operation.delay_nanoseconds);
+		operation_run(&operation);
+		pthread_mutex_lock(&work_mutex);
+		if (operation.kind == OPERATION_RECORD_EVENT && operation.event->completed < operation.ticket) {
+			operation.event->completed = operation.ticket;
+			operation.event->completed_at = monotonic_nanoseconds();
+		}
+		stream->completed++;
+		pthread_cond_broadcast(&work_done);
+	}
+	pthread_mutex_unlock(&work_mutex);
+	return NULL;
+}
+
+static CUresult stream_add(CUcontext context, unsigned int flags, CUstream *added)
+{
+	CUstream stream = NULL;
+	sigset_t all, old;
+	int failed;
+
+	for (size_t i = 0; i < STREAMS_MAX && !stream; i++) {
+		if (!streams[i].used) {
+			stream = &streams[i];
+			if (i >= streams_end)
+				streams_end = i + 1;
+		}
+	}
+	if (!stream)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	stream->used = true;
+	stream->flags = flags;
+	stream->blocking = !(flags & CU_STREAM_NON_BLOCKING);
+	stream->parked = stream->ending = false;
+	stream->context = context;
+	pthread_cond_init(&stream->work, NULL);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	failed = pthread_create(&stream->thread, NULL, stream_thread, stream);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (failed) {
+		stream->used = false;
+		return CUDA_ERROR_OPERATING_SYSTEM;
+	}
+	pthread_setname_np(stream->thread, "simcuda-stream");
+	*added = stream;
+	return CUDA_SUCCESS;
+}
+
+/* The stream itself, or the default stream of the current context; work_mutex is held. */
+static CUresult stream_resolve(CUstream stream, CUstream *resolved)
+{
+	CUcontext context;
+
+	if (stream && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD) {
+		*resolved = stream;
+		return stream >= streams && stream < streams + STREAMS_MAX && stream->used ? CUDA_SUCCESS
+											   : CUDA_ERROR_INVALID_HANDLE;
+	}
+	context = current_context();
+	if (!context)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (!context->default_stream) {
+		CUresult result = stream_add(context, 0, &context->default_stream);
+
+		if (result != CUDA_SUCCESS)
+			return result;
+	}
+	*resolved = context->default_stream;
+	return CUDA_SUCCESS;
+}
+
+static void enqueue(CUstream stream, const struct operation *operation)
+{
+	while (stream->submitted - stream->completed == STREAM_QUEUE_LENGTH)
+		pthread_cond_wait(&work_done, &work_mutex);
+	stream->queue[stream->submitted % STREAM_QUEUE_LENGTH] = *operation;
+	stream->submitted++;
+	stream->parked = false;
+	pthread_cond_signal(&stream->work);
+}
+
+static void enqueue_wait(CUstream stream, CUstream other)
+{
+	struct operation wait = {.kind = OPERATION_WAIT_STREAM, .stream = other, .ticket = other->submitted};
+
+	if (other->completed < other->submitted)
+		enqueue(stream, &wait);
+}
+
+CUresult stream_submit(CUstream stream, struct operation *operation)
+{
+	CUstream target, default_stream;
+	CUresult result;
+
+	pthread_mutex_lock(&work_mutex);
+	result = stream_resolve(stream, &target);
+	if (result != CUDA_SUCCESS)
+		goto out;
+	default_stream = target->context->default_stream;
+	if (target == default_stream) {
+		for (size_t i = 0; i < streams_end; i++) {
+			if (streams[i].used && streams[i].blocking && streams[i].context == target->context &&
+			    &streams[i] != target)
+				enqueue_wait(target, &streams[i]);
+		}
+	} else if (target->blocking && default_stream) {
+		enqueue_wait(target, default_stream);
+	}
+	if (operation->kind == OPERATION_RECORD_EVENT)
+		operation->ticket = ++operation->event->recorded;
+	enqueue(target, operation);
+out:
+	pthread_mutex_unlock(&work_mutex);
+	return result;
+}
+
+static void wait_for(CUstream stream)
+{
+	uint64_t ticket = stream->submitted;
+
+	while (stream->completed < ticket)
+		pthread_cond_wait(&work_done, &work_mutex);
+}
+
+CUresult stream_wait_idle(CUstream stream)
+{
+	CUstream target;
+	CUresult result;
+
+	if (!stream || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD) {
+		streams_synchronise_default();
+		return CUDA_SUCCESS;
+	}
+	pthread_mutex_lock(&work_mutex);
+	result = stream_resolve(stream, &target);
+	if (result == CUDA_SUCCESS)
+		wait_for(target);
+	pthread_mutex_unlock(&work_mutex);
+	return result;
+}
+
+static void synchronise(CUcontext context, bool all)
+{
+	pthread_mutex_lock(&work_mutex);
+	for (size_t i = 0; i < streams_end; i++) {
+		if (streams[i].used && (!context || streams[i].context == context) && (all || streams[i].blocking))
+			wait_for(&streams[i]);
+	}
+	pthread_mutex_unlock(&work_mutex);
+}
+
+void streams_synchronise_default(void)
+{
+	synchronise(current_context(), false);
+}
+
+void streams_synchronise_context(CUcontext context)
+{
+	synchronise(context, true);
+}
+
+void streams_synchronise_all(void)
+{
+	synchronise(NULL, true);
+}
+
+int streams_wait_parked(uint64_t deadline)
+{
+	for (;;) {
+		bool parked = true;
+
+		pthread_mutex_lock(&work_mutex);
+		for (size_t i = 0; i < streams_end; i++) {
+			if (streams[i].used && !(streams[i].parked && streams[i].completed == streams[i].submitted))
+				parked = false;
+		}
+		pthread_mutex_unlock(&work_mutex);
+		if (parked)
+			return 0;
+		if (deadline && monotonic_nanoseconds() >= deadline)
+			return -ETIMEDOUT;
+		sleep_nanoseconds(200000);
+	}
+}
+
+static void stream_remove(CUstream stream)
+{
+	stream->ending = true;
+	pthread_cond_signal(&stream->work);
+	pthread_mutex_unlock(&work_mutex);
+	pthread_join(stream->thread, NULL);
+	pthread_mutex_lock(&work_mutex);
+	pthread_cond_destroy(&stream->work);
+	if (stream->context->default_stream == stream)
+		stream->context->default_stream = NULL;
+	stream->used = false;
+}
+
+void streams_destroy_of_context(CUcontext context)
+{
+	pthread_mutex_lock(&work_mutex);
+	for (size_t i = 0; i < streams_end; i++) {
+		if (streams[i].used && !streams[i].ending && streams[i].context == context)
+			stream_remove(&streams[i]);
+	}
+	pthread_mutex_unlock(&work_mutex);
+}
+
+void streams_forget(void)
+{
+	for (size_t i = 0; i < streams_end; i++)
+		streams[i].used = false;
+	streams_end = 0;
+}
+
+CUresult simulated_cuStreamCreate(CUstream *stream, unsigned int flags)
+{
+	CUresult result;
+
+	if (!stream || flags & ~(unsigned int)CU_STREAM_NON_BLOCKING)
+		return CUDA_ERROR_INVALID_VALUE;
+	pthread_mutex_lock(&work_mutex);
+	result = stream_add(current_context(), flags, stream);
+	pthread_mutex_unlock(&work_mutex);
+	return result;
+}
+
+CUresult simulated_cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int priority)
+{
+	(void)priority;
+	return simulated_cuStreamCreate(stream, flags);
+}
+
+/* Pending work is finished first; a real driver does that after the call has returned. */
+CUresult simulated_cuStreamDestroy_v2(CUstream stream)
+{
+	CUstream target;
+	CUresult result;
+
+	if (!stream || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD)
+		return CUDA_ERROR_INVALID_HANDLE;
+	pthread_mutex_lock(&work_mutex);
+	result = stream_resolve(stream, &target);
+	if (result == CUDA_SUCCESS && target->ending)
+		result = CUDA_ERROR_INVALID_HANDLE;
+	if (result == CUDA_SUCCESS)
+		stream_remove(target);
+	pthread_mutex_unlock(&work_mutex);
+	return result;
+}
+
+CUresult simulated_cuStreamSynchronize(CUstream stream)
+{
+	return stream_wait_idle(stream);
+}
+
+CUresult simulated_cuStreamQuery(CUstream stream)
+{
+	CUstream target;
+	CUresult result;
+
+	pthread_mutex_lock(&work_mutex);
+	result = stream_resolve(stream, &target);
+	if (result == CUDA_SUCCESS && target->completed < target->submitted)
+		result = CUDA_ERROR_NOT_READY;
+	pthread_mutex_unlock(&work_mutex);
+	return result;
+}
+
+CUresult simulated_cuStreamGetFlags(CUstream stream, unsigned int *flags)
+{
+	CUstream target;
+	CUresult result;
+
+	if (!flags)
+		return CUDA_ERROR_INVALID_VALUE;
+	pthread_mutex_lock(&work_mutex);
+	result = stream_resolve(stream, &target);
+	if (result == CUDA_SUCCESS)
+		*flags = target->flags;
+	pthread_mutex_unlock(&work_mutex);
+	return result;
+}
+
+CUresult simulated_cuStreamGetCtx(CUstream stream, CUcontext *context)
+{
+	CUstream target;
+	CUresult result;
+
+	if (!context)
+		return CUDA_ERROR_INVALID_VALUE;
+	pthread_mutex_lock(&work_mutex);
+	result = stream_resolve(stream, &target);
+	if (result == CUDA_SUCCESS)
+		*context = target->context;
+	pthread_mutex_unlock(&work_mutex);
+	return result;
+}
