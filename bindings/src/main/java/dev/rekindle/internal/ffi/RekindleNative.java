@@ -1519,7 +1519,7 @@ public class RekindleNative extends RekindleSymbols {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_status *status, struct rekindle_error *error)
+     * int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_statistics *statistics, struct rekindle_error *error)
      * }
      */
     public static FunctionDescriptor rekindle_pool_status$descriptor() {
@@ -1529,7 +1529,7 @@ public class RekindleNative extends RekindleSymbols {
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_status *status, struct rekindle_error *error)
+     * int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_statistics *statistics, struct rekindle_error *error)
      * }
      */
     public static MethodHandle rekindle_pool_status$handle() {
@@ -1539,7 +1539,7 @@ public class RekindleNative extends RekindleSymbols {
     /**
      * Address for:
      * {@snippet lang=c :
-     * int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_status *status, struct rekindle_error *error)
+     * int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_statistics *statistics, struct rekindle_error *error)
      * }
      */
     public static MemorySegment rekindle_pool_status$address() {
@@ -1548,16 +1548,16 @@ public class RekindleNative extends RekindleSymbols {
 
     /**
      * {@snippet lang=c :
-     * int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_status *status, struct rekindle_error *error)
+     * int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_statistics *statistics, struct rekindle_error *error)
      * }
      */
-    public static int rekindle_pool_status(MemorySegment pool, MemorySegment status, MemorySegment error) {
+    public static int rekindle_pool_status(MemorySegment pool, MemorySegment statistics, MemorySegment error) {
         var mh$ = rekindle_pool_status.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("rekindle_pool_status", pool, status, error);
+                traceDowncall("rekindle_pool_status", pool, statistics, error);
             }
-            return (int)mh$.invokeExact(pool, status, error);
+            return (int)mh$.invokeExact(pool, statistics, error);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
