@@ -57,7 +57,8 @@ static const struct setting known_settings[] = {
 static const char *const other_names[] = {
 	"REKINDLE_CONFIGURATION", /* this file's own */
 	"REKINDLE_SIMCUDA_",	  /* the simulated driver */
-	"REKINDLE_AGENT_",	  /* the preloaded agent */
+	"REKINDLE_AGENT",	  /* the preloaded agent */
+	"REKINDLE_AGENT_",
 	"REKINDLE_CRIU",	  /* which criu to run: C API, tests, scripts */
 	"REKINDLE_LIBRARY",	  /* which librekindle.so: Java */
 	"REKINDLE_HOME",	  /* where Rekindle is installed: Java, scripts */
