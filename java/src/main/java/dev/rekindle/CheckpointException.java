@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+/** A checkpoint failed; the process goes on running as it was. */
+public final class CheckpointException extends RekindleException {
+    private static final long serialVersionUID = 1;
+
+    CheckpointException(Failure failure) {
+        super(failure, null);
+    }
+}

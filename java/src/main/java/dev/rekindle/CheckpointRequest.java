@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What to checkpoint, where to, and how. Immutable; made by {@link #of} or {@link #builder}. The switches are CRIU's
+ * options of the same name.
+ */
+public final class CheckpointRequest {
+    final int pid;
+    final RunRequest run;
+    final Duration timeout;
+    final List<Runnable> hooks;
+
+    private CheckpointRequest(Builder builder) {
+        pid = builder.pid;
+        run = builder.build(builder.flags);
+        timeout = builder.timeout;
+        hooks = List.copyOf(builder.hooks);
+    }
+
+    /**
+     * A checkpoint with CRIU's defaults: the tree ends once it is dumped.
+     *
+     * @param pid root of the tree to dump
+     * @param directory where its images go; made where it is missing
+     * @return the request
+     */
+    public static CheckpointRequest of(long pid, Path directory) {
+        return builder(pid, directory).build();
+    }
+
+    /**
+     * Begins a request.
+     *
+     * @param pid root of the tree to dump
+     * @param directory where its images go; made where it is missing
+     * @return a builder
+     */
+    public static Builder builder(long pid, Path directory) {
+        return new Builder(pid, directory);
+    }
+
+    /**
+     * Begins a request.
+     *
+     * @param process root of the tree to dump
+     * @param directory where its images go; made where it is missing
+     * @return a builder
+     */
+    public static Builder builder(ProcessHandle process, Path directory) {
+        return new Builder(process.pid(), directory);
+    }
+
+    /**
+     * The root of the tree to dump.
+     *
+     * @return its pid
+     */
+    public long pid() {
+        return pid;
+    }
+
+    /**
+     * Where the images go.
+     *
+     * @return the folder as it was given
+     */
+    public Path directory() {
+        return run.directory();
+    }
+
+    /** Builds a {@link CheckpointRequest}. */
+    public static final class Builder extends RunRequest.Builder<Builder> {
+        private final int pid;
+        private final List<Runnable> hooks = new ArrayList<>();
+        private Duration timeout = Duration.ZERO;
+        private int flags;
+
+        private Builder(long pid, Path directory) {
+            super(directory);
+            if (pid < 2 || pid > Integer.MAX_VALUE) {
+                throw new IllegalArgumentException(pid + " is no pid that can be checkpointed");
+            }
+            if (pid == ProcessHandle.current().pid()) {
+                throw new IllegalArgumentException("a JVM cannot checkpoint itself: pid " + pid + " is this one");
+            }
+            this.pid = (int) pid;
+        }
+
+        @Override
+        Builder self() {
+            return this;
+        }
+
+        /**
+         * Lets the tree go on running after the dump.
+         *
+         * @param value whether to
+         * @return this builder
+         */
+        public Builder leaveRunning(boolean value) {
+            return flag(RunRequest.Flag.LEAVE_RUNNING, value);
+        }
+
+        /**
+         * Leaves the tree stopped after the dump.
+         *
+         * @param value whether to
+         * @return this builder
+         */
+        public Builder leaveStopped(boolean value) {
+            return flag(RunRequest.Flag.LEAVE_STOPPED, value);
+        }
+
+        /**
+         * How long CRIU may take to stop the tree.
+         *
+         * @param timeout the limit, in whole seconds; zero is CRIU's default of 10 seconds
+         * @return this builder
+         */
+        public Builder timeout(Duration timeout) {
+            if (timeout.isNegative() || timeout.toSeconds() > Integer.MAX_VALUE) {
+                throw new IllegalArgumentException("timeout out of range: " + timeout);
+            }
+            this.timeout = timeout;
+            return this;
+        }
+
+        /**
+         * Adds something to do before the dump begins, on the thread of the call, in the order of adding. One that throws
+         * stops the checkpoint before it began.
+         *
+         * @param hook what to do
+         * @return this builder
+         */
+        public Builder beforeCheckpoint(Runnable hook) {
+            hooks.add(Objects.requireNonNull(hook, "hook"));
+            return this;
+        }
+
+        @Override
+        Builder flag(RunRequest.Flag flag, boolean value) {
+            flags = flag.set(flags, value);
+            return this;
+        }
+
+        /**
+         * Makes the request.
+         *
+         * @return the request
+         */
+        public CheckpointRequest build() {
+            return new CheckpointRequest(this);
+        }
+    }
+
+    @Nullable
+    ProgressListener listener() {
+        return run.listener();
+    }
+}

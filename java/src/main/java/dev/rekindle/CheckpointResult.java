@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import java.nio.file.Path;
+
+/**
+ * A checkpoint that succeeded.
+ *
+ * @param pid root of the tree that was dumped
+ * @param directory where its images are
+ * @param statistics sizes, modes and phases
+ */
+public record CheckpointResult(long pid, Path directory, RunStatistics statistics) {}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+/** This machine, its driver, GPU or CRIU cannot do it, or the image was made for another kind. */
+public final class IncompatibleException extends RekindleException {
+    private static final long serialVersionUID = 1;
+
+    IncompatibleException(Failure failure) {
+        super(failure, null);
+    }
+}

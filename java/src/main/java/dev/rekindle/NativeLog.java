@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import dev.rekindle.internal.ffi.RekindleNative;
+import dev.rekindle.internal.ffi.rekindle_log_callback;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** The native library's log lines, to the logger {@code dev.rekindle.native}. */
+final class NativeLog {
+    private static final Logger LOGGER = LoggerFactory.getLogger("dev.rekindle.native");
+
+    private NativeLog() {}
+
+    /** Asks for the lines that the logger lets through now; none are sent where it lets none through. */
+    static void connect() {
+        int highest = highest();
+        if (highest > 0) {
+            RekindleNative.rekindle_set_log(
+                    rekindle_log_callback.allocate(NativeLog::log, Arena.global()), MemorySegment.NULL, highest);
+        }
+    }
+
+    private static int highest() {
+        if (LOGGER.isDebugEnabled()) {
+            return RekindleNative.REKINDLE_LOG_DEBUG();
+        }
+        if (LOGGER.isInfoEnabled()) {
+            return RekindleNative.REKINDLE_LOG_INFO();
+        }
+        if (LOGGER.isWarnEnabled()) {
+            return RekindleNative.REKINDLE_LOG_WARNING();
+        }
+        return LOGGER.isErrorEnabled() ? RekindleNative.REKINDLE_LOG_ERROR() : 0;
+    }
+
+    /** Nothing may escape from here: an exception that leaves an upcall ends the JVM. */
+    private static void log(int level, MemorySegment line, MemorySegment context) {
+        try {
+            String text = line.getString(0);
+            if (level <= RekindleNative.REKINDLE_LOG_ERROR()) {
+                LOGGER.error(text);
+            } else if (level == RekindleNative.REKINDLE_LOG_WARNING()) {
+                LOGGER.warn(text);
+            } else if (level == RekindleNative.REKINDLE_LOG_INFO()) {
+                LOGGER.info(text);
+            } else {
+                LOGGER.debug(text);
+            }
+        } catch (RuntimeException | Error failure) {
+            // A log line that cannot be logged is lost: there is no caller to throw it to.
+        }
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import dev.rekindle.internal.ffi.RekindleNative;
+import dev.rekindle.internal.ffi.rekindle_progress_callback;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A run that another thread can cancel and a listener watches. Closing frees it; cancelling a closed one does nothing.
+ * There is one upcall stub for all runs: the callback's context is the number under which the run is found again.
+ */
+final class NativeOperation implements AutoCloseable {
+    private static final Map<Long, NativeOperation> WATCHED = new ConcurrentHashMap<>();
+    private static final AtomicLong NUMBERS = new AtomicLong();
+
+    /** Made with the first run that has a listener, after the library was loaded. */
+    private static final class Stub {
+        static final MemorySegment PROGRESS =
+                rekindle_progress_callback.allocate(NativeOperation::dispatch, Arena.global());
+    }
+
+    private final long number = NUMBERS.incrementAndGet();
+    private final @Nullable ProgressListener listener;
+    private @Nullable MemorySegment address;
+    private volatile @Nullable Throwable listenerFailure;
+
+    NativeOperation(@Nullable ProgressListener listener) {
+        NativeLibrary.load();
+        this.listener = listener;
+        MemorySegment callback = listener == null ? MemorySegment.NULL : Stub.PROGRESS;
+        if (listener != null) {
+            WATCHED.put(number, this);
+        }
+        address = RekindleNative.rekindle_operation_create(callback, MemorySegment.ofAddress(number));
+        if (MemorySegment.NULL.equals(address)) {
+            WATCHED.remove(number);
+            throw new OutOfMemoryError("no native memory for an operation");
+        }
+    }
+
+    /** An operation where the run needs one, which is where somebody listens. */
+    static @Nullable NativeOperation watching(@Nullable ProgressListener listener) {
+        return listener == null ? null : new NativeOperation(listener);
+    }
+
+    static MemorySegment address(@Nullable NativeOperation operation) {
+        return operation == null ? MemorySegment.NULL : operation.addressOf();
+    }
+
+    private synchronized MemorySegment addressOf() {
+        return address == null ? MemorySegment.NULL : address;
+    }
+
+    synchronized void cancel() {
+        if (address != null) {
+            RekindleNative.rekindle_operation_cancel(address);
+        }
+    }
+
+    @Override
+    public synchronized void close() {
+        if (address != null) {
+            RekindleNative.rekindle_operation_destroy(address);
+            address = null;
+            WATCHED.remove(number);
+        }
+    }
+
+    /** Throws what the listener threw. The failure of the run itself, which follows from it, is kept as suppressed. */
+    static void rethrow(@Nullable NativeOperation operation, Throwable outcome) {
+        Throwable failure = operation == null ? null : operation.listenerFailure;
+        if (failure == null) {
+            return;
+        }
+        failure.addSuppressed(outcome);
+        if (failure instanceof RuntimeException exception) {
+            throw exception;
+        }
+        throw (Error) failure;
+    }
+
+    /** The same after a run that succeeded before the listener threw; the text says what there is of it. */
+    static void rethrow(@Nullable NativeOperation operation, String outcome) {
+        rethrow(operation, new IllegalStateException(outcome));
+    }
+
+    static boolean listenerFailed(@Nullable NativeOperation operation) {
+        return operation != null && operation.listenerFailure != null;
+    }
+
+    /** Nothing may escape from here: an exception that leaves an upcall ends the JVM. */
+    @SuppressWarnings("CatchingUnchecked")
+    private static void dispatch(long bytesDone, long bytesTotal, int phase, MemorySegment context) {
+        NativeOperation operation = null;
+        try {
+            operation = WATCHED.get(context.address());
+            if (operation != null && operation.listener != null && operation.listenerFailure == null) {
+                operation.listener.onProgress(bytesDone, bytesTotal, PhaseKind.of(phase));
+            }
+        } catch (RuntimeException | Error failure) {
+            if (operation != null) {
+                operation.listenerFailure = failure;
+                operation.cancel();
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import dev.rekindle.internal.ffi.RekindleNative;
+import dev.rekindle.internal.ffi.rekindle_phase;
+import dev.rekindle.internal.ffi.rekindle_process_statistics;
+import dev.rekindle.internal.ffi.rekindle_statistics;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.temporal.ChronoUnit;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+
+/** Statistics as native code fills them, and what becomes of them here. */
+record NativeStatistics(MemorySegment run, MemorySegment processes, int capacity) {
+    /** Processes that use CUDA that a run has room for; a larger tree's are read from the work folder afterwards. */
+    static final int CAPACITY = 64;
+
+    static NativeStatistics allocate(NativeCall call, int capacity) {
+        return new NativeStatistics(
+                call.zeroed(rekindle_statistics.layout()),
+                call.array(rekindle_process_statistics.layout(), capacity),
+                capacity);
+    }
+
+    static RunStatistics read(Path workDirectory, RunKind kind) {
+        NativeLibrary.load();
+        int capacity = CAPACITY;
+        while (true) {
+            try (NativeCall call = NativeCall.begin()) {
+                NativeStatistics statistics = allocate(call, capacity);
+                int code = RekindleNative.rekindle_statistics_read(
+                        call.path(workDirectory),
+                        kind.code(),
+                        statistics.run,
+                        statistics.processes,
+                        capacity,
+                        call.error());
+                if (code != RekindleNative.REKINDLE_OK()) {
+                    throw Failure.exception(Failure.Action.IMAGE, code, call.error());
+                }
+                if (statistics.complete()) {
+                    return statistics.decode();
+                }
+                capacity = rekindle_statistics.process_count(statistics.run);
+            }
+        }
+    }
+
+    boolean complete() {
+        return rekindle_statistics.process_count(run) <= capacity;
+    }
+
+    /** Decodes them, or reads them from the work folder where there were more processes than room. */
+    RunStatistics decodeOrRead(Path workDirectory, RunKind kind) {
+        return complete() ? decode() : read(workDirectory, kind);
+    }
+
+    RunStatistics decode() {
+        long start = rekindle_statistics.start(run);
+        int count = Math.min(rekindle_statistics.process_count(run), capacity);
+        var list = new ArrayList<ProcessStatistics>(count);
+        for (int i = 0; i < count; i++) {
+            list.add(process(rekindle_process_statistics.asSlice(processes, i), start));
+        }
+        return new RunStatistics(
+                RunKind.of(rekindle_statistics.kind(run)),
+                rekindle_statistics.succeeded(run) != 0,
+                Duration.ofNanos(rekindle_statistics.duration(run)),
+                rekindle_statistics.device_bytes(run),
+                rekindle_statistics.host_bytes(run),
+                rekindle_statistics.image_bytes(run),
+                Duration.ofNanos(rekindle_statistics.overlap(run)),
+                rekindle_statistics.pool_warm(run) != 0,
+                rekindle_statistics.simulated(run) != 0,
+                rekindle_statistics.driver_version(run),
+                rekindle_statistics.restore_threads(run),
+                new CriuStatistics(
+                        micros(rekindle_statistics.freezing_time(run)),
+                        micros(rekindle_statistics.frozen_time(run)),
+                        micros(rekindle_statistics.memdump_time(run)),
+                        micros(rekindle_statistics.memwrite_time(run)),
+                        rekindle_statistics.pages_scanned(run),
+                        rekindle_statistics.pages_written(run),
+                        micros(rekindle_statistics.forking_time(run)),
+                        micros(rekindle_statistics.restore_time(run)),
+                        rekindle_statistics.pages_restored(run)),
+                list,
+                rekindle_statistics.gpu_name(run).getString(0),
+                rekindle_statistics.criu_version(run).getString(0),
+                rekindle_statistics.failure(run).getString(0));
+    }
+
+    private static ProcessStatistics process(MemorySegment process, long runStart) {
+        int count = Math.min(
+                rekindle_process_statistics.phase_count(process), RekindleNative.REKINDLE_PHASES_MAX());
+        List<Phase> phases = new ArrayList<>(count);
+        for (int i = 0; i < count; i++) {
+            MemorySegment phase = rekindle_process_statistics.phases(process, i);
+            phases.add(new Phase(
+                    PhaseKind.of(rekindle_phase.kind(phase)),
+                    Duration.ofNanos(rekindle_phase.start(phase) - runStart),
+                    Duration.ofNanos(rekindle_phase.duration(phase)),
+                    rekindle_phase.bytes(phase)));
+        }
+        phases.sort(Comparator.comparing(Phase::start));
+        return new ProcessStatistics(
+                rekindle_process_statistics.pid(process),
+                Mode.of(rekindle_process_statistics.mode(process)),
+                rekindle_process_statistics.reason(process).getString(0),
+                rekindle_process_statistics.device_bytes(process),
+                rekindle_process_statistics.allocations(process),
+                phases);
+    }
+
+    private static Duration micros(long microseconds) {
+        return Duration.of(microseconds, ChronoUnit.MICROS);
+    }
+}

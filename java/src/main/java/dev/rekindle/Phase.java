@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import java.time.Duration;
+
+/**
+ * One phase of a run.
+ *
+ * @param kind which phase
+ * @param start when it began, counted from the start of the run
+ * @param duration how long it took
+ * @param bytes how much it moved, 0 where it moves no data
+ */
+public record Phase(PhaseKind kind, Duration start, Duration duration, long bytes) {
+    /**
+     * How fast it moved data.
+     *
+     * @return bytes per second, 0 where it moved none
+     */
+    public double bytesPerSecond() {
+        return duration.isZero() ? 0 : bytes * 1e9 / duration.toNanos();
+    }
+}

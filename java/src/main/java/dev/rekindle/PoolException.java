@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+/** A warm pool could not be opened, reached or used. */
+public final class PoolException extends RekindleException {
+    private static final long serialVersionUID = 1;
+
+    PoolException(Failure failure) {
+        super(failure, null);
+    }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Something failed in a way that {@link #code()}, {@link #phase()} and one sentence describe. The message says what to
+ * do about it.
+ */
+public abstract sealed class RekindleException extends RuntimeException
+        permits CheckpointException,
+                CorruptImageException,
+                IncompatibleException,
+                NativeLibraryException,
+                PermissionException,
+                PoolException,
+                RestoreException {
+    private static final long serialVersionUID = 1;
+
+    private final ErrorCode code;
+    private final PhaseKind phase;
+    private final String criuLog;
+
+    RekindleException(Failure failure, @Nullable Throwable cause) {
+        super(failure.message(), cause);
+        this.code = failure.code();
+        this.phase = failure.phase();
+        this.criuLog = failure.criuLog();
+    }
+
+    /**
+     * Says what kind of thing went wrong.
+     *
+     * @return the code
+     */
+    public ErrorCode code() {
+        return code;
+    }
+
+    /**
+     * Says in which phase it went wrong.
+     *
+     * @return the phase, {@link PhaseKind#NONE} where it is not known
+     */
+    public PhaseKind phase() {
+        return phase;
+    }
+
+    /**
+     * Returns the last error lines of CRIU's log.
+     *
+     * @return the lines, or an empty string where CRIU did not run or logged no error
+     */
+    public String criuLog() {
+        return criuLog;
+    }
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+/** A restore failed; it left no process behind and the image stays whole. */
+public final class RestoreException extends RekindleException {
+    private static final long serialVersionUID = 1;
+
+    RestoreException(Failure failure) {
+        super(failure, null);
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import java.nio.file.Path;
+import jdk.jfr.Category;
+import jdk.jfr.DataAmount;
+import jdk.jfr.Description;
+import jdk.jfr.Event;
+import jdk.jfr.Label;
+import jdk.jfr.Name;
+import jdk.jfr.StackTrace;
+import jdk.jfr.Timespan;
+import org.jspecify.annotations.Nullable;
+
+/** The events that this library writes to Java Flight Recorder. */
+final class RunEvents {
+    private RunEvents() {}
+
+    /** What a checkpoint and a restore have in common. */
+    @Category("Rekindle")
+    @StackTrace(false)
+    abstract static class Run extends Event {
+        @Label("Process")
+        long pid;
+
+        @Label("Images")
+        @Nullable
+        String directory;
+
+        @Label("Succeeded")
+        boolean succeeded;
+
+        @Label("Failure")
+        @Nullable
+        String failure;
+
+        @Label("Device Memory")
+        @DataAmount
+        long deviceBytes;
+
+        @Label("Host Memory")
+        @DataAmount
+        long hostBytes;
+
+        @Label("GPU Images")
+        @DataAmount
+        long imageBytes;
+
+        @Label("Processes Using CUDA")
+        int processes;
+
+        @Label("Simulated")
+        @Description("The simulated CUDA driver was used")
+        boolean simulated;
+
+        void finish(long processId, Path images, RunStatistics statistics) {
+            end();
+            if (shouldCommit()) {
+                pid = processId;
+                directory = images.toString();
+                succeeded = true;
+                fill(statistics);
+                commit();
+            }
+        }
+
+        void fail(long processId, Path images, RekindleException exception) {
+            end();
+            if (shouldCommit()) {
+                pid = processId;
+                directory = images.toString();
+                failure = exception.getMessage();
+                commit();
+            }
+        }
+
+        void fill(RunStatistics statistics) {
+            deviceBytes = statistics.deviceBytes();
+            hostBytes = statistics.hostBytes();
+            imageBytes = statistics.imageBytes();
+            processes = statistics.processes().size();
+            simulated = statistics.simulated();
+        }
+    }
+
+    @Name("dev.rekindle.Checkpoint")
+    @Label("Checkpoint")
+    @Description("A process tree was dumped")
+    static final class Checkpoint extends Run {
+        @Label("Frozen")
+        @Timespan(Timespan.NANOSECONDS)
+        long frozen;
+
+        @Override
+        void fill(RunStatistics statistics) {
+            super.fill(statistics);
+            frozen = statistics.criu().frozenTime().toNanos();
+        }
+    }
+
+    @Name("dev.rekindle.Restore")
+    @Label("Restore")
+    @Description("A process tree was restored")
+    static final class Restore extends Run {
+        @Label("Overlap")
+        @Description("GPU copying that was hidden behind CRIU's own work")
+        @Timespan(Timespan.NANOSECONDS)
+        long overlap;
+
+        @Label("Pool Warm")
+        boolean poolWarm;
+
+        @Override
+        void fill(RunStatistics statistics) {
+            super.fill(statistics);
+            overlap = statistics.overlap().toNanos();
+            poolWarm = statistics.poolWarm();
+        }
+    }
+
+    /** Written when its run is over, so it has its times as fields. */
+    @Name("dev.rekindle.Copy")
+    @Label("Copy")
+    @Description("Device memory of one process was copied")
+    @Category("Rekindle")
+    @StackTrace(false)
+    static final class Copy extends Event {
+        @Label("Process")
+        long pid;
+
+        @Label("Phase")
+        @Nullable
+        String phase;
+
+        @Label("Offset")
+        @Description("When the copy began, counted from the start of the run")
+        @Timespan(Timespan.NANOSECONDS)
+        long offset;
+
+        @Label("Copy Time")
+        @Timespan(Timespan.NANOSECONDS)
+        long copyTime;
+
+        @Label("Bytes")
+        @DataAmount
+        long bytes;
+
+        static void commitAll(RunStatistics statistics) {
+            if (!new Copy().isEnabled()) {
+                return;
+            }
+            for (ProcessStatistics process : statistics.processes()) {
+                for (Phase part : process.phases()) {
+                    if (part.bytes() > 0
+                            && (part.kind() == PhaseKind.COPY_OUT || part.kind() == PhaseKind.PREFETCH)) {
+                        Copy event = new Copy();
+                        event.pid = process.pid();
+                        event.phase = part.kind().name();
+                        event.offset = part.start().toNanos();
+                        event.copyTime = part.duration().toNanos();
+                        event.bytes = part.bytes();
+                        event.commit();
+                    }
+                }
+            }
+        }
+    }
+}
