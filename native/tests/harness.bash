@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+# What the integration tests share: real CRIU, the built plugin, pool and agent, the worker program and the simulated
+# driver. A test script sources this file, defines functions test_*, and ends with run_tests.
+#
+# Each script runs in a pid and mount namespace of its own, so that nothing of it can stay behind whatever happens, and
+# restored processes find their ids free. Each test function gets an empty folder $work, and every process that it left
+# is ended after it.
+#
+# From the environment (ctest sets them): REKINDLE_TEST_BUILD, the build folder; REKINDLE_TEST_SOURCE, the native folder;
+# REKINDLE_CRIU, optional, a criu program.
+set -euo pipefail
+
+: "${REKINDLE_TEST_BUILD:?is not set: run this through ctest}" "${REKINDLE_TEST_SOURCE:?is not set: run this through ctest}"
+
+if [ "$(id -u)" != 0 ]; then
+	echo "skipped: dump and restore need root"
+	exit 77
+fi
+if [ "${REKINDLE_TEST_INSIDE:-}" != 1 ]; then
+	REKINDLE_TEST_INSIDE=1 exec unshare --pid --mount --propagation private --fork --mount-proc --kill-child \
+		"$BASH" "$0" "$@"
+fi
+# Descriptors that whoever started this left open must not get into the processes that are dumped.
+for name in /proc/self/fd/*; do
+	name=${name##*/}
+	((name < 3 || name == 255)) || eval "exec $name>&-"
+done
+[ $$ = 1 ] || { echo "the test is not the first process of its pid namespace"; exit 1; }
+
+build=$REKINDLE_TEST_BUILD
+plugin=$build/lib/criu
+simcuda=$build/lib/simcuda
+preload=$build/lib/librekindle-preload.so
+worker=$build/bin/rekindle-worker
+control=$build/bin/rekindle-worker-control
+criu=${REKINDLE_CRIU:-$("$REKINDLE_TEST_SOURCE/criu/provide-criu.sh" | tail -n1)}
+parent=${REKINDLE_TEST_DIRECTORY:-/dev/shm}
+root=$(mktemp -d "$parent/rekindle-test-XXXXXX")
+trap 'rm -rf -- "$root"' EXIT
+
+# What a user has set must not reach the tests.
+for name in $(compgen -e); do
+	case $name in
+	REKINDLE_TEST_*) ;;
+	REKINDLE_* | CRIU_* | LD_PRELOAD) unset "$name" ;;
+	esac
+done
+export REKINDLE_CUDA_DRIVER=$simcuda/libcuda.so.1
+
+# ---- checks ----
+
+note() { echo "    $*"; }
+fail() { note "FAILED: $*"; exit 1; }
+
+# expect WHAT GOT WANTED
+expect() { [ "$2" = "$3" ] || fail "$1 is '$2', wanted '$3'"; }
+
+# expect_line FILE PATTERN: an extended regular expression that a line of the file must match
+expect_line() {
+	grep -Eq -- "$2" "$1" || { tail -n 15 -- "$1" | sed 's/^/      /'; fail "$1 has no line with: $2"; }
+}
+
+# wait_until SECONDS COMMAND...: polls, as there is nothing to wait on for what a foreign process does
+wait_until() {
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $deadline ] || fail "waited in vain for: $*"
+		sleep 0.02
+	done
+}
+
+is_gone() { [ ! -e "/proc/$1" ] || [ "$(awk '/^State:/ {print $2}' "/proc/$1/status" 2>/dev/null || echo Z)" = Z ]; }
+is_running() { ! is_gone "$1"; }
+
+# Every live process of this test whose program has that name.
+processes_named() {
+	local status name
+	for status in /proc/[0-9]*/status; do
+		name=$(awk '/^Name:/ {print $2} /^State:/ {if ($2 == "Z") exit 1}' "$status" 2>/dev/null) || continue
+		[ "$name" = "${1:0:15}" ] && basename "$(dirname "$status")"
+	done
+	return 0
+}
+pool_pid() { processes_named rekindled | head -n1; }
+no_pool() { [ -z "$(pool_pid)" ]; }
+
+# json FILE KEY: a value of the statistics
+json() { python3 -c 'import json,sys; v=json.load(open(sys.argv[1]))
+for k in sys.argv[2].split("."): v=v[int(k)] if k.lstrip("-").isdigit() else v[k]
+print(str(v).lower() if isinstance(v,bool) else v)' "$1" "$2"; }
+
+# ---- CRIU ----
+
+# dump PID FOLDER [ARGUMENT...]: CRIU's exit status; log in FOLDER/dump.log
+dump() {
+	local pid=$1 folder=$2
+	shift 2
+	mkdir -p "$folder"
+	"$criu" dump -t "$pid" -D "$folder" -L "$plugin" -v4 -o dump.log "$@" >"$folder/dump.out" 2>&1 </dev/null
+}
+
+# restore FOLDER [ARGUMENT...]: likewise, restore.log; the tree is detached
+restore() {
+	local folder=$1
+	shift
+	"$criu" restore -d -D "$folder" -L "$plugin" -v4 -o restore.log "$@" >"$folder/restore.out" 2>&1 </dev/null
+}
+
+show_log() { grep -E "Error|Warn|cuda_plugin:" "$1" | tail -n 25 | sed 's/^/      /'; }
+
+must_dump() {
+	dump "$@" || { show_log "$2/dump.log"; fail "the dump failed"; }
+	expect "what CRIU printed" "$(cat "$2/dump.out")" ""
+}
+must_restore() {
+	restore "$@" || { show_log "$1/restore.log"; fail "the restore failed"; }
+	expect "what CRIU printed" "$(cat "$1/restore.out")" ""
+}
+must_not_dump() { ! dump "$@" || fail "the dump succeeded"; }
+must_not_restore() { ! restore "$@" || fail "the restore succeeded"; }
+
+# ---- running ----
+
+end_processes() {
+	local process pid
+	while
+		pid=
+		for process in /proc/[0-9]*; do
+			process=${process#/proc/}
+			[ "$process" != 1 ] && [ "$(awk '/^State:/ {print $2}' "/proc/$process/status" 2>/dev/null || echo Z)" != Z ] || continue
+			pid=$process
+			kill -KILL "$process" 2>/dev/null || true
+		done
+		[ -n "$pid" ]
+	do wait 2>/dev/null || true; done
+}
+
+# run_tests [NAME...]: the test functions named on the command line, else all
+run_tests() {
+	local name result failures=0 started
+	local -a names=("$@")
+	((${#names[@]})) || mapfile -t names < <(declare -F | sed -n 's/^declare -f test_//p')
+	for name in "${names[@]}"; do
+		work=$root/$name
+		mkdir -p "$work"
+		export REKINDLE_POOL_SOCKET=$work/pool.sock REKINDLE_CONFIGURATION=$work/rekindle.conf
+		echo "[rekindle]" >"$REKINDLE_CONFIGURATION"
+		started=$EPOCHREALTIME
+		# Not as a condition: that would turn set -e off inside.
+		(trap - EXIT; cd "$work"; "test_$name") &
+		result=0
+		wait $! || result=$?
+		end_processes
+		printf '%s %s (%.1f s)\n' "$([ $result = 0 ] && echo ok || echo 'NOT OK')" "$name" \
+			"$(awk "BEGIN {print ${EPOCHREALTIME/,/.} - ${started/,/.}}")"
+		if [ $result != 0 ]; then
+			failures=$((failures + 1))
+			[ -z "${REKINDLE_TEST_KEEP:-}" ] || { mkdir -p "$REKINDLE_TEST_KEEP"; cp -a "$work" "$REKINDLE_TEST_KEEP/"; }
+		fi
+		while umount "$work"/* 2>/dev/null; do :; done
+		rm -rf -- "$work"
+	done
+	echo "$((${#names[@]} - failures)) of ${#names[@]} passed"
+	[ $failures = 0 ]
+}
