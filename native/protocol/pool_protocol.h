@@ -131,7 +131,7 @@ static_assert(sizeof(struct pool_progress) == 24, "struct pool_progress is 24 by
  * a member that does not apply may be left out; readers ignore members that they do not know.
  *
  *   "kind": "checkpoint" or "restore"      "succeeded": true or false
- *   "failure": { "code": negative errno code, "phase": enum rekindle_phase_kind, "message": the sentence }
+ *   "failure": the sentence                "failure_code": negative errno code    "failure_phase": enum rekindle_phase_kind
  *   "start", "duration": from plugin init to the end       "overlap": GPU copying hidden behind CRIU's own work
  *   "device_bytes", "image_bytes"          "pool_warm", "simulated": true or false
  *   "driver_version"                       "gpu_name": string      "note": string
