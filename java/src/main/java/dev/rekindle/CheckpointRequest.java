@@ -77,7 +77,7 @@ public final class CheckpointRequest {
     }
 
     /** Builds a {@link CheckpointRequest}. */
-    public static final class Builder extends RunRequest.Builder<Builder> {
+    public static final class Builder extends RunRequestBuilder<Builder> {
         private final int pid;
         private final List<Runnable> hooks = new ArrayList<>();
         private Duration timeout = Duration.ZERO;

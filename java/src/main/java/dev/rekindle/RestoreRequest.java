@@ -51,7 +51,7 @@ public final class RestoreRequest {
     }
 
     /** Builds a {@link RestoreRequest}. */
-    public static final class Builder extends RunRequest.Builder<Builder> {
+    public static final class Builder extends RunRequestBuilder<Builder> {
         private final List<Consumer<RestoredProcess>> hooks = new ArrayList<>();
         private int flags;
 

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle.cli;
+
+import dev.rekindle.RunKind;
+import dev.rekindle.RunStatistics;
+import java.nio.file.Path;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
+
+@Command(
+        name = "stats",
+        mixinStandardHelpOptions = true,
+        description = "Show the statistics that a run left in its work folder.")
+final class StatsCommand implements Callable<Integer> {
+    @Spec
+    private CommandSpec spec;
+
+    @Parameters(index = "0", paramLabel = "KIND", description = "${COMPLETION-CANDIDATES}.")
+    private RunKind kind;
+
+    @Parameters(index = "1", paramLabel = "DIR", description = "The work folder of the run.")
+    private Path directory;
+
+    @Override
+    public Integer call() {
+        RunReport.print(RunStatistics.read(directory, kind), spec.commandLine().getOut());
+        return 0;
+    }
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import java.io.File;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+
+/** A JVM of its own, for what can happen only once in a JVM, or ends it. */
+final class ChildJvm {
+    record Output(int exitCode, String text) {}
+
+    private ChildJvm() {}
+
+    /** Runs a main class on the class path of this JVM, without the options that this one has. */
+    static Output run(Class<?> main, List<String> options, Map<String, String> environment, String... arguments)
+            throws IOException, InterruptedException {
+        return run(main, options, List.of(), environment, arguments);
+    }
+
+    static Output run(
+            Class<?> main,
+            List<String> options,
+            List<Path> classPath,
+            Map<String, String> environment,
+            String... arguments)
+            throws IOException, InterruptedException {
+        var command = new ArrayList<String>();
+        command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+        command.addAll(options);
+        command.add("-cp");
+        var path = new StringBuilder(System.getProperty("java.class.path"));
+        classPath.forEach(entry -> path.append(File.pathSeparatorChar).append(entry));
+        command.add(path.toString());
+        command.add(main.getName());
+        command.addAll(List.of(arguments));
+        ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
+        builder.environment().putAll(environment);
+        Process process = builder.start();
+        String text = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        return new Output(process.waitFor(), text);
+    }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Where the native library comes from, and what is said when it does not come. */
+class NativeLibraryTest {
+    private static final Path LIBRARY = TestMachine.LIBRARY_FOLDER.resolve("librekindle.so");
+
+    @TempDir
+    private Path folder;
+
+    /** Prints the version, or why there is none. */
+    static final class ShowVersion {
+        public static void main(String[] arguments) {
+            try {
+                System.out.println("version " + Rekindle.nativeVersion());
+            } catch (NativeLibraryException failure) {
+                System.out.println("refused: " + failure.getMessage());
+            }
+        }
+    }
+
+    @Test
+    void versionIsThatOfTheHeader() {
+        assertThat(Rekindle.nativeVersion()).matches("0\\.1\\.\\d+");
+    }
+
+    @Test
+    void propertyNamesFileOrFolder() throws Exception {
+        assertThat(show("-Drekindle.library.path=" + LIBRARY)).startsWith("version 0.1.");
+        assertThat(show("-Drekindle.library.path=" + LIBRARY.getParent())).startsWith("version 0.1.");
+    }
+
+    @Test
+    void propertyThatNamesNothingIsNamed() throws Exception {
+        assertThat(show("-Drekindle.library.path=/nowhere/at/all"))
+                .contains("/nowhere/at/all")
+                .contains("rekindle.library.path");
+    }
+
+    @Test
+    void libraryPathIsTheLastResort() throws Exception {
+        assertThat(show("-Djava.library.path=" + LIBRARY.getParent())).startsWith("version 0.1.");
+        assertThat(show("-Djava.library.path=" + folder))
+                .contains("refused: librekindle.so was not found")
+                .contains(folder.toString())
+                .contains("rekindle.library.path");
+    }
+
+    @Test
+    void classPathBundleIsUnpackedOnce() throws Exception {
+        Path bundle = folder.resolve("bundle/META-INF/rekindle/" + NativeLibrary.platform() + "/lib");
+        Files.createDirectories(bundle);
+        Files.copy(LIBRARY, bundle.resolve("librekindle.so"));
+        Path cache = folder.resolve("cache");
+        for (int i = 0; i < 2; i++) {
+            ChildJvm.Output output = ChildJvm.run(
+                    ShowVersion.class,
+                    List.of(
+                            "--enable-native-access=ALL-UNNAMED",
+                            "--illegal-native-access=deny",
+                            "-Djava.library.path=/nowhere",
+                            "-Drekindle.cache.directory=" + cache),
+                    List.of(folder.resolve("bundle")),
+                    Map.of());
+            assertThat(output.text()).startsWith("version 0.1.");
+            try (var unpacked = Files.list(cache)) {
+                assertThat(unpacked).singleElement().satisfies(one -> assertThat(one.resolve("lib/librekindle.so"))
+                        .hasSameBinaryContentAs(LIBRARY));
+            }
+        }
+    }
+
+    @Test
+    void otherVersionIsRefusedWithBothNamed() throws Exception {
+        Path other = library("uint32_t rekindle_version_number(void) { return 7003001; }"
+                + "const char *rekindle_version(void) { return \"7.3.1\"; }");
+        assertThat(show("-Drekindle.library.path=" + other))
+                .contains(other.toString())
+                .contains("has version 7.3.1")
+                .contains("needs 0.1");
+    }
+
+    @Test
+    void otherLibraryIsRefused() throws Exception {
+        Path other = library("int something_else;");
+        assertThat(show("-Drekindle.library.path=" + other)).contains(other + " is no Rekindle library");
+    }
+
+    @Test
+    void fileThatIsNoLibraryIsRefused() throws Exception {
+        Path file = Files.writeString(folder.resolve("librekindle.so"), "not ELF");
+        assertThat(show("-Drekindle.library.path=" + file)).contains("could not be loaded").contains(file.toString());
+    }
+
+    @Test
+    void deniedNativeAccessNamesTheFlag() throws Exception {
+        ChildJvm.Output output = ChildJvm.run(
+                ShowVersion.class,
+                List.of("--illegal-native-access=deny", "-Drekindle.library.path=" + LIBRARY),
+                Map.of());
+        assertThat(output.text()).contains("refused:").contains("--enable-native-access=ALL-UNNAMED");
+    }
+
+    @Test
+    void nulInAPathIsAnException() {
+        try (NativeCall call = NativeCall.begin()) {
+            assertThatThrownBy(() -> call.string("a\0b"))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("NUL");
+        }
+    }
+
+    private static String show(String option) throws Exception {
+        var options = new ArrayList<>(List.of("--enable-native-access=ALL-UNNAMED", "--illegal-native-access=deny"));
+        options.add(option);
+        return ChildJvm.run(ShowVersion.class, options, Map.of()).text();
+    }
+
+    private Path library(String source) throws Exception {
+        Path file = folder.resolve("other/librekindle.so");
+        Files.createDirectories(file.getParent());
+        Path code = Files.writeString(folder.resolve("other.c"), "#include <stdint.h>\n" + source + "\n");
+        Process compiler = new ProcessBuilder("cc", "-shared", "-fPIC", "-o", file.toString(), code.toString())
+                .inheritIO()
+                .start();
+        assertThat(compiler.waitFor()).isZero();
+        return file;
+    }
+}
