@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pool/driver_checkpoint.h"
+#include "pool/pool_run.h"
+#include "rekindle.h"
+#include "support/clock.h"
+#include "support/log.h"
+
+#define LOOK_AROUND_MS 20
+
+void run_process_drop_memory(struct run_process *process)
+{
+	struct error_text error;
+	uint32_t i;
+
+	for (i = 0; i < process->memory_count; i++) {
+		if (process->memory[i].has_handle && pool_device_use(process->memory[i].device, &error))
+			log_error("%s", error.text);
+		held_memory_release(&process->memory[i]);
+	}
+	free(process->memory);
+	process->memory = NULL;
+	process->memory_count = 0;
+}
+
+/* Where the contents come from: memory held since the dump (image NULL), or an image that is being read. */
+struct source {
+	bool held;
+	struct prefetch_image *image;
+};
+
+/* Finds the image, or reads it from the folder now: another pool may have made it, and died. */
+static int find_image(struct run *run, const struct run_process *process, const uint8_t *image_id,
+		      struct source *source, struct error_text *error)
+{
+	struct prefetch_options options = { .verify = run->verify, .overlap = true, .only_id = image_id };
+	struct prefetch *prefetch;
+	int result;
+
+	source->image = prefetch_find(run->prefetch, image_id);
+	if (source->image)
+		return 0;
+	if (!run->prefetch && run->folder >= 0) {
+		result = prefetch_start(run->pool, run->folder, &options, &prefetch, error);
+		if (result)
+			return result;
+		source->image = prefetch_find(prefetch, image_id);
+		if (source->image) {
+			run->prefetch = prefetch;
+			return 0;
+		}
+		prefetch_end(prefetch);
+	}
+	return fail(error, -ENOENT,
+		    "Process %d needs its GPU image %02x%02x%02x%02x..., and the folder has none with that id; restore from a "
+		    "folder where rekindle-*.img is complete",
+		    process->pid, image_id[0], image_id[1], image_id[2], image_id[3]);
+}
+
+static int find_source(struct run *run, struct run_process *process, const struct resume_request *request,
+		       struct source *source, struct error_text *error)
+{
+	*source = (struct source){ .held = false };
+	if (!request->released && !process->released)
+		return 0;
+	if (process->agent < 0)
+		return fail(error, -EINVAL,
+			    "Process %d has its device memory in a GPU image, and its agent cannot be reached to map it",
+			    process->pid);
+	if (process->released && process->memory) {
+		source->held = true;
+		return 0;
+	}
+	return find_image(run, process, request->image_id, source, error);
+}
+
+/* A run's images are all from one machine, so any of them tells which GPU stands for which. */
+static int match_gpus(struct run *run, struct gpu_match *match, struct error_text *error)
+{
+	size_t i;
+
+	*match = (struct gpu_match){ .devices = NULL };
+	for (i = 0; run->prefetch && i < run->prefetch->count; i++)
+		if (run->prefetch->images[i].image->device_count)
+			return gpu_match_make(run->pool, run->prefetch->images[i].image, match, error);
+	return 0;
+}
+
+/* Driver restore where it was checkpointed, then unlock, so that the agent can work. */
+static int revive(struct run *run, struct run_process *process, struct error_text *error)
+{
+	uint64_t began = monotonic_nanoseconds();
+	struct gpu_match match = { .devices = NULL };
+	CUprocessState state;
+	int result;
+
+	run_progress(run, REKINDLE_PHASE_DRIVER_RESTORE, 0, 0);
+	result = driver_process_state(run->pool, process->pid, &state, error);
+	if (result == 0 && state == CU_PROCESS_STATE_CHECKPOINTED) {
+		result = match_gpus(run, &match, error);
+		if (result == 0)
+			result = driver_process_restore(run->pool, process->pid, match.pairs, match.pair_count, error);
+		gpu_match_free(&match);
+		state = CU_PROCESS_STATE_LOCKED;
+	}
+	if (result == 0 && state == CU_PROCESS_STATE_LOCKED)
+		result = driver_process_unlock(run->pool, process->pid, error);
+	else if (result == 0 && state != CU_PROCESS_STATE_RUNNING)
+		result = fail(error, -EIO, "Process %d is in state %d of the driver and cannot be restored", process->pid,
+			      (int)state);
+	if (result == 0)
+		run_phase_add(process, "driver_restore", began, 0);
+	return result;
+}
+
+static int wait_filled(struct run *run, struct run_process *process, struct prefetch_image *image,
+		       struct error_text *error)
+{
+	uint64_t began = monotonic_nanoseconds();
+	int result;
+
+	do {
+		result = prefetch_wait_filled(run->prefetch, image, LOOK_AROUND_MS, error);
+		run_progress(run, REKINDLE_PHASE_PREFETCH, prefetch_bytes_done(run->prefetch), run->prefetch->bytes);
+		if (result == -EINPROGRESS && run_is_abandoned(run))
+			result = fail(error, -ECANCELED, "The restore was cancelled");
+	} while (result == -EINPROGRESS);
+	if (result)
+		return result;
+	run_phase_add(process, "wait", began, 0);
+	return 0;
+}
+
+static int map(struct run *run, struct run_process *process, struct held_memory *memory, uint32_t count,
+	       struct error_text *error)
+{
+	struct agent_client agent = { .socket = process->agent,
+				      .process = process->pidfd,
+				      .timeout_ms = (int)run->pool->settings.timeout_seconds * 1000 };
+	uint64_t began = monotonic_nanoseconds(), bytes = 0;
+	uint32_t i;
+	int result = 0;
+
+	run_progress(run, REKINDLE_PHASE_MAP, 0, 0);
+	if (count)
+		result = pool_device_use(memory[0].device, error);
+	if (result == 0)
+		result = agent_map_all(&agent, memory, count, error);
+	if (result)
+		return result;
+	for (i = 0; i < count; i++)
+		bytes += memory[i].bytes;
+	run_phase_add(process, "map", began, bytes);
+	return 0;
+}
+
+static int map_from_image(struct run *run, struct run_process *process, struct prefetch_image *image,
+			  struct error_text *error)
+{
+	const struct gpu_image *manifest = image->image;
+	int result;
+
+	result = prefetch_wait_memory(run->prefetch, image, error);
+	/* A restore maps while memory is still being filled. A process that lives on must not see wrong contents. */
+	if (result == 0 && run->stage == POOL_STAGE_DUMP)
+		result = wait_filled(run, process, image, error);
+	if (result == 0)
+		result = map(run, process, image->memory, manifest->allocation_count, error);
+	if (result == 0 && run->stage != POOL_STAGE_DUMP)
+		result = wait_filled(run, process, image, error);
+	if (result)
+		return result;
+	run->to_give = image;
+	process->device_bytes = image->bytes;
+	process->image_bytes = manifest->stored_bytes;
+	process->allocations = manifest->allocation_count;
+	if (manifest->allocation_count)
+		memcpy(run->gpu_name, image->memory[0].device->name, sizeof(run->gpu_name));
+	run_phase_put(process, "prefetch", image->began, image->ended, image->bytes);
+	return 0;
+}
+
+int run_resume(struct run *run, struct run_process *process, const struct resume_request *request,
+	       struct error_text *error)
+{
+	struct source source;
+	int result;
+
+	if (run->prefetch)
+		prefetch_allow(run->prefetch);
+	result = find_source(run, process, request, &source, error);
+	if (result)
+		return result;
+	process->mode = source.held || source.image ? POOL_MODE_OFFLOAD : POOL_MODE_NATIVE;
+	if (request->initial_state == CU_PROCESS_STATE_CHECKPOINTED && process->mode == POOL_MODE_NATIVE)
+		return 0; /* it was checkpointed before we came, and stays so */
+	result = revive(run, process, error);
+	if (result)
+		return result;
+	process->checkpointed = false;
+	process->locked = false;
+	if (source.held)
+		result = map(run, process, process->memory, process->memory_count, error);
+	else if (source.image)
+		result = map_from_image(run, process, source.image, error);
+	if (result)
+		return result;
+	process->released = false;
+	if (request->initial_state == CU_PROCESS_STATE_LOCKED)
+		result = driver_process_lock(run->pool, process->pid, run->pool->settings.timeout_seconds * 1000, error);
+	return result;
+}
