@@ -214,7 +214,7 @@ static int write_image(struct offload *offload, struct error_text *error)
 		result = copy_out(offload, error);
 		if (result)
 			return result;
-		run_phase_add(process, "copy", began, offload->export.bytes);
+		run_phase_add(process, "copy_out", began, offload->export.bytes);
 		began = monotonic_nanoseconds();
 		result = flush_and_verify(offload, error);
 		if (result)

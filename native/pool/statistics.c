@@ -10,7 +10,7 @@
 #include "support/clock.h"
 #include "support/log.h"
 
-#define STATISTICS_FILE "stats-rekindle.json"
+#define STATISTICS_FILE POOL_STATISTICS_FILE
 
 static void add_number(struct json_object *object, const char *name, uint64_t value)
 {
@@ -27,9 +27,9 @@ static struct json_object *phase_object(const struct run_phase *phase)
 	struct json_object *object = json_object_new_object();
 	double rate = phase->duration ? (double)phase->bytes / (double)phase->duration : 0;
 
-	add_text(object, "name", phase->name);
-	add_number(object, "start_ns", phase->start);
-	add_number(object, "duration_ns", phase->duration);
+	add_text(object, "phase", phase->name);
+	add_number(object, "start", phase->start);
+	add_number(object, "duration", phase->duration);
 	add_number(object, "bytes", phase->bytes);
 	json_object_object_add(object, "gigabytes_per_second", json_object_new_double(rate));
 	return object;
@@ -90,18 +90,19 @@ static struct json_object *run_object(const struct run *run, int criu_result, co
 	}
 	add_text(object, "version", REKINDLE_VERSION);
 	add_text(object, "kind", run->stage == POOL_STAGE_DUMP ? "checkpoint" : "restore");
-	add_text(object, "result", failed ? "failed" : "succeeded");
-	add_text(object, "error", message);
+	json_object_object_add(object, "succeeded", json_object_new_boolean(!failed));
+	if (failed)
+		add_text(object, "failure", message);
 	json_object_object_add(object, "simulated", json_object_new_boolean(status.simulated != 0));
 	json_object_object_add(object, "driver_version", json_object_new_int(status.driver_version));
-	add_text(object, "gpu", run->gpu_name);
-	add_text(object, "pool", run->pool->private_run ? "private" : run->warm && !run->started_by_us ? "warm" : "cold");
+	add_text(object, "gpu_name", run->gpu_name);
+	json_object_object_add(object, "pool_warm", json_object_new_boolean(run->warm && !run->started_by_us));
 	add_number(object, "workers", run->parallel ? run->pool->settings.streams : 1);
 	add_number(object, "chunk_bytes", run->pool->settings.chunk_bytes);
-	add_text(object, "criu_note", criu_note);
-	add_number(object, "start_ns", run->hook_time);
-	add_number(object, "duration_ns", monotonic_nanoseconds() - run->hook_time);
-	add_number(object, "overlap_ns", overlap(run));
+	add_text(object, "note", criu_note);
+	add_number(object, "start", run->hook_time);
+	add_number(object, "duration", monotonic_nanoseconds() - run->hook_time);
+	add_number(object, "overlap", overlap(run));
 	add_number(object, "device_bytes", device_bytes);
 	add_number(object, "image_bytes", image_bytes);
 	json_object_object_add(object, "processes", processes);
