@@ -12,7 +12,7 @@
 #include "support/clock.h"
 #include "support/log.h"
 
-#define FILE_NAME "stats-rekindle.json"
+#define FILE_NAME POOL_STATISTICS_FILE
 
 static void write_json_string(FILE *file, const char *text)
 {

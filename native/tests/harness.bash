@@ -120,6 +120,45 @@ must_restore() {
 must_not_dump() { ! dump "$@" || fail "the dump succeeded"; }
 must_not_restore() { ! restore "$@" || fail "the restore succeeded"; }
 
+# ---- the worker ----
+
+# start_worker NAME agent|plain [ARGUMENT...]: sets $pid. Rules in NAME.rules are obeyed by the simulated driver in it.
+start_worker() {
+	local name=$1 preloaded=()
+	[ "$2" != agent ] || preloaded=("LD_PRELOAD=$preload")
+	shift 2
+	(
+		unset REKINDLE_CUDA_DRIVER
+		exec env "${preloaded[@]}" LD_LIBRARY_PATH="$simcuda" REKINDLE_SIMCUDA_CONTROL="$work/$name.rules" \
+			setsid "$worker" --state "$work/$name" --mib 24 --pieces 6 "$@" </dev/null >"$work/$name.log" 2>&1
+	) &
+	pid=$!
+	disown
+	wait_until 20 test -s "$work/$name"
+	ask "$name" wait-ready
+}
+
+# ask NAME COMMAND...: speaks with the worker
+ask() {
+	local name=$1
+	shift
+	"$control" --state "$work/$name" "$@" || { cat "$work/$name.log"; fail "the worker $name did not answer to: $*"; }
+}
+
+# check_worker NAME CHECKSUM: it works, and its contents are those
+check_worker() {
+	ask "$1" advance >/dev/null
+	expect "the checksum of $1" "$(ask "$1" checksum)" "$2"
+}
+
+# inject NAME RULE...: into the driver calls of the worker's own process, agent included; no rules: none
+inject() {
+	local name=$1
+	shift
+	printf '%s\n' "$@" >"$work/$name.rules.new"
+	mv "$work/$name.rules.new" "$work/$name.rules"
+}
+
 # ---- running ----
 
 end_processes() {

@@ -1,0 +1,280 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Dump and restore of processes that hold device memory, in every setting in which it has to work.
+. "$(dirname "$0")/harness.bash"
+
+# dumped_and_restored NAME: of the worker $pid, which must come back with its contents
+cycle() {
+	local name=$1 folder=$2 before
+	before=$(ask "$name" checksum)
+	must_dump "$pid" "$folder"
+	wait_until 20 is_gone "$pid"
+	must_restore "$folder"
+	check_worker "$name" "$before"
+}
+
+expect_mode() { # FOLDER offload|native
+	expect "the mode in $1" "$(json "$1/stats-rekindle.json" processes.0.mode)" "$2"
+	expect "succeeded in $1" "$(json "$1/stats-rekindle.json" succeeded)" true
+}
+
+test_with_agent() {
+	start_worker worker agent
+	local before
+	before=$(ask worker checksum)
+	must_dump "$pid" image
+	wait_until 20 is_gone "$pid"
+	expect_mode image offload
+	expect_line image/dump.log "25165824 bytes of device memory are in the GPU image"
+	# The contents are not in CRIU's images as well.
+	[ "$(stat -c %s image/pages-1.img)" -lt 20000000 ] || fail "CRIU's images hold the device memory"
+	[ "$(stat -c %s "image/rekindle-pages-$pid.img")" -ge 25165824 ] || fail "the GPU image does not hold it"
+	must_restore image
+	check_worker worker "$before"
+	expect_mode image offload
+	expect "the pool" "$(json image/stats-rekindle.json pool_warm)" false
+	ask worker change
+	[ "$(ask worker checksum)" != "$before" ] || fail "the contents cannot be changed any more"
+	# The private pools have ended with their runs.
+	wait_until 20 no_pool
+}
+
+test_without_agent() {
+	start_worker worker plain
+	cycle worker image
+	expect_mode image native
+	expect_line image/dump.log "Warn .*native mode.*librekindle-preload.so"
+}
+
+test_with_a_lasting_pool() {
+	local first
+	export CRIU_CUDA_CONTEXT_POOL=1
+	start_worker worker agent
+	cycle worker image1
+	expect "the pool of the restore" "$(json image1/stats-rekindle.json pool_warm)" true
+	first=$(pool_pid)
+	[ -n "$first" ] || fail "the pool did not stay"
+	expect_line image1/dump.log "started the pool"
+	! grep -q "started the pool" image1/restore.log || fail "the restore started another pool"
+	cycle worker image2
+	expect_mode image2 offload
+	expect "the pool of the second restore" "$(json image2/stats-rekindle.json pool_warm)" true
+	expect "the pool of the second cycle" "$(pool_pid)" "$first"
+	expect "mode of the socket" "$(stat -c %a "$REKINDLE_POOL_SOCKET")" 600
+	# It answers to a private run's setting as well: who listens is used.
+	CRIU_CUDA_CONTEXT_POOL=0 cycle worker image3
+	expect "the pool of the third cycle" "$(pool_pid)" "$first"
+}
+
+test_a_lasting_pool_ends_when_idle() {
+	export CRIU_CUDA_CONTEXT_POOL=1 REKINDLE_POOL_IDLE=1
+	start_worker worker agent
+	cycle worker image
+	wait_until 30 no_pool
+	# And the next run starts another one in its place.
+	cycle worker image2
+	expect_mode image2 offload
+}
+
+test_two_plugins_at_once_share_one_lasting_pool() {
+	local one two first second
+	export CRIU_CUDA_CONTEXT_POOL=1
+	start_worker one agent
+	one=$pid first=$(ask one checksum)
+	start_worker two agent
+	two=$pid second=$(ask two checksum)
+	dump "$one" image1 &
+	dump "$two" image2 || fail "the second dump failed"
+	wait $! || fail "the first dump failed"
+	expect "pools that run" "$(processes_named rekindled | wc -l)" 1
+	restore image1 &
+	restore image2 || { show_log image2/restore.log; fail "the second restore failed"; }
+	wait $! || { show_log image1/restore.log; fail "the first restore failed"; }
+	check_worker one "$first"
+	check_worker two "$second"
+}
+
+test_leave_running() {
+	local kind
+	for kind in agent plain; do
+		start_worker $kind $kind
+		local before
+		before=$(ask $kind checksum)
+		must_dump "$pid" image-$kind --leave-running
+		check_worker $kind "$before"
+		ask $kind change
+		ask $kind advance >/dev/null
+		kill -KILL "$pid"
+		wait_until 20 is_gone "$pid"
+		must_restore image-$kind
+		check_worker $kind "$before"
+	done
+}
+
+test_post_dump_script_that_keeps_the_tree_running() {
+	start_worker worker agent
+	local before
+	before=$(ask worker checksum)
+	printf '#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-dump ] || exit 7\n' >script
+	chmod +x script
+	must_not_dump "$pid" image --action-script "$work/script"
+	check_worker worker "$before"
+}
+
+test_dump_again_after_a_restore_with_the_pool_alive() {
+	export CRIU_CUDA_CONTEXT_POOL=1
+	start_worker worker agent
+	cycle worker image1
+	ask worker change
+	cycle worker image2
+	ask worker allocate 8
+	ask worker free 1
+	cycle worker image3
+	expect_mode image3 offload
+}
+
+test_dump_again_after_a_restore_with_the_pool_gone() {
+	start_worker worker agent
+	cycle worker image1
+	wait_until 20 no_pool
+	ask worker change
+	cycle worker image2
+	wait_until 20 no_pool
+	ask worker allocate 8
+	ask worker free 1
+	cycle worker image3
+	expect_mode image3 offload
+	# An earlier image is still good.
+	kill -KILL "$pid"
+	wait_until 20 is_gone "$pid"
+	must_restore image1
+	ask worker advance >/dev/null
+}
+
+test_two_cuda_processes_in_a_tree() {
+	start_worker worker agent --children 1
+	ask worker.1 wait-ready
+	local parent child child_pid
+	parent=$(ask worker checksum) child=$(ask worker.1 checksum) child_pid=$(ask worker.1 pid)
+	must_dump "$pid" image
+	wait_until 20 is_gone "$pid"
+	wait_until 20 is_gone "$child_pid"
+	expect "modes" "$(json image/stats-rekindle.json processes.0.mode)$(json image/stats-rekindle.json processes.1.mode)" \
+		offloadoffload
+	must_restore image
+	check_worker worker "$parent"
+	check_worker worker.1 "$child"
+	must_dump "$pid" image2 --leave-running
+	check_worker worker "$parent"
+	check_worker worker.1 "$child"
+}
+
+test_without_overlap_and_with_reading_ahead() {
+	start_worker worker agent
+	CRIU_CUDA_PARALLEL_RESTORE=0 cycle worker image1
+	REKINDLE_READ_AHEAD=1 cycle worker image2
+	REKINDLE_CHECKSUMS=0 CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M REKINDLE_RING_SIZE=8M cycle worker image3
+	expect_mode image3 offload
+}
+
+test_in_a_pid_namespace() {
+	local outside
+	# The first process of the namespace is what is dumped.
+	env LD_PRELOAD="$preload" LD_LIBRARY_PATH="$simcuda" setsid unshare --pid --mount-proc --fork --kill-child \
+		"$worker" --state "$work/worker" --mib 24 --pieces 6 </dev/null >"$work/worker.log" 2>&1 &
+	disown
+	wait_until 20 test -s worker
+	ask worker wait-ready
+	expect "the worker's own id" "$(ask worker pid)" 1
+	outside=$(processes_named rekindle-worker)
+	local before
+	before=$(ask worker checksum)
+	must_dump "$outside" image --external 'mnt[]'
+	wait_until 20 is_gone "$outside"
+	expect_mode image offload
+	must_restore image --external 'mnt[]'
+	check_worker worker "$before"
+	expect "the worker's own id" "$(ask worker pid)" 1
+	expect_mode image offload
+	outside=$(processes_named rekindle-worker)
+	must_dump "$outside" image2 --external 'mnt[]' --leave-running
+	check_worker worker "$before"
+}
+
+test_long_gpu_work_within_the_timeout() {
+	start_worker worker agent
+	local before
+	before=$(ask worker checksum)
+	# Each of the worker's kernels takes this long from now on; the lock waits for the one under way.
+	inject worker cuMemsetD8Async=3000ms
+	must_dump "$pid" image
+	inject worker
+	wait_until 20 is_gone "$pid"
+	must_restore image
+	check_worker worker "$before"
+}
+
+test_gpu_work_longer_than_the_timeout() {
+	start_worker worker agent
+	local before steps
+	before=$(ask worker checksum)
+	inject worker cuMemsetD8Async=8000ms
+	steps=$(ask worker steps)
+	wait_until 20 has_stepped_at_most worker "$steps"
+	must_not_dump "$pid" image --timeout 2
+	expect_line image/dump.log "Error \(rekindle\)"
+	inject worker
+	check_worker worker "$before"
+	must_dump "$pid" image
+	must_restore image
+	check_worker worker "$before"
+}
+has_stepped_at_most() { [ "$(ask "$1" steps)" -ge "$2" ]; }
+
+test_a_long_copy_is_no_freeze_timeout() {
+	start_worker worker agent
+	local before
+	before=$(ask worker checksum)
+	REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=1500ms CRIU_CUDA_STREAMS=1 must_dump "$pid" image --timeout 2
+	must_restore image
+	check_worker worker "$before"
+}
+
+test_stock_image_is_restored_by_ours() {
+	stock_plugin
+	start_worker worker plain
+	local before
+	before=$(ask worker checksum)
+	mkdir image
+	CRIU_FAULT=138 PATH=$cuda_checkpoint:$PATH "$criu" dump -t "$pid" -D image -L "$work/stock" -v4 -o dump.log
+	wait_until 20 is_gone "$pid"
+	must_restore image
+	check_worker worker "$before"
+	expect_mode image native
+}
+
+test_native_image_of_ours_is_restored_by_stock() {
+	stock_plugin
+	start_worker worker plain
+	local before
+	before=$(ask worker checksum)
+	must_dump "$pid" image
+	wait_until 20 is_gone "$pid"
+	CRIU_FAULT=138 PATH=$cuda_checkpoint:$PATH "$criu" restore -d -D image -L "$work/stock" -v4 -o restore.log ||
+		{ show_log image/restore.log; fail "the stock plugin did not restore it"; }
+	check_worker worker "$before"
+}
+
+# CRIU's own CUDA plugin, alone in $work/stock, and the cuda-checkpoint that it runs, over the simulated driver.
+stock_plugin() {
+	local built
+	built=$(dirname "$(dirname "$criu")")/plugins/cuda/cuda_plugin.so
+	[ -e "$built" ] ||
+		built=$(dirname "$(dirname "$("$REKINDLE_TEST_SOURCE/criu/provide-criu.sh" --stock | tail -n1)")")/plugins/cuda/cuda_plugin.so
+	mkdir stock
+	cp "$built" stock/
+	cuda_checkpoint=$simcuda/bin
+	[ -x "$cuda_checkpoint/cuda-checkpoint" ] || fail "there is no cuda-checkpoint for the simulated driver"
+}
+
+run_tests "$@"

@@ -1,0 +1,137 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The pool is killed in the middle of its work: a dump fails and the process goes on, a restore fails and leaves nothing.
+. "$(dirname "$0")/harness.bash"
+
+copy_has_begun() { [ -n "$(find image -name 'rekindle-pages-*' -size +0)" ] && [ -n "$(pool_pid)" ]; }
+is_in_state() { [ "$(awk '/^State:/ {print $2}' "/proc/$1/status")" = "$2" ]; }
+
+kill_pool() { kill -KILL "$(pool_pid)"; }
+
+# dump_and_kill CONDITION...: a slow dump whose pool is killed once the condition holds
+dump_and_kill() {
+	local criu_job
+	mkdir -p image
+	(
+		export CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M
+		must_not_dump "$pid" image
+	) &
+	criu_job=$!
+	wait_until 30 "$@"
+	kill_pool
+	wait $criu_job || fail "the dump did not fail as it should"
+	expect_line image/dump.log "Error \(rekindle\): .*the pool ended"
+	expect_line image/dump.log "process $pid has its GPU back"
+}
+
+test_killed_in_mid_copy_on_dump() {
+	local checksum
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	export REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=700ms
+	dump_and_kill copy_has_begun
+	unset REKINDLE_SIMCUDA_DELAY
+	check_worker worker "$checksum"
+	wait_until 20 no_pool
+	rm -rf image
+	must_dump "$pid" image
+	wait_until 20 is_gone "$pid"
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+# The image is complete and the memory released; the driver's checkpoint takes its time.
+memory_is_released() { [ -n "$(find image -name 'rekindle-[0-9]*.img')" ] && [ -n "$(pool_pid)" ]; }
+
+test_killed_after_the_memory_was_released() {
+	local checksum
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	export REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessCheckpoint=3000ms
+	dump_and_kill memory_is_released
+	unset REKINDLE_SIMCUDA_DELAY
+	check_worker worker "$checksum"
+	rm -rf image
+	must_dump "$pid" image
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+test_killed_while_criu_dumps() {
+	local checksum
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	# CRIU runs this between the GPU part and the end of the dump.
+	cat >script <<-END
+		#!/bin/sh
+		[ "\$CRTOOLS_SCRIPT_ACTION" != post-dump ] || kill -KILL \$(cat $work/pool.pid)
+	END
+	chmod +x script
+	export CRIU_CUDA_CONTEXT_POOL=1
+	must_dump "$pid" warm-up --leave-running
+	pool_pid >pool.pid
+	must_dump "$pid" image --leave-running --action-script "$work/script"
+	expect_line image/dump.log "process $pid has its GPU back"
+	check_worker worker "$checksum"
+	kill -KILL "$pid"
+	wait_until 20 is_gone "$pid"
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+test_killed_in_mid_copy_on_restore() {
+	local checksum criu_job
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	REKINDLE_CHUNK_SIZE=2M must_dump "$pid" image
+	wait_until 20 is_gone "$pid"
+	(
+		export REKINDLE_SIMCUDA_DELAY=cuMemcpyHtoDAsync=700ms CRIU_CUDA_STREAMS=1
+		must_not_restore image
+	) &
+	criu_job=$!
+	wait_until 30 grep -qs "Run late stage hook" image/restore.log
+	kill_pool
+	wait $criu_job || fail "the restore did not fail as it should"
+	expect_line image/restore.log "Error \(rekindle\): .*the pool ended"
+	expect "succeeded in the statistics" "$(json image/stats-rekindle.json succeeded)" false
+	wait_until 20 is_gone "$pid"
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+test_a_pool_that_hangs_is_given_up() {
+	local checksum
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	(
+		export REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=20000ms CRIU_CUDA_STREAMS=1 REKINDLE_TIMEOUT=2
+		must_not_dump "$pid" image
+	)
+	expect_line image/dump.log "Error \(rekindle\): .*REKINDLE_TIMEOUT"
+	check_worker worker "$checksum"
+	rm -rf image
+	must_dump "$pid" image
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+test_criu_is_killed_during_a_dump() {
+	local checksum
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	mkdir image
+	REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=700ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
+		"$criu" dump -t "$pid" -D image -L "$plugin" -v4 -o dump.log >/dev/null 2>&1 &
+	wait_until 30 copy_has_begun
+	kill -KILL $!
+	# The pool takes the run for dead and brings the process back.
+	check_worker worker "$checksum"
+	wait_until 30 no_pool
+	rm -rf image
+	must_dump "$pid" image
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+run_tests "$@"

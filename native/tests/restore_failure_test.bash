@@ -1,0 +1,254 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Whatever fails on the GPU during a restore, CRIU fails too, nothing is left running, the message says what happened,
+# and the image can be restored afterwards.
+. "$(dirname "$0")/harness.bash"
+
+mapfile -t driver_functions < <(grep -oE 'FUNCTION\(cu[A-Za-z]+' "$REKINDLE_TEST_SOURCE/driver/cuda_driver.h" | sed 's/.*(//')
+
+make_image() { # agent|plain [ARGUMENT...]
+	start_worker worker "$@"
+	checksum=$(ask worker checksum)
+	must_dump "$pid" image
+	wait_until 20 is_gone "$pid"
+}
+
+no_worker() { [ -z "$(processes_named rekindle-worker)" ]; }
+
+# after_failure [LOG FOLDER]
+after_failure() {
+	local folder=${1:-image}
+	expect_line "$folder/restore.log" "Error \(rekindle\): cuda_plugin: ."
+	expect "succeeded in the statistics" "$(json "$folder/stats-rekindle.json" succeeded)" false
+	[ -n "$(json "$folder/stats-rekindle.json" failure)" ] || fail "the statistics do not say why"
+	wait_until 20 no_worker
+}
+
+end_worker() {
+	kill -KILL "$pid"
+	wait_until 20 is_gone "$pid"
+}
+
+restore_with_every_rule() { # SUFFIX FUNCTION...
+	local suffix=$1 function
+	shift
+	failures=()
+	for function in "$@"; do
+		if REKINDLE_SIMCUDA_FAIL=$function=999$suffix restore image; then
+			note "$function=999$suffix: no harm"
+			check_worker worker "$checksum"
+			end_worker
+			continue
+		fi
+		note "$function=999$suffix: $(grep -m1 'Error (rekindle)' image/restore.log | sed 's/.*cuda_plugin: //')"
+		failures+=("$function")
+		after_failure
+		grep "Error (rekindle)" image/restore.log | grep -Eq "$function|CUDA_ERROR_UNKNOWN" ||
+			fail "the message does not name $function"
+		must_restore image
+		check_worker worker "$checksum"
+		end_worker
+	done
+}
+
+must_have_failed() {
+	local function
+	for function in "$@"; do
+		[[ " ${failures[*]} " = *" $function "* ]] || fail "a restore in which $function failed succeeded"
+	done
+}
+
+test_each_driver_function_fails() {
+	make_image agent
+	restore_with_every_rule "" "${driver_functions[@]}"
+	must_have_failed cuInit cuDevicePrimaryCtxRetain cuMemCreate cuMemExportToShareableHandle \
+		cuCheckpointProcessGetRestoreThreadId cuCheckpointProcessRestore cuCheckpointProcessUnlock
+}
+
+test_driver_functions_fail_later() {
+	make_image agent
+	restore_with_every_rule @2 cuMemCreate cuMemMap cuMemSetAccess cuMemExportToShareableHandle cuMemcpyHtoDAsync \
+		cuCheckpointProcessGetState cuStreamCreate
+	must_have_failed cuMemCreate cuMemExportToShareableHandle cuMemcpyHtoDAsync
+}
+
+test_the_driver_fails_on_a_native_image() {
+	make_image plain
+	restore_with_every_rule "" cuInit cuCheckpointProcessGetRestoreThreadId cuCheckpointProcessGetState \
+		cuCheckpointProcessRestore cuCheckpointProcessUnlock
+	must_have_failed cuInit cuCheckpointProcessRestore cuCheckpointProcessUnlock
+}
+
+test_the_agent_fails() {
+	local function
+	make_image agent
+	failures=()
+	for function in cuMemImportFromShareableHandle cuMemMap cuMemSetAccess cuMemRelease cuCtxSetCurrent; do
+		inject worker "$function=999"
+		if restore image; then
+			inject worker
+			note "$function: no harm"
+			check_worker worker "$checksum"
+			end_worker
+			continue
+		fi
+		note "$function: $(grep -m1 'Error (rekindle)' image/restore.log | sed 's/.*cuda_plugin: //')"
+		failures+=("$function")
+		after_failure
+		inject worker
+	done
+	must_have_failed cuMemImportFromShareableHandle cuMemMap cuMemSetAccess
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+test_the_second_of_two_processes_fails() {
+	local child
+	start_worker worker agent --children 1
+	ask worker.1 wait-ready
+	checksum=$(ask worker checksum) child=$(ask worker.1 checksum)
+	must_dump "$pid" image
+	wait_until 20 no_worker
+	(
+		export REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999@2
+		must_not_restore image
+	)
+	after_failure
+	must_restore image
+	check_worker worker "$checksum"
+	check_worker worker.1 "$child"
+}
+
+test_criu_itself_fails() {
+	make_image agent
+	# A process of that id is in CRIU's way.
+	(
+		set -- $(ls image/core-*.img | sed 's/[^0-9]/ /g')
+		mv "image/core-$1.img" kept
+		must_not_restore image
+		mv kept "image/core-$1.img"
+	)
+	wait_until 20 no_worker
+	wait_until 20 no_pool
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+test_without_pool_or_driver() {
+	make_image agent
+	(
+		export REKINDLE_POOL_PROGRAM=/nonexistent/rekindled
+		must_not_restore image
+	)
+	expect_line image/restore.log "Error \(rekindle\): .*REKINDLE_POOL_PROGRAM"
+	after_failure
+	(
+		export REKINDLE_CUDA_DRIVER=/nonexistent/libcuda.so.1
+		must_not_restore image
+	)
+	expect_line image/restore.log "Error \(rekindle\): .*/nonexistent/libcuda.so.1"
+	after_failure
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+test_bad_settings() {
+	make_image agent
+	(
+		export CRIU_CUDA_STREAMS=1000
+		must_not_restore image
+	)
+	expect_line image/restore.log "Error \(rekindle\): .*CRIU_CUDA_STREAMS=1000"
+	after_failure
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+# ---- damaged GPU images ----
+
+# damaged WHAT PATTERN: the damage is done; restoring must fail with that message
+damaged() {
+	must_not_restore image
+	note "$1: $(grep -m1 'Error (rekindle)' image/restore.log | sed 's/.*cuda_plugin: //')"
+	after_failure
+	expect_line image/restore.log "Error \(rekindle\): .*($2)"
+}
+
+flip_a_bit() { # FILE OFFSET
+	python3 -c 'import sys
+f=open(sys.argv[1],"r+b"); f.seek(int(sys.argv[2])); b=f.read(1)[0]; f.seek(int(sys.argv[2])); f.write(bytes([b^16]))' "$1" "$2"
+}
+
+test_damaged_contents() {
+	local data offset size
+	make_image agent
+	data=$(echo image/rekindle-pages-*.img)
+	size=$(stat -c %s "$data")
+	cp "$data" kept
+	for offset in 0 4194305 $((size / 2)) $((size - 1)); do
+		flip_a_bit "$data" "$offset"
+		damaged "bit flipped at $offset" "$(basename "$data").*chunk|chunk.*$(basename "$data")"
+		flip_a_bit "$data" "$offset"
+	done
+	truncate -s $((size - 1)) "$data"
+	damaged "one byte short" "$(basename "$data")"
+	truncate -s 0 "$data"
+	damaged "empty" "$(basename "$data")"
+	rm "$data"
+	damaged "missing" "$(basename "$data")"
+	cp kept "$data"
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+test_damaged_manifest() {
+	local manifest offset size
+	make_image agent
+	manifest=$(echo image/rekindle-[0-9]*.img)
+	size=$(stat -c %s "$manifest")
+	cp "$manifest" kept
+	for offset in 0 $((size / 3)) $((size / 2)) $((size - 1)); do
+		flip_a_bit "$manifest" "$offset"
+		damaged "bit flipped at $offset" "rekindle-"
+		cp kept "$manifest"
+	done
+	truncate -s $((size / 2)) "$manifest"
+	damaged "half" "$(basename "$manifest")"
+	truncate -s 0 "$manifest"
+	damaged "empty" "$(basename "$manifest")"
+	rm "$manifest"
+	damaged "missing" "rekindle-"
+	cp kept "$manifest"
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+test_image_of_another_dump() {
+	local first
+	start_worker worker agent
+	first=$(ask worker checksum)
+	must_dump "$pid" image1 --leave-running
+	ask worker change
+	checksum=$(ask worker checksum)
+	must_dump "$pid" image
+	wait_until 20 is_gone "$pid"
+	mkdir kept
+	mv image/rekindle-* kept/
+	cp image1/rekindle-* image/
+	damaged "GPU image of another dump" "rekindle-"
+	cp kept/* image/
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+test_only_checksums_turned_off_lets_damage_pass() {
+	local data
+	make_image agent
+	data=$(echo image/rekindle-pages-*.img)
+	flip_a_bit "$data" 4096
+	REKINDLE_CHECKSUMS=0 must_restore image
+	ask worker advance >/dev/null
+	[ "$(ask worker checksum)" != "$checksum" ] || fail "the damage was not restored"
+}
+
+run_tests "$@"
