@@ -127,25 +127,13 @@ static int add_alias(struct worker_memory *memory, size_t original, size_t bytes
 	return 0;
 }
 
-/* The first two virtual pieces get a second mapping: the first a whole one, the second one of its first half. */
+/* The first virtual piece gets a second mapping. Drivers map whole handles only (NOT_SUPPORTED for a part of one). */
 static int add_aliases(struct worker_memory *memory, struct error_text *error)
 {
-	size_t count = memory->count, found = 0;
-	int result = 0;
-
-	for (size_t i = 0; i < count && found < 2 && !result; i++) {
-		size_t bytes = memory->pieces[i].bytes;
-
-		if (memory->pieces[i].kind != PIECE_VIRTUAL || !memory->pieces[i].handle)
-			continue;
-		if (found && bytes < 2 * GRANULARITY)
-			continue;
-		if (found)
-			bytes = bytes / 2 / GRANULARITY * GRANULARITY;
-		result = add_alias(memory, i, bytes, error);
-		found++;
-	}
-	return result;
+	for (size_t i = 0; i < memory->count; i++)
+		if (memory->pieces[i].kind == PIECE_VIRTUAL && memory->pieces[i].handle)
+			return add_alias(memory, i, memory->pieces[i].bytes, error);
+	return 0;
 }
 
 static int add_host(struct worker_memory *memory, size_t bytes, struct error_text *error)
