@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/criu_images.h"
+#include "api/environment.h"
+#include "api/failure.h"
+#include "api/operation.h"
+#include "api/process_tree.h"
+#include "api/report.h"
+#include "api/request.h"
+#include "api/run_criu.h"
+#include "api/statistics.h"
+#include "support/clock.h"
+#include "support/log.h"
+
+static int wrong_process(struct rekindle_error *error, int code, const char *sentence, int32_t pid)
+{
+	return report(error, code, REKINDLE_PHASE_NONE, "Process %d cannot be checkpointed: %s.", pid, sentence);
+}
+
+static int check_process(int32_t pid, struct rekindle_error *error)
+{
+	struct process_facts facts;
+	int result;
+
+	if (pid < 2)
+		return wrong_process(error, REKINDLE_ERROR_INVALID_ARGUMENT,
+				     "name the root of a process tree, a number of 2 or more", pid);
+	result = process_facts_read(pid, &facts);
+	if (result == -ESRCH)
+		return wrong_process(error, REKINDLE_ERROR_NO_SUCH_PROCESS, "there is no such process", pid);
+	if (result)
+		return wrong_process(error, code_of_errno(result), errno_text(-result), pid);
+	if (facts.kernel_thread)
+		return wrong_process(error, REKINDLE_ERROR_INVALID_ARGUMENT, "it is a thread of the kernel", pid);
+	if (facts.is_thread)
+		return wrong_process(error, REKINDLE_ERROR_INVALID_ARGUMENT,
+				     "it is a thread: name the process that it belongs to", pid);
+	if (facts.state == 'Z' || facts.state == 'X')
+		return wrong_process(error, REKINDLE_ERROR_NO_SUCH_PROCESS,
+				     "it has ended and waits for its parent", pid);
+	if (process_descends_from(getpid(), pid))
+		return wrong_process(error, REKINDLE_ERROR_INVALID_ARGUMENT,
+				     "it is the calling process or one above it: checkpoint from outside its tree", pid);
+	return REKINDLE_OK;
+}
+
+/* What was found out about the run goes into the caller's structures, also after a failure. */
+static void finish_statistics(const struct criu_run *run, struct run_report *run_report, bool succeeded,
+			      struct rekindle_statistics *statistics)
+{
+	struct rekindle_statistics *own = &run_report->statistics;
+
+	own->kind = REKINDLE_RUN_CHECKPOINT;
+	own->succeeded = succeeded;
+	own->start = run->start;
+	own->duration = monotonic_nanoseconds() - run->start;
+	own->restore_threads = -1;
+	own->host_bytes = succeeded ? criu_pages_bytes(run->directory) : 0;
+	copy_text(own->criu_version, sizeof(own->criu_version), run->environment->criu.version);
+	if (statistics)
+		*statistics = *own;
+}
+
+static int execute(struct criu_run *run, struct rekindle_statistics *statistics,
+		   struct rekindle_process_statistics *processes, uint32_t capacity, struct rekindle_error *error)
+{
+	struct run_report run_report = { .present = false };
+	struct error_text text = { "" };
+	int result;
+
+	statistics_forget(run->work_directory, REKINDLE_RUN_CHECKPOINT);
+	result = criu_run_execute(run, error);
+	if (result)
+		return result;
+	if (statistics_collect(run->work_directory, REKINDLE_RUN_CHECKPOINT, &run_report, processes, capacity, &text))
+		log_warning("%s", text.text);
+	if (run->exit_status || (run_report.present && !run_report.statistics.succeeded))
+		result = failure_describe(run, &run_report, error);
+	finish_statistics(run, &run_report, !result, statistics);
+	if (result && statistics && error)
+		copy_text(statistics->failure, sizeof(statistics->failure), error->message);
+	return result;
+}
+
+int rekindle_checkpoint(const struct rekindle_environment *environment,
+			const struct rekindle_checkpoint_request *request, struct rekindle_statistics *statistics,
+			struct rekindle_process_statistics *processes, uint32_t capacity, struct rekindle_error *error)
+{
+	struct criu_run run = { .restore = false, .start = monotonic_nanoseconds() };
+	struct run_environment resolved;
+	struct rekindle_error own_error;
+	int result;
+
+	if (!error)
+		error = &own_error;
+	if (statistics)
+		memset(statistics, 0, sizeof(*statistics));
+	result = request_check(request, request ? request->structure_size : 0, sizeof(*request), "rekindle_checkpoint_request",
+			       error);
+	if (result)
+		return result;
+	result = request_check_common(request->flags, request->argument_count, request->arguments, error);
+	if (!result)
+		result = check_process(request->pid, error);
+	if (result)
+		return result;
+	if (!operation_begin(request->operation))
+		return request_operation_busy(error);
+	result = run_environment_resolve(&resolved, environment, error);
+	if (result)
+		goto out;
+	run.pid = request->pid;
+	run.environment = &resolved;
+	run.flags = request->flags;
+	run.log_level = request->log_level;
+	run.timeout_seconds = request->timeout_seconds;
+	run.argument_count = request->argument_count;
+	run.arguments = request->arguments;
+	run.operation = request->operation;
+	result = environment_check_privileges(error);
+	if (!result)
+		result = criu_run_prepare(&run, request->directory, request->work_directory, request->log_file, error);
+	if (!result)
+		result = execute(&run, statistics, processes, capacity, error);
+	run_environment_free(&resolved);
+out:
+	operation_end(request->operation);
+	return result;
+}

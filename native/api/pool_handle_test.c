@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/leases.h"
+#include "rekindle.h"
+#include "support/clock.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Pools through the C API, on the simulated driver. */
+
+#define MIB (1024u * 1024u)
+
+struct fixture {
+	char root[64], socket[96], file[96];
+	struct rekindle_environment environment;
+	struct rekindle_pool *pool;
+	struct rekindle_error error;
+};
+
+static int set_up(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	strcpy(f->root, "/tmp/rekindle-pool-XXXXXX");
+	assert_non_null(mkdtemp(f->root));
+	snprintf(f->socket, sizeof(f->socket), "%s/pool.sock", f->root);
+	snprintf(f->file, sizeof(f->file), "%s/file", f->root);
+	rekindle_environment_defaults(&f->environment);
+	f->environment.pool_socket = f->socket;
+	f->environment.streams = 2;
+	f->environment.cuda_driver = getenv("REKINDLE_CUDA_DRIVER");
+	assert_non_null(f->environment.cuda_driver);
+	if (rekindle_pool_open(&f->environment, &f->pool, &f->error)) {
+		fprintf(stderr, "%s\n", f->error.message);
+		return -1;
+	}
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	char command[128];
+
+	rekindle_pool_close(f->pool);
+	snprintf(command, sizeof(command), "rm -rf %s", f->root);
+	free(f);
+	return system(command);
+}
+
+static void leases_are_counted_and_given_back_once(void **state)
+{
+	struct fixture *f = *state;
+	struct rekindle_context_lease first, second;
+	struct rekindle_pool_statistics statistics;
+
+	assert_int_equal(rekindle_pool_acquire(f->pool, 0, &first, &f->error), REKINDLE_OK);
+	assert_int_equal(rekindle_pool_acquire(f->pool, 0, &second, &f->error), REKINDLE_OK);
+	assert_int_not_equal(first.context, 0);
+	assert_true(first.context == second.context);
+	assert_int_not_equal(first.number, second.number);
+	assert_int_equal(rekindle_pool_status(f->pool, &statistics, &f->error), REKINDLE_OK);
+	assert_int_equal(statistics.leases, 2);
+	assert_true(statistics.simulated);
+	assert_int_equal(statistics.workers, 2);
+	assert_int_equal(statistics.pid, getpid());
+	assert_int_equal(rekindle_pool_release(f->pool, &first, &f->error), REKINDLE_OK);
+	assert_int_equal(rekindle_pool_release(f->pool, &first, &f->error), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_int_equal(rekindle_pool_acquire(f->pool, 999, &first, &f->error), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_int_equal(rekindle_pool_acquire(f->pool, -1, &first, &f->error), REKINDLE_ERROR_INVALID_ARGUMENT);
+	/* The second one is still out when the pool is closed. */
+}
+
+static void a_lease_takes_under_a_microsecond(void **state)
+{
+	struct fixture *f = *state;
+	struct rekindle_context_lease lease;
+	uint64_t begin, best = UINT64_MAX;
+	int round, i;
+
+	for (round = 0; round < 50; round++) {
+		begin = monotonic_nanoseconds();
+		for (i = 0; i < 1000; i++) {
+			rekindle_pool_acquire(f->pool, 0, &lease, NULL);
+			rekindle_pool_release(f->pool, &lease, NULL);
+		}
+		if (monotonic_nanoseconds() - begin < best)
+			best = monotonic_nanoseconds() - begin;
+	}
+	printf("lease and release: %llu ns\n", (unsigned long long)best / 1000);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	assert_true(best / 1000 < 1000);
+#endif
+}
+
+static void leases_run_out_and_come_back(void **state)
+{
+	struct leases *leases = calloc(1, sizeof(*leases));
+	uint32_t numbers[LEASES_MAX];
+	uint32_t i;
+
+	(void)state;
+	assert_non_null(leases);
+	for (i = 0; i < LEASES_MAX; i++) {
+		numbers[i] = leases_take(leases);
+		assert_int_not_equal(numbers[i], 0);
+	}
+	assert_int_equal(leases_take(leases), 0);
+	assert_true(leases_give_back(leases, numbers[77]));
+	assert_false(leases_give_back(leases, numbers[77]));
+	assert_int_not_equal(leases_take(leases), 0);
+	assert_int_equal(leases_take(leases), 0);
+	free(leases);
+}
+
+static void a_closed_pool_says_so(void **state)
+{
+	struct fixture *f = *state;
+	struct rekindle_pool_statistics statistics;
+	struct rekindle_context_lease lease;
+
+	assert_int_equal(rekindle_pool_acquire(f->pool, 0, &lease, &f->error), REKINDLE_OK);
+	rekindle_pool_close(f->pool);
+	rekindle_pool_close(f->pool);
+	rekindle_pool_close(NULL);
+	assert_int_equal(rekindle_pool_acquire(f->pool, 0, &lease, &f->error), REKINDLE_ERROR_CLOSED);
+	assert_non_null(strstr(f->error.message, "closed"));
+	assert_int_equal(rekindle_pool_release(f->pool, &lease, &f->error), REKINDLE_ERROR_CLOSED);
+	assert_int_equal(rekindle_pool_status(f->pool, &statistics, &f->error), REKINDLE_ERROR_CLOSED);
+	assert_int_equal(rekindle_pool_prefetch(f->pool, "/", &f->error), REKINDLE_ERROR_CLOSED);
+	assert_int_equal(rekindle_pool_drop(f->pool, "/", &f->error), REKINDLE_ERROR_CLOSED);
+	assert_int_equal(rekindle_pool_status(NULL, &statistics, NULL), REKINDLE_ERROR_INVALID_ARGUMENT);
+}
+
+static void *use_until_closed(void *context)
+{
+	struct fixture *f = context;
+	struct rekindle_context_lease lease;
+	int result;
+
+	while (!(result = rekindle_pool_acquire(f->pool, 0, &lease, NULL)))
+		if ((result = rekindle_pool_release(f->pool, &lease, NULL)))
+			break;
+	return (void *)(intptr_t)result;
+}
+
+static void a_pool_may_be_closed_while_others_use_it(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t threads[4];
+	void *result;
+	int i;
+
+	for (i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, use_until_closed, f), 0);
+	usleep(20000);
+	rekindle_pool_close(f->pool);
+	for (i = 0; i < 4; i++) {
+		pthread_join(threads[i], &result);
+		assert_int_equal((intptr_t)result, REKINDLE_ERROR_CLOSED);
+	}
+}
+
+static void a_connection_sees_the_hosted_pool_and_its_end(void **state)
+{
+	struct fixture *f = *state;
+	struct rekindle_pool_statistics statistics;
+	struct rekindle_context_lease lease;
+	struct rekindle_pool *connected;
+	uint64_t nanoseconds;
+	struct rekindle_copy_request copy = { .structure_size = sizeof(copy), .source = REKINDLE_COPY_PINNED,
+					      .workers = 1, .chunk_bytes = 2 * MIB, .bytes = 2 * MIB };
+
+	assert_int_equal(rekindle_pool_connect(&f->environment, &connected, &f->error), REKINDLE_OK);
+	assert_int_equal(rekindle_pool_status(connected, &statistics, &f->error), REKINDLE_OK);
+	assert_int_equal(statistics.pid, getpid());
+	assert_true(statistics.contexts >= 1);
+	assert_int_equal(rekindle_pool_acquire(connected, 0, &lease, &f->error), REKINDLE_OK);
+	assert_int_equal(lease.context, 0);
+	assert_int_equal(rekindle_pool_release(connected, &lease, &f->error), REKINDLE_OK);
+	assert_int_equal(rekindle_copy_measure(connected, &copy, &nanoseconds, &f->error),
+			 REKINDLE_ERROR_INVALID_ARGUMENT);
+	rekindle_pool_close(f->pool);
+	assert_int_equal(rekindle_pool_status(connected, &statistics, &f->error), REKINDLE_ERROR_POOL_DIED);
+	assert_int_equal(rekindle_pool_status(connected, &statistics, &f->error), REKINDLE_ERROR_POOL_DIED);
+	rekindle_pool_close(connected);
+	assert_int_equal(rekindle_pool_connect(&f->environment, &connected, &f->error),
+			 REKINDLE_ERROR_POOL_UNREACHABLE);
+	assert_non_null(strstr(f->error.message, f->socket));
+	assert_null(connected);
+}
+
+static void a_second_pool_on_the_socket_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct rekindle_pool *other;
+
+	assert_int_equal(rekindle_pool_open(&f->environment, &other, &f->error), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_null(other);
+}
+
+static void a_missing_driver_is_named(void **state)
+{
+	struct fixture *f = *state;
+	struct rekindle_pool *other;
+
+	f->environment.cuda_driver = "libcuda-that-is-not-there.so.1";
+	f->environment.pool_socket = f->file;
+	assert_int_equal(rekindle_pool_open(&f->environment, &other, &f->error), REKINDLE_ERROR_NO_DRIVER);
+	assert_non_null(strstr(f->error.message, "libcuda-that-is-not-there.so.1"));
+}
+
+static void folders_without_checkpoint_are_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(rekindle_pool_prefetch(f->pool, f->root, &f->error), REKINDLE_ERROR_NO_IMAGE);
+	assert_int_equal(rekindle_pool_prefetch(f->pool, "/nonexistent", &f->error), REKINDLE_ERROR_NO_IMAGE);
+	assert_int_equal(rekindle_pool_prefetch(f->pool, NULL, &f->error), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_int_equal(rekindle_pool_prefetch(f->pool, "/proc/self/status", &f->error),
+			 REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_int_equal(rekindle_pool_drop(f->pool, f->root, &f->error), REKINDLE_ERROR_NO_IMAGE);
+}
+
+static void copies_are_measured_from_every_source(void **state)
+{
+	struct fixture *f = *state;
+	struct rekindle_copy_request copy = { .structure_size = sizeof(copy), .workers = 2, .chunk_bytes = 2 * MIB,
+					      .bytes = 8 * MIB, .file = f->file };
+	uint64_t nanoseconds;
+	FILE *file = fopen(f->file, "w");
+
+	assert_non_null(file);
+	assert_int_equal(ftruncate(fileno(file), 8 * MIB), 0);
+	fclose(file);
+	for (copy.source = REKINDLE_COPY_PINNED; copy.source <= REKINDLE_COPY_DISK; copy.source++) {
+		nanoseconds = 0;
+		if (rekindle_copy_measure(f->pool, &copy, &nanoseconds, &f->error))
+			fail_msg("%s", f->error.message);
+		assert_true(nanoseconds > 0);
+	}
+	copy.source = REKINDLE_COPY_PAGE_CACHE;
+	copy.bytes = 9 * MIB;
+	assert_int_equal(rekindle_copy_measure(f->pool, &copy, &nanoseconds, &f->error),
+			 REKINDLE_ERROR_INVALID_ARGUMENT);
+	copy.bytes = 8 * MIB;
+	copy.workers = 65;
+	assert_int_equal(rekindle_copy_measure(f->pool, &copy, &nanoseconds, &f->error),
+			 REKINDLE_ERROR_INVALID_ARGUMENT);
+	copy.workers = 1;
+	copy.file = NULL;
+	assert_int_equal(rekindle_copy_measure(f->pool, &copy, &nanoseconds, &f->error),
+			 REKINDLE_ERROR_INVALID_ARGUMENT);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(leases_are_counted_and_given_back_once),
+		TEST(a_lease_takes_under_a_microsecond),
+		cmocka_unit_test(leases_run_out_and_come_back),
+		TEST(a_closed_pool_says_so),
+		TEST(a_pool_may_be_closed_while_others_use_it),
+		TEST(a_connection_sees_the_hosted_pool_and_its_end),
+		TEST(a_second_pool_on_the_socket_is_refused),
+		TEST(a_missing_driver_is_named),
+		TEST(folders_without_checkpoint_are_refused),
+		TEST(copies_are_measured_from_every_source),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REKINDLE_API_RUN_CRIU_H
+#define REKINDLE_API_RUN_CRIU_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "api/criu_log.h"
+#include "api/environment.h"
+#include "rekindle.h"
+
+/* One run of CRIU, either way. */
+struct criu_run {
+	bool restore;
+	int32_t pid; /* dump: root of the tree */
+	const struct run_environment *environment;
+	char directory[PATH_MAX];      /* absolute */
+	char work_directory[PATH_MAX]; /* absolute */
+	char log_path[PATH_MAX];
+	char pid_path[PATH_MAX]; /* restore: where CRIU writes the pid of the root */
+	uint32_t flags;
+	int32_t log_level;
+	uint32_t timeout_seconds;
+	uint32_t argument_count;
+	const char *const *arguments;
+	struct rekindle_operation *operation;
+
+	/* How it went. */
+	uint64_t start, duration; /* nanoseconds, CLOCK_MONOTONIC */
+	int exit_status;	  /* 128 + signal where one ended it */
+	bool cancelled;		  /* ended because of the cancellation, not in spite of it */
+	int restore_threads;	  /* passed to CRIU, -1: not used */
+	struct criu_log_excerpt log;
+};
+
+/* Checks and fills the folders and names of a run. log_file: NULL for the default. */
+int criu_run_prepare(struct criu_run *run, const char *directory, const char *work_directory, const char *log_file,
+		     struct rekindle_error *error);
+
+/*
+ * Runs CRIU to its end, calls the operation's callback and obeys its cancellation. Returns REKINDLE_OK when CRIU ran,
+ * whatever its exit status, and the code of what kept it from running otherwise.
+ */
+int criu_run_execute(struct criu_run *run, struct rekindle_error *error);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/test_images.h"
+#include "rekindle.h"
+
+static char folder[64];
+
+static const char report_text[] =
+	"{ \"kind\": \"restore\", \"succeeded\": true, \"start\": 100, \"duration\": 2000, \"overlap\": 700,"
+	"  \"device_bytes\": 8589934592, \"image_bytes\": 4096, \"pool_warm\": true, \"simulated\": true,"
+	"  \"driver_version\": 13000, \"gpu_name\": \"SIMULATED GPU\", \"a newer member\": [1, {}],"
+	"  \"processes\": ["
+	"    { \"pid\": 10, \"mode\": \"offload\", \"reason\": \"\", \"device_bytes\": 8589934592, \"allocations\": 3,"
+	"      \"phases\": [ { \"phase\": \"prefetch\", \"start\": 110, \"duration\": 900, \"bytes\": 8589934592,"
+	"                    \"gigabytes_per_second\": 9.5 },"
+	"                  { \"phase\": \"map\", \"start\": 1500, \"duration\": 15, \"bytes\": 0 } ] },"
+	"    { \"pid\": 11, \"mode\": \"native\", \"reason\": \"no agent\" } ] }";
+
+static void write_report(const char *text)
+{
+	char path[128];
+	FILE *stream;
+
+	snprintf(path, sizeof(path), "%s/stats-rekindle.json", folder);
+	stream = fopen(path, "w");
+	assert_non_null(stream);
+	fputs(text, stream);
+	fclose(stream);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	strcpy(folder, "/tmp/rekindle-statistics-XXXXXX");
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	char command[128];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf %s", folder);
+	return system(command);
+}
+
+static void a_report_is_read(void **state)
+{
+	struct rekindle_process_statistics processes[2];
+	struct rekindle_statistics statistics;
+	struct rekindle_error error;
+
+	(void)state;
+	write_report(report_text);
+	test_images_write_statistics(folder);
+	test_images_write(folder, 10);
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_RESTORE, &statistics, processes, 2, &error), 0);
+	assert_true(statistics.succeeded);
+	assert_int_equal(statistics.start, 100);
+	assert_int_equal(statistics.duration, 2000);
+	assert_int_equal(statistics.overlap, 700);
+	assert_int_equal(statistics.device_bytes, 8589934592);
+	assert_int_equal(statistics.image_bytes, 4096);
+	assert_int_equal(statistics.host_bytes, TEST_IMAGES_HOST_BYTES);
+	assert_true(statistics.pool_warm);
+	assert_true(statistics.simulated);
+	assert_int_equal(statistics.driver_version, 13000);
+	assert_int_equal(statistics.pages_restored, 3);
+	assert_string_equal(statistics.gpu_name, "SIMULATED GPU");
+	assert_int_equal(statistics.process_count, 2);
+	assert_int_equal(processes[0].pid, 10);
+	assert_int_equal(processes[0].mode, REKINDLE_MODE_OFFLOAD);
+	assert_int_equal(processes[0].allocations, 3);
+	assert_int_equal(processes[0].phase_count, 2);
+	assert_int_equal(processes[0].phases[0].kind, REKINDLE_PHASE_PREFETCH);
+	assert_int_equal(processes[0].phases[0].bytes, 8589934592);
+	assert_int_equal(processes[0].phases[1].kind, REKINDLE_PHASE_MAP);
+	assert_int_equal(processes[0].phases[1].start, 1500);
+	assert_int_equal(processes[1].mode, REKINDLE_MODE_NATIVE);
+	assert_string_equal(processes[1].reason, "no agent");
+}
+
+static void little_room_takes_the_first_processes(void **state)
+{
+	struct rekindle_process_statistics processes[2];
+	struct rekindle_statistics statistics;
+
+	(void)state;
+	write_report(report_text);
+	memset(processes, 0x5a, sizeof(processes));
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_RESTORE, &statistics, processes, 1, NULL), 0);
+	assert_int_equal(statistics.process_count, 2);
+	assert_int_equal(processes[0].pid, 10);
+	assert_int_equal(processes[1].pid, 0x5a5a5a5a);
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_RESTORE, &statistics, NULL, 9, NULL), 0);
+}
+
+static void a_tree_without_cuda_has_criu_statistics_only(void **state)
+{
+	struct rekindle_statistics statistics;
+
+	(void)state;
+	test_images_write_statistics(folder);
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_CHECKPOINT, &statistics, NULL, 0, NULL), 0);
+	assert_true(statistics.succeeded);
+	assert_int_equal(statistics.process_count, 0);
+	assert_int_equal(statistics.pages_written, 6);
+}
+
+static void missing_or_damaged_statistics_are_errors(void **state)
+{
+	struct rekindle_statistics statistics;
+	struct rekindle_error error;
+
+	(void)state;
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_RESTORE, &statistics, NULL, 0, &error),
+			 REKINDLE_ERROR_NO_IMAGE);
+	/* A report of the other kind is none. */
+	write_report(report_text);
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_CHECKPOINT, &statistics, NULL, 0, &error),
+			 REKINDLE_ERROR_NO_IMAGE);
+	write_report("{ \"kind\": \"restore\", ");
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_RESTORE, &statistics, NULL, 0, &error),
+			 REKINDLE_ERROR_CORRUPT_IMAGE);
+	assert_int_equal(rekindle_statistics_read(folder, 9, &statistics, NULL, 0, &error),
+			 REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_int_equal(rekindle_statistics_read(NULL, REKINDLE_RUN_RESTORE, &statistics, NULL, 0, &error),
+			 REKINDLE_ERROR_INVALID_ARGUMENT);
+}
+
+/* What is not of the type that it should be counts as left out. */
+static void wrong_types_are_survived(void **state)
+{
+	struct rekindle_process_statistics processes[2];
+	struct rekindle_statistics statistics;
+
+	(void)state;
+	write_report("{ \"kind\": \"restore\", \"succeeded\": \"yes\", \"start\": [], \"failure\": 3, \"gpu_name\": {},"
+		     "  \"processes\": [ 7, { \"pid\": \"x\", \"phases\": [ null, { \"phase\": 4 } ] } ] }");
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_RESTORE, &statistics, processes, 2, NULL), 0);
+	assert_false(statistics.succeeded);
+	assert_int_equal(statistics.process_count, 2);
+	assert_int_equal(processes[1].phase_count, 2);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_report_is_read),
+		TEST(little_room_takes_the_first_processes),
+		TEST(a_tree_without_cuda_has_criu_statistics_only),
+		TEST(missing_or_damaged_statistics_are_errors),
+		TEST(wrong_types_are_survived),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
