@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.nio.file.Path;
+import java.util.Collections;
+import java.util.List;
+import java.util.ArrayList;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Futures, cancelling and progress. */
+class AsyncRunTest {
+    private record Report(long done, long total, PhaseKind phase) {}
+
+    @TempDir
+    private Path folder;
+
+    @Test
+    void futuresCompleteWithResultsAndProgressIsReported() throws Exception {
+        List<Report> reports = Collections.synchronizedList(new ArrayList<>());
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                Worker worker = Worker.start(folder, "worker")) {
+            String before = worker.checksum();
+            CheckpointResult dumped = rekindle.checkpointAsync(
+                            CheckpointRequest.builder(worker.pid(), Path.of("images"))
+                                    .progress((done, total, phase) -> reports.add(new Report(done, total, phase)))
+                                    .build())
+                    .get(60, TimeUnit.SECONDS);
+            assertThat(dumped.statistics().succeeded()).isTrue();
+            long bytes = dumped.statistics().deviceBytes();
+            assertThat(reports).isNotEmpty();
+            assertThat(reports.getLast()).satisfies(last -> {
+                assertThat(last.done()).isEqualTo(last.total()).isGreaterThanOrEqualTo(bytes);
+            });
+            assertThat(reports).extracting(Report::done).isSorted();
+            worker.awaitEnd();
+
+            reports.clear();
+            RestoredProcess restored = rekindle.restoreAsync(RestoreRequest.builder(Path.of("images"))
+                            .progress((done, total, phase) -> reports.add(new Report(done, total, phase)))
+                            .build())
+                    .get(60, TimeUnit.SECONDS);
+            assertThat(restored.pid()).isEqualTo(worker.pid());
+            assertThat(reports).isNotEmpty();
+            assertThat(worker.checksum()).isEqualTo(before);
+        }
+    }
+
+    @Test
+    void failureCompletesTheFuture() {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
+            assertThatThrownBy(() -> rekindle.restoreAsync(RestoreRequest.of(Path.of("none")))
+                            .get(60, TimeUnit.SECONDS))
+                    .isInstanceOf(ExecutionException.class)
+                    .cause()
+                    .isInstanceOfSatisfying(
+                            RestoreException.class, failure -> assertThat(failure.code()).isEqualTo(ErrorCode.NO_IMAGE));
+        }
+    }
+
+    @Test
+    @SuppressWarnings("try") // closing explicitly is what is tested
+    void cancelledCheckpointLeavesTheProcessRunning() throws Exception {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                Worker worker = Worker.start(folder, "worker")) {
+            String before = worker.checksum();
+            // Half a second for each release: the checkpoint is in the middle of it when it is cancelled.
+            worker.inject("cuMemRelease=500ms");
+            var begun = new CountDownLatch(1);
+            CompletableFuture<CheckpointResult> run =
+                    rekindle.checkpointAsync(CheckpointRequest.builder(worker.pid(), Path.of("images"))
+                            .timeout(java.time.Duration.ofSeconds(60))
+                            .progress((done, total, phase) -> begun.countDown())
+                            .build());
+            assertThat(begun.await(30, TimeUnit.SECONDS)).isTrue();
+            assertThat(run.cancel(true)).isTrue();
+            assertThat(run).isCancelled();
+            rekindle.close();
+            worker.inject();
+            Worker.await("the run to end", () -> threadNames().stream().noneMatch(name -> name.startsWith("rekindle-")));
+            worker.advance();
+            assertThat(worker.checksum()).isEqualTo(before);
+        }
+    }
+
+    @Test
+    void cancelledRestoreLeavesNoProcess() throws Exception {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                Worker worker = Worker.start(folder, "worker")) {
+            String before = worker.checksum();
+            rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images")));
+            worker.awaitEnd();
+            worker.inject("cuMemMap=500ms");
+            var begun = new CountDownLatch(1);
+            CompletableFuture<RestoredProcess> run = rekindle.restoreAsync(RestoreRequest.builder(Path.of("images"))
+                    .progress((done, total, phase) -> begun.countDown())
+                    .build());
+            assertThat(begun.await(30, TimeUnit.SECONDS)).isTrue();
+            assertThat(run.cancel(true)).isTrue();
+            Worker.await("the run to end", () -> threadNames().stream().noneMatch(name -> name.startsWith("rekindle-")));
+            worker.awaitEnd();
+            worker.inject();
+            rekindle.restore(RestoreRequest.of(Path.of("images")));
+            assertThat(worker.checksum()).as("the image is whole").isEqualTo(before);
+        }
+    }
+
+    @Test
+    void listenerThatThrowsCancelsTheRunAndIsHeard() throws Exception {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                Worker worker = Worker.start(folder, "worker")) {
+            String before = worker.checksum();
+            worker.inject("cuMemRelease=300ms");
+            var request = CheckpointRequest.builder(worker.pid(), Path.of("images"))
+                    .timeout(java.time.Duration.ofSeconds(60))
+                    .progress((done, total, phase) -> {
+                        throw new IllegalStateException("seen enough");
+                    })
+                    .build();
+            assertThatThrownBy(() -> rekindle.checkpoint(request))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessage("seen enough")
+                    .satisfies(failure -> assertThat(failure.getSuppressed()).singleElement().isInstanceOfSatisfying(
+                            CheckpointException.class,
+                            cancelled -> assertThat(cancelled.code()).isEqualTo(ErrorCode.CANCELLED)));
+            worker.inject();
+            worker.advance();
+            assertThat(worker.checksum()).isEqualTo(before);
+        }
+    }
+
+    @Test
+    void listenerThatThrowsErrorsDoesNotEndTheJvm() throws Exception {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                Worker worker = Worker.start(folder, "worker")) {
+            var request = CheckpointRequest.builder(worker.pid(), Path.of("images"))
+                    .leaveRunning(true)
+                    .progress((done, total, phase) -> {
+                        throw new StackOverflowError("in an upcall");
+                    })
+                    .build();
+            assertThatThrownBy(() -> rekindle.checkpoint(request)).isInstanceOf(StackOverflowError.class);
+            worker.advance();
+        }
+    }
+
+    private static List<String> threadNames() {
+        return Thread.getAllStackTraces().keySet().stream().map(Thread::getName).toList();
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+import static org.assertj.core.api.Assertions.assertThatNullPointerException;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Wrong use is a clear exception, never the end of the JVM. */
+class MisuseTest {
+    @TempDir
+    private Path folder;
+
+    @Test
+    void closedHandle() {
+        Rekindle rekindle = TestMachine.rekindle(folder).build();
+        rekindle.close();
+        rekindle.close();
+        assertThatThrownBy(() -> rekindle.checkpoint(CheckpointRequest.of(4711, folder)))
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("closed");
+        assertThatThrownBy(() -> rekindle.restoreAsync(RestoreRequest.of(folder)))
+                .isInstanceOf(IllegalStateException.class);
+        assertThatThrownBy(rekindle::openPool).isInstanceOf(IllegalStateException.class);
+        assertThatThrownBy(rekindle::check).isInstanceOf(IllegalStateException.class);
+    }
+
+    @Test
+    void deadProcess() throws Exception {
+        Process process = new ProcessBuilder("true").start();
+        process.waitFor();
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
+            assertThatThrownBy(() -> rekindle.checkpoint(
+                            CheckpointRequest.of(process.pid(), folder.resolve("images"))))
+                    .isInstanceOfSatisfying(CheckpointException.class, failure -> {
+                        assertThat(failure.code()).isEqualTo(ErrorCode.NO_SUCH_PROCESS);
+                        assertThat(failure).hasMessageContaining(String.valueOf(process.pid()));
+                    });
+        }
+    }
+
+    @Test
+    void pidsThatCannotBe() {
+        assertThatIllegalArgumentException().isThrownBy(() -> CheckpointRequest.of(1, folder));
+        assertThatIllegalArgumentException().isThrownBy(() -> CheckpointRequest.of(-1, folder));
+        assertThatIllegalArgumentException().isThrownBy(() -> CheckpointRequest.of(1L << 40, folder));
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> CheckpointRequest.of(ProcessHandle.current().pid(), folder))
+                .withMessageContaining("itself");
+    }
+
+    @Test
+    @SuppressWarnings("NullAway") // that is the point
+    void nulls() {
+        assertThatNullPointerException().isThrownBy(() -> CheckpointRequest.of(4711, null));
+        assertThatNullPointerException().isThrownBy(() -> RestoreRequest.of(null));
+        assertThatNullPointerException().isThrownBy(() -> CheckpointImage.open(null));
+        assertThatNullPointerException().isThrownBy(() -> RunStatistics.read(null, RunKind.RESTORE));
+        assertThatNullPointerException().isThrownBy(() -> Rekindle.builder().criu(null));
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
+            assertThatNullPointerException().isThrownBy(() -> rekindle.checkpoint(null));
+            assertThatNullPointerException().isThrownBy(() -> rekindle.restoreAsync(null));
+        }
+    }
+
+    @Test
+    void valuesOutOfRange() {
+        var request = CheckpointRequest.builder(4711, folder);
+        assertThatIllegalArgumentException().isThrownBy(() -> request.logLevel(5));
+        assertThatIllegalArgumentException().isThrownBy(() -> request.timeout(Duration.ofSeconds(-1)));
+        assertThatIllegalArgumentException().isThrownBy(() -> Rekindle.builder().streams(65));
+        assertThatIllegalArgumentException().isThrownBy(() -> Rekindle.builder().restoreThreads(-2));
+    }
+
+    @Test
+    void fileAsDirectory() throws Exception {
+        Path file = Files.writeString(folder.resolve("file"), "no folder");
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
+            assertThatThrownBy(() -> rekindle.restore(RestoreRequest.of(file)))
+                    .isInstanceOf(RestoreException.class)
+                    .hasMessageContaining(file.toString());
+            Process process = new ProcessBuilder("sleep", "60").start();
+            try {
+                assertThatThrownBy(() -> rekindle.checkpoint(CheckpointRequest.of(process.pid(), file)))
+                        .isInstanceOf(CheckpointException.class)
+                        .hasMessageContaining(file.toString());
+                assertThat(process.isAlive()).isTrue();
+            } finally {
+                process.destroyForcibly();
+            }
+        }
+        assertThatThrownBy(() -> CheckpointImage.open(file))
+                .isInstanceOf(CorruptImageException.class)
+                .hasMessageContaining(file.toString());
+    }
+
+    @Test
+    void emptyFolderHoldsNoCheckpoint() {
+        assertThatThrownBy(() -> CheckpointImage.open(folder))
+                .isInstanceOfSatisfying(RekindleException.class, failure -> assertThat(failure.code())
+                        .isEqualTo(ErrorCode.NO_IMAGE));
+        assertThatThrownBy(() -> RunStatistics.read(folder, RunKind.CHECKPOINT))
+                .isInstanceOf(RekindleException.class)
+                .hasMessageContaining(folder.toString());
+    }
+
+    @Test
+    void missingCriuIsSaidBeforeAnythingIsDone() {
+        try (Rekindle rekindle =
+                TestMachine.rekindle(folder).criu(folder.resolve("no-criu")).build()) {
+            assertThat(rekindle.check()).hasValueSatisfying(failure -> {
+                assertThat(failure.code()).isEqualTo(ErrorCode.CRIU_NOT_FOUND);
+                assertThat(failure).hasMessageContaining("no-criu");
+            });
+        }
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
+            assertThat(rekindle.check()).isEmpty();
+        }
+    }
+
+    @Test
+    void criuThatFailsShowsItsLog() throws Exception {
+        // A pipe to this JVM reaches outside the tree, which CRIU does not dump.
+        Process process = new ProcessBuilder("sleep", "60").start();
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
+            assertThatThrownBy(() -> rekindle.checkpoint(CheckpointRequest.of(process.pid(), Path.of("images"))))
+                    .isInstanceOfSatisfying(CheckpointException.class, failure -> {
+                        assertThat(failure.code()).isEqualTo(ErrorCode.CRIU_FAILED);
+                        assertThat(failure.criuLog()).contains("Error");
+                    });
+            assertThat(process.isAlive()).isTrue();
+        } finally {
+            process.destroyForcibly();
+        }
+    }
+}

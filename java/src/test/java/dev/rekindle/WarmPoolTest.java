@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Pools hosted in this JVM, and connections to {@code rekindled}. */
+class WarmPoolTest {
+    @TempDir
+    private Path folder;
+
+    @Test
+    @SuppressWarnings("try") // closing explicitly is what is tested
+    void leasesOfAHostedPoolAreContexts() {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                WarmPool pool = rekindle.openPool()) {
+            assertThat(pool.isHosted()).isTrue();
+            try (ContextLease lease = pool.acquire(0);
+                    ContextLease second = pool.acquire(0)) {
+                assertThat(lease.device()).isZero();
+                assertThat(lease.context()).isNotZero().isEqualTo(second.context());
+                assertThat(pool.statistics()).satisfies(statistics -> {
+                    assertThat(statistics.leases()).isEqualTo(2);
+                    assertThat(statistics.contexts()).isPositive();
+                    assertThat(statistics.simulated()).isTrue();
+                    assertThat(statistics.pid()).isEqualTo(ProcessHandle.current().pid());
+                    assertThat(statistics.uptime()).isPositive();
+                });
+                second.close();
+                second.close();
+            }
+            assertThat(pool.statistics().leases()).isZero();
+            assertThatThrownBy(() -> pool.acquire(4711))
+                    .isInstanceOf(RekindleException.class)
+                    .hasMessageContaining("4711");
+        }
+    }
+
+    @Test
+    void everythingClosesInAnyOrder() {
+        Rekindle rekindle = TestMachine.rekindle(folder).build();
+        WarmPool pool = rekindle.openPool();
+        ContextLease lease = pool.acquire(0);
+        rekindle.close();
+        assertThat(pool.statistics().leases()).isEqualTo(1);
+        pool.close();
+        pool.close();
+        lease.close();
+        lease.close();
+        assertThatThrownBy(() -> pool.acquire(0)).isInstanceOf(IllegalStateException.class).hasMessageContaining("closed");
+        assertThatThrownBy(pool::statistics).isInstanceOf(IllegalStateException.class);
+        assertThatThrownBy(() -> pool.prefetch(folder)).isInstanceOf(IllegalStateException.class);
+    }
+
+    @Test
+    void closingWhileOthersAcquire() throws Exception {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
+            for (int round = 0; round < 5; round++) {
+                WarmPool pool = rekindle.openPool();
+                var begun = new AtomicInteger();
+                var threads = new ArrayList<CompletableFuture<?>>();
+                for (int i = 0; i < 4; i++) {
+                    threads.add(CompletableFuture.runAsync(
+                            () -> {
+                                try {
+                                    while (true) {
+                                        pool.acquire(0).close();
+                                        begun.incrementAndGet();
+                                    }
+                                } catch (IllegalStateException closed) {
+                                    assertThat(closed).hasMessageContaining("closed");
+                                }
+                            },
+                            task -> Thread.ofPlatform().start(task)));
+                }
+                Worker.await("leases", () -> begun.get() > 1000);
+                pool.close();
+                CompletableFuture.allOf(threads.toArray(CompletableFuture[]::new)).get();
+            }
+        }
+    }
+
+    @Test
+    void runsUseAHostedPoolAndPrefetchedImages() throws Exception {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                WarmPool pool = rekindle.openPool();
+                Worker worker = Worker.start(folder, "worker")) {
+            String before = worker.checksum();
+            Path images = folder.resolve("images");
+            rekindle.checkpoint(CheckpointRequest.of(worker.pid(), images));
+            worker.awaitEnd();
+            pool.prefetch(images);
+            pool.drop(images);
+            pool.prefetch(images);
+            RestoredProcess restored = rekindle.restore(RestoreRequest.of(images));
+            assertThat(restored.statistics().poolWarm()).isTrue();
+            assertThat(worker.checksum()).isEqualTo(before);
+            assertThat(pool.statistics()).satisfies(statistics -> {
+                assertThat(statistics.restores()).isEqualTo(1);
+                assertThat(statistics.checkpoints()).isEqualTo(1);
+                assertThat(statistics.bytesToDevice()).isPositive();
+            });
+            assertThatThrownBy(() -> pool.prefetch(folder.resolve("none"))).isInstanceOf(RekindleException.class);
+        }
+    }
+
+    @Test
+    void connectionToAPoolProcess() throws Exception {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
+            assertThatThrownBy(rekindle::connectPool)
+                    .isInstanceOfSatisfying(PoolException.class, failure -> assertThat(failure.code())
+                            .isEqualTo(ErrorCode.POOL_UNREACHABLE));
+            Process rekindled = PoolProcess.start(folder);
+            try (WarmPool pool = PoolProcess.connect(rekindle)) {
+                assertThat(pool.isHosted()).isFalse();
+                assertThat(pool.statistics().pid()).isEqualTo(rekindled.pid());
+                try (ContextLease lease = pool.acquire(0)) {
+                    assertThat(lease.context()).isZero();
+                    assertThat(pool.statistics().leases()).isEqualTo(1);
+                }
+                rekindled.destroyForcibly().waitFor();
+                assertThatThrownBy(pool::statistics)
+                        .isInstanceOfSatisfying(PoolException.class, failure -> assertThat(failure.code())
+                                .isIn(ErrorCode.POOL_DIED, ErrorCode.POOL_UNREACHABLE));
+            } finally {
+                rekindled.destroyForcibly();
+            }
+        }
+    }
+
+    @Test
+    void copiesAreMeasured() throws Exception {
+        Path file = folder.resolve("data");
+        long bytes = 32 << 20;
+        Files.write(file, new byte[(int) bytes]);
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                WarmPool pool = rekindle.openPool()) {
+            for (CopyMeasurement.Source source : CopyMeasurement.Source.values()) {
+                var measurement = new CopyMeasurement(
+                        0,
+                        source,
+                        2,
+                        4 << 20,
+                        bytes,
+                        source == CopyMeasurement.Source.PINNED ? Optional.empty() : Optional.of(file));
+                assertThat(pool.measure(measurement)).isPositive();
+            }
+            assertThatThrownBy(() -> pool.measure(new CopyMeasurement(
+                            0, CopyMeasurement.Source.PAGE_CACHE, 0, 4 << 20, bytes, Optional.of(file))))
+                    .isInstanceOf(RekindleException.class)
+                    .hasMessageContaining("workers");
+        }
+    }
+}
