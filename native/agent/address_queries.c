@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdbool.h>
+
+#include "agent/allocation_table.h"
+#include "agent/interposed.h"
+#include "agent/real_driver.h"
+
+/* What cuMemAlloc gave must look like it, although it is mapped piecewise from exportable memory. */
+
+static bool find_plain(CUdeviceptr address, struct plain_allocation *found)
+{
+	const struct plain_allocation *allocation;
+
+	table_lock();
+	allocation = plain_containing(address);
+	if (allocation)
+		*found = *allocation;
+	table_unlock();
+	return allocation != NULL;
+}
+
+CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUdeviceptr address)
+{
+	struct plain_allocation allocation;
+
+	if (!find_plain(address, &allocation))
+		return real_driver()->cuMemGetAddressRange_v2(base, bytes, address);
+	if (base)
+		*base = allocation.address;
+	if (bytes)
+		*bytes = allocation.bytes;
+	return CUDA_SUCCESS;
+}
+
+/* Writes the attribute where the driver would say something else of our memory. */
+static void correct_attribute(void *data, CUpointer_attribute attribute, const struct plain_allocation *allocation)
+{
+	switch (attribute) {
+	case CU_POINTER_ATTRIBUTE_CONTEXT:
+		*(CUcontext *)data = allocation->context;
+		break;
+	case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+	case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
+		*(CUdeviceptr *)data = allocation->address;
+		break;
+	case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+	case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
+		*(size_t *)data = allocation->bytes;
+		break;
+	case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
+		*(unsigned long long *)data = CU_MEM_HANDLE_TYPE_NONE;
+		break;
+	default:
+		break;
+	}
+}
+
+static bool is_corrected(CUpointer_attribute attribute)
+{
+	switch (attribute) {
+	case CU_POINTER_ATTRIBUTE_CONTEXT:
+	case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+	case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
+	case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+	case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
+	case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
+		return true;
+	default:
+		return false;
+	}
+}
+
+CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address)
+{
+	struct plain_allocation allocation;
+
+	if (!data || !is_corrected(attribute) || !find_plain(address, &allocation))
+		return real_driver()->cuPointerGetAttribute(data, attribute, address);
+	correct_attribute(data, attribute, &allocation);
+	return CUDA_SUCCESS;
+}
+
+CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute *attributes, void **data, CUdeviceptr address)
+{
+	CUresult result = real_driver()->cuPointerGetAttributes(count, attributes, data, address);
+	struct plain_allocation allocation;
+	unsigned int index;
+
+	if (result != CUDA_SUCCESS || !find_plain(address, &allocation))
+		return result;
+	for (index = 0; index < count; index++)
+		correct_attribute(data[index], attributes[index], &allocation);
+	return result;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent_settings.h"
+#include "agent/device_access.h"
+#include "agent/offload.h"
+#include "agent/real_driver.h"
+#include "protocol/message_socket.h"
+
+static_assert(AGENT_ALLOCATIONS_MAX <= MESSAGE_DESCRIPTORS_MAX, "a batch of allocations fits one message");
+
+#define SEND_ATTEMPTS 1000 /* of a millisecond each */
+
+struct batch {
+	struct agent_message message;
+	int fds[AGENT_ALLOCATIONS_MAX];
+};
+
+static void close_batch(struct batch *batch)
+{
+	uint32_t index;
+
+	for (index = 0; index < batch->message.count; index++)
+		close(batch->fds[index]);
+	batch->message.count = 0;
+}
+
+static int send_batch(int socket, struct batch *batch, struct error_text *error)
+{
+	int attempt, result;
+
+	if (!batch->message.count)
+		return 0;
+	batch->message.type = AGENT_ALLOCATIONS;
+	for (attempt = 0; attempt < SEND_ATTEMPTS; attempt++) {
+		struct timespec millisecond = { .tv_nsec = 1000000 };
+
+		result = message_send(socket, &batch->message, sizeof(batch->message), batch->fds, batch->message.count);
+		if (result != -ETOOMANYREFS)
+			break;
+		/* More descriptors under way than the user may have open; the reader takes them off. */
+		nanosleep(&millisecond, NULL);
+	}
+	close_batch(batch);
+	if (result)
+		return fail(error, result, "sending the descriptors of device memory failed: %s", strerrorname_np(-result));
+	return 0;
+}
+
+/* Asked anew each time: after a restore the device may be another one. */
+static int device_uuid(CUdevice device, CUuuid *uuid, struct error_text *error)
+{
+	CUresult result = real_driver()->cuDeviceGetUuid_v2(uuid, device);
+
+	if (result == CUDA_SUCCESS)
+		return 0;
+	return fail(error, -EIO, "cuDeviceGetUuid failed with CUDA error %d", result);
+}
+
+static int export_one(struct physical_memory *memory, struct batch *batch, struct error_text *error)
+{
+	struct agent_allocation *allocation = &batch->message.allocations[batch->message.count];
+	struct mapping_walk walk = mapping_walk(memory);
+	const struct mapping *first;
+	int descriptor = -1;
+	CUresult result;
+	int code;
+
+	if (memory->imported) {
+		code = replace_imported_memory(memory, error);
+		if (code)
+			return code;
+	}
+	code = device_uuid(memory->properties.location.id, &allocation->device, error);
+	if (code)
+		return code;
+	result = real_driver()->cuMemExportToShareableHandle(&descriptor, memory->real,
+							     CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
+	if (result != CUDA_SUCCESS)
+		return fail(error, -EIO, "cuMemExportToShareableHandle failed with CUDA error %d", result);
+	allocation->allocation_id = memory->allocation_id;
+	allocation->bytes = memory->bytes;
+	first = mapping_next(&walk);
+	allocation->address = first ? first->address : 0;
+	batch->fds[batch->message.count++] = descriptor;
+	memory->sent = true;
+	return 0;
+}
+
+/* Why the memory cannot be offloaded now, NULL where it can. */
+static const char *obstacle(const struct physical_memory *memory)
+{
+	if (memory->leaving || memory_has_flight(memory_index(memory)))
+		return "a thread was stopped in the middle of a call that changes it; try again";
+	if (memory->shared)
+		return "other processes can see it; end the sharing before the dump";
+	if (!memory->exportable || memory->bytes < agent_minimum_bytes())
+		return "it cannot be exported";
+	return NULL;
+}
+
+int offload_export(int socket, uint32_t *count, struct error_text *error)
+{
+	static struct batch batch;
+	int result = 0;
+	size_t index;
+
+	if (atomic_load(&table.foreign_count))
+		return fail(error, -EOPNOTSUPP,
+			    "the process has imported device memory of another process, which cannot be restored; end "
+			    "the sharing before the dump");
+	memset(&batch, 0, sizeof(batch));
+	for (index = 0; index < table.memories_end; index++)
+		table.memories[index].sent = false;
+	for (index = 0; !result && index < table.memories_end; index++) {
+		struct physical_memory *memory = &table.memories[index];
+		const char *why;
+
+		if (!memory->allocation_id)
+			continue;
+		why = obstacle(memory);
+		if (why && memory->imported)
+			result = fail(error, -EOPNOTSUPP,
+				      "%zu MiB of device memory of this restored process cannot be saved: %s",
+				      memory->bytes >> 20, why);
+		if (why)
+			continue;
+		result = export_one(memory, &batch, error);
+		if (result)
+			break;
+		++*count;
+		if (batch.message.count == AGENT_ALLOCATIONS_MAX)
+			result = send_batch(socket, &batch, error);
+	}
+	if (!result)
+		result = send_batch(socket, &batch, error);
+	close_batch(&batch);
+	/* What was imported after a restore the driver could not restore once more. */
+	if (result && atomic_load(&table.imported_count))
+		result = -EOPNOTSUPP;
+	return result;
+}

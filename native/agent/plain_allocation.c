@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent/plain_allocation.h"
+
+#include <stdbool.h>
+
+#include "agent/agent_settings.h"
+#include "agent/allocation_table.h"
+#include "agent/control_thread.h"
+#include "agent/device_access.h"
+#include "agent/real_driver.h"
+
+#define PIECES_MAX  1024
+#define PITCH_BYTES ((size_t)512)
+
+struct pieces {
+	CUdeviceptr address;
+	size_t bytes; /* reserved */
+	size_t created, mapped;
+	CUmemGenericAllocationHandle handles[PIECES_MAX];
+};
+
+static size_t piece_bytes(size_t bytes, size_t index)
+{
+	size_t left = bytes - index * PIECE_BYTES;
+
+	return left < PIECE_BYTES ? left : PIECE_BYTES;
+}
+
+/* Properties of our memory on the device; false where it cannot be made there. */
+static bool choose_properties(CUdevice device, CUmemAllocationProp *properties)
+{
+	const struct real_driver *driver = real_driver();
+	int virtual_memory = 0, descriptors = 0, direct_rdma = 0;
+
+	driver->cuDeviceGetAttribute(&virtual_memory, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, device);
+	driver->cuDeviceGetAttribute(&descriptors, CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,
+				     device);
+	driver->cuDeviceGetAttribute(&direct_rdma, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED, device);
+	*properties = (CUmemAllocationProp){
+		.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+		.requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+		.location = { .type = CU_MEM_LOCATION_TYPE_DEVICE, .id = device },
+		.allocFlags = { .gpuDirectRDMACapable = direct_rdma != 0 },
+	};
+	return virtual_memory && descriptors;
+}
+
+static void undo_pieces(struct pieces *pieces)
+{
+	const struct real_driver *driver = real_driver();
+	size_t index;
+
+	for (index = 0; index < pieces->mapped; index++)
+		driver->cuMemUnmap(pieces->address + index * PIECE_BYTES, piece_bytes(pieces->bytes, index));
+	for (index = 0; index < pieces->created; index++)
+		driver->cuMemRelease(pieces->handles[index]);
+	driver->cuMemAddressFree(pieces->address, pieces->bytes);
+}
+
+static bool make_pieces(struct pieces *pieces, const CUmemAllocationProp *properties)
+{
+	const struct real_driver *driver = real_driver();
+	size_t count = (pieces->bytes + PIECE_BYTES - 1) / PIECE_BYTES;
+	size_t index;
+
+	if (driver->cuMemAddressReserve(&pieces->address, pieces->bytes, 0, 0, 0) != CUDA_SUCCESS)
+		return false;
+	for (index = 0; index < count; index++) {
+		size_t bytes = piece_bytes(pieces->bytes, index);
+
+		if (driver->cuMemCreate(&pieces->handles[index], bytes, properties, 0) != CUDA_SUCCESS)
+			goto undo;
+		pieces->created++;
+		if (driver->cuMemMap(pieces->address + index * PIECE_BYTES, bytes, 0, pieces->handles[index], 0) !=
+		    CUDA_SUCCESS)
+			goto undo;
+		pieces->mapped++;
+	}
+	if (access_set(pieces->address, pieces->bytes, 0, (uint64_t)1 << properties->location.id) == CUDA_SUCCESS)
+		return true;
+undo:
+	undo_pieces(pieces);
+	return false;
+}
+
+/* Table locked. */
+static bool record_piece(const struct pieces *pieces, size_t index, const CUmemAllocationProp *properties,
+			 CUcontext context)
+{
+	struct physical_memory *memory = memory_add();
+	struct mapping mapping = {
+		.address = pieces->address + index * PIECE_BYTES,
+		.bytes = piece_bytes(pieces->bytes, index),
+		.mapped = true,
+		.write_devices = (uint64_t)1 << properties->location.id,
+	};
+
+	if (!memory)
+		return false;
+	memory->real = pieces->handles[index];
+	memory->bytes = mapping.bytes;
+	memory->properties = *properties;
+	memory->context = context;
+	memory->references = 1;
+	memory->exportable = true;
+	mapping.memory = memory_index(memory);
+	if (mapping_add(&mapping))
+		return true;
+	memory_remove(memory);
+	return false;
+}
+
+static bool record(const struct pieces *pieces, const CUmemAllocationProp *properties,
+		   const struct plain_allocation *allocation)
+{
+	size_t done = 0;
+	bool recorded;
+
+	table_lock();
+	recorded = plain_add(allocation);
+	while (recorded && done < pieces->created) {
+		recorded = record_piece(pieces, done, properties, allocation->context);
+		if (recorded)
+			done++;
+	}
+	if (!recorded && done < pieces->created) {
+		while (done--) {
+			size_t mapping = mapping_find(allocation->address);
+			struct physical_memory *memory = &table.memories[table.mappings[mapping].memory];
+
+			mapping_remove(mapping);
+			memory_remove(memory);
+		}
+		if (plain_containing(allocation->address))
+			plain_remove(plain_containing(allocation->address));
+	}
+	table_unlock();
+	return recorded;
+}
+
+/*
+ * Waits as cuMemFree does, for everything that was submitted to the context. A capture under way forbids waiting; what
+ * is freed then cannot be in use by work outside the capture without the application knowing.
+ */
+static CUresult wait_for_context(CUcontext context)
+{
+	const struct real_driver *driver = real_driver();
+	CUcontext current = NULL;
+	CUresult result;
+
+	driver->cuCtxGetCurrent(&current);
+	if (current != context && driver->cuCtxSetCurrent(context) != CUDA_SUCCESS)
+		return CUDA_SUCCESS; /* the context is gone, and so is its work */
+	result = driver->cuCtxSynchronize();
+	if (current != context)
+		driver->cuCtxSetCurrent(current);
+	return result == CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED ? CUDA_SUCCESS : result;
+}
+
+/* Unmaps and releases one piece; a flight over the allocation is on record. One that is gone already is no error. */
+static CUresult drop_piece(CUdeviceptr address)
+{
+	const struct real_driver *driver = real_driver();
+	struct physical_memory *memory = NULL;
+	struct mapping *mapping;
+	struct mapping found = { 0 };
+	CUresult result;
+
+	table_lock();
+	mapping = mapping_containing(address);
+	if (mapping)
+		found = *mapping;
+	table_unlock();
+	if (!found.bytes)
+		return CUDA_SUCCESS;
+	result = driver->cuMemUnmap(found.address, found.bytes);
+	if (result != CUDA_SUCCESS)
+		return result;
+	table_lock();
+	memory = &table.memories[found.memory];
+	memory->leaving = true;
+	memory->references = 0;
+	mapping_remove(mapping_find(address));
+	table_unlock();
+	result = driver->cuMemRelease(memory->real);
+	table_lock();
+	memory_remove(memory);
+	table_unlock();
+	return result;
+}
+
+/* The allocation is marked as leaving, the flight on record; both end here. */
+static CUresult drop_allocation(struct flight *flight)
+{
+	CUresult result = CUDA_SUCCESS;
+	struct plain_allocation *allocation;
+	size_t offset;
+
+	for (offset = 0; result == CUDA_SUCCESS && offset < flight->bytes; offset += PIECE_BYTES)
+		result = drop_piece(flight->address + offset);
+	if (result == CUDA_SUCCESS)
+		result = real_driver()->cuMemAddressFree(flight->address, flight->bytes);
+	table_lock();
+	allocation = plain_containing(flight->address);
+	if (result == CUDA_SUCCESS)
+		plain_remove(allocation);
+	else
+		allocation->leaving = false;
+	flight_end(flight);
+	table_unlock();
+	return result;
+}
+
+/* Marks the allocation as leaving. Table locked. */
+static void start_leaving(struct plain_allocation *allocation, struct flight *flight)
+{
+	allocation->leaving = true;
+	flight->address = allocation->address;
+	flight->bytes = allocation->reserved;
+	flight_begin(flight);
+}
+
+static void stop_leaving(struct flight *flight)
+{
+	table_lock();
+	plain_containing(flight->address)->leaving = false;
+	flight_end(flight);
+	table_unlock();
+}
+
+/* *ours: false where the address is not the agent's, and nothing was done. */
+static CUresult free_allocation(CUdeviceptr address, bool *ours)
+{
+	struct flight flight = { .memory = TABLE_NONE };
+	struct plain_allocation *allocation;
+	CUcontext context = NULL;
+	CUresult result = CUDA_SUCCESS;
+
+	table_lock();
+	allocation = plain_containing(address);
+	*ours = allocation != NULL;
+	if (allocation) {
+		context = allocation->context;
+		if (allocation->address != address || allocation->leaving)
+			result = CUDA_ERROR_INVALID_VALUE;
+		else if (mapping_range_is_released(address, allocation->reserved))
+			result = CUDA_ERROR_ILLEGAL_STATE; /* its contents are in a GPU image only */
+		else
+			start_leaving(allocation, &flight);
+	}
+	table_unlock();
+	if (!*ours || result != CUDA_SUCCESS)
+		return result;
+	result = wait_for_context(context);
+	if (result == CUDA_SUCCESS)
+		return drop_allocation(&flight);
+	stop_leaving(&flight);
+	return result;
+}
+
+void plain_free_of_context(CUcontext context)
+{
+	for (;;) {
+		struct flight flight = { .memory = TABLE_NONE };
+		struct plain_allocation *allocation;
+		bool found = false;
+		size_t index;
+
+		table_lock();
+		for (index = 0; index < table.plain_count && !found; index++) {
+			allocation = &table.plain[index];
+			if (allocation->context != context || allocation->leaving)
+				continue;
+			start_leaving(allocation, &flight);
+			found = true;
+		}
+		table_unlock();
+		if (!found || drop_allocation(&flight) != CUDA_SUCCESS)
+			return;
+	}
+}
+
+/* False where the driver is to allocate, also where that would fail: its error is the right one. */
+static bool allocate(CUdeviceptr *address, size_t bytes)
+{
+	const struct real_driver *driver = real_driver();
+	struct plain_allocation allocation = { .bytes = bytes };
+	struct pieces pieces = { 0 };
+	CUmemAllocationProp properties;
+	size_t granularity = 0;
+	bool ours;
+
+	if (!agent_is_enabled() || bytes < agent_minimum_bytes() || bytes > PIECES_MAX * PIECE_BYTES - PIECE_BYTES ||
+	    !driver->has_virtual_memory)
+		return false;
+	if (driver->cuCtxGetCurrent(&allocation.context) != CUDA_SUCCESS || !allocation.context ||
+	    driver->cuCtxGetDevice(&allocation.device) != CUDA_SUCCESS)
+		return false;
+	if (!access_is_possible(allocation.device) || !choose_properties(allocation.device, &properties) ||
+	    driver->cuMemGetAllocationGranularity(&granularity, &properties, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED) !=
+		    CUDA_SUCCESS ||
+	    !granularity || !table_open())
+		return false;
+	access_add_device(allocation.device);
+	pieces.bytes = (bytes + granularity - 1) / granularity * granularity;
+	if (!make_pieces(&pieces, &properties))
+		return false;
+	allocation.address = pieces.address;
+	allocation.reserved = pieces.bytes;
+	if (!record(&pieces, &properties, &allocation)) {
+		undo_pieces(&pieces);
+		return false;
+	}
+	control_thread_start();
+	if (access_complete() != CUDA_SUCCESS) {
+		free_allocation(allocation.address, &ours);
+		return false;
+	}
+	*address = allocation.address;
+	return true;
+}
+
+CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes)
+{
+	if (address && allocate(address, bytes))
+		return CUDA_SUCCESS;
+	return real_driver()->cuMemAlloc_v2(address, bytes);
+}
+
+CUresult cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t width, size_t height,
+			    unsigned int element_bytes)
+{
+	size_t row = (width + PITCH_BYTES - 1) / PITCH_BYTES * PITCH_BYTES;
+	bool valid = address && pitch && row >= width && width && height && row <= (size_t)-1 / height &&
+		     (element_bytes == 4 || element_bytes == 8 || element_bytes == 16);
+
+	if (!valid || !allocate(address, row * height))
+		return real_driver()->cuMemAllocPitch_v2(address, pitch, width, height, element_bytes);
+	*pitch = row;
+	return CUDA_SUCCESS;
+}
+
+CUresult cuMemFree_v2(CUdeviceptr address)
+{
+	bool ours = false;
+	CUresult result = free_allocation(address, &ours);
+
+	return ours ? result : real_driver()->cuMemFree_v2(address);
+}
+
+/* Waits for the whole context, of which the stream is a part. */
+CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream)
+{
+	bool ours = false;
+	CUresult result = free_allocation(address, &ours);
+
+	return ours ? result : real_driver()->cuMemFreeAsync(address, stream);
+}
+
+CUresult cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream stream)
+{
+	bool ours = false;
+	CUresult result = free_allocation(address, &ours);
+
+	return ours ? result : real_driver()->cuMemFreeAsync_ptsz(address, stream);
+}
