@@ -25,7 +25,7 @@ static CUresult check_device_range(CUdeviceptr address, size_t bytes, bool write
 		}
 		if (!(mapping->access & CU_MEM_ACCESS_FLAGS_PROT_READ) ||
 		    (write && mapping->access != CU_MEM_ACCESS_FLAGS_PROT_READWRITE))
-			result = CUDA_ERROR_ILLEGAL_ADDRESS;
+			result = CUDA_ERROR_INVALID_VALUE;
 		address = mapping->address + mapping->bytes;
 	}
 	pthread_mutex_unlock(&table_mutex);

@@ -101,7 +101,7 @@ CUresult simulated_cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUd
 
 	pthread_mutex_lock(&table_mutex);
 	mapping = mapping_at(address);
-	if (mapping) {
+	if (mapping && mapping->access != CU_MEM_ACCESS_FLAGS_PROT_NONE) {
 		if (base)
 			*base = mapping->address;
 		if (bytes)

@@ -138,13 +138,18 @@ CUresult simulated_cuMemMap(CUdeviceptr address, size_t bytes, size_t offset, CU
 	struct mapping *mapping;
 	struct memory *memory;
 
-	/* An offset is refused by real drivers too. */
-	if (!bytes || bytes % GRANULARITY || address % GRANULARITY || offset || flags)
+	if (!bytes || address % GRANULARITY || flags)
 		return CUDA_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&table_mutex);
 	memory = memory_by_handle(handle);
-	if (!memory || memory->lost || bytes > memory->bytes || !reservation_of(address, bytes) ||
-	    any_mapping_in(address, bytes))
+	if (!memory || memory->lost)
+		goto out;
+	/* Measured: a handle is mapped whole or not at all. */
+	if (offset || bytes != memory->bytes) {
+		result = CUDA_ERROR_NOT_SUPPORTED;
+		goto out;
+	}
+	if (!reservation_of(address, bytes) || any_mapping_in(address, bytes))
 		goto out;
 	mapping = mapping_add();
 	if (!mapping) {
