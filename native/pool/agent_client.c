@@ -132,14 +132,17 @@ static int add_allocations(struct agent_export *export, const struct agent_messa
 		export->descriptors = grown;
 	if (!allocations || !grown)
 		return fail(error, -ENOMEM, "Out of memory");
+	/* Counted in one by one, so that two of one message are compared as well; the descriptors follow when all are good. */
 	for (i = 0; i < message->count; i++) {
 		fault = find_fault(&message->allocations[i], export);
-		if (fault)
+		if (fault) {
+			export->count -= i;
 			return fail(error, -EPROTO, "The agent in the process reports an allocation with an impossible %s", fault);
+		}
+		export->allocations[export->count++] = message->allocations[i];
 	}
 	for (i = 0; i < message->count; i++) {
-		export->allocations[export->count] = message->allocations[i];
-		export->descriptors[export->count++] = descriptors[i];
+		export->descriptors[export->count - message->count + i] = descriptors[i];
 		export->bytes += message->allocations[i].bytes;
 	}
 	return 0;

@@ -80,6 +80,7 @@ void run_progress(struct run *run, uint32_t phase, uint64_t done, uint64_t total
 {
 	struct pool_progress progress = { .phase = phase, .bytes_done = done, .bytes_total = total };
 
+	run->phase = phase;
 	write_progress(run, &progress);
 }
 

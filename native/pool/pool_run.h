@@ -53,7 +53,10 @@ struct run {
 	struct run_process **processes;
 	size_t process_count;
 	char gpu_name[96];
-	struct error_text error; /* the first failure, for the statistics */
+	uint32_t phase; /* enum rekindle_phase_kind, what is being done */
+	struct error_text error; /* the first failure, for the statistics, its code and phase */
+	int error_code;
+	uint32_t error_phase;
 };
 
 void run_init(struct run *run, struct pool *pool, int socket);

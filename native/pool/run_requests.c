@@ -8,6 +8,7 @@
 
 #include "pool/driver_checkpoint.h"
 #include "pool/pool_run.h"
+#include "rekindle.h"
 #include "support/clock.h"
 #include "support/log.h"
 
@@ -81,6 +82,7 @@ static int prefetch(struct run *run, struct received *received, struct pool_repl
 	}
 	if (run->stage != POOL_STAGE_RESTORE || run->prefetch)
 		return fail(&reply->error, -EPROTO, "PREFETCH belongs once into a restore");
+	run_progress(run, REKINDLE_PHASE_PREFETCH, 0, 0);
 	if (run->parallel)
 		run->prefetch = prefetch_adopt(run->pool, run->folder, run->verify);
 	if (!run->prefetch) {
@@ -145,6 +147,7 @@ static int lock(struct run *run, struct run_process *process, const struct pool_
 
 	if (run->stage != POOL_STAGE_DUMP)
 		return fail(&reply->error, -EPROTO, "LOCK belongs into a dump");
+	run_progress(run, REKINDLE_PHASE_LOCK, 0, 0);
 	if (!run->cleaned) {
 		result = gpu_image_remove_all(run->folder, &reply->error);
 		if (result)
@@ -308,6 +311,9 @@ void run_request(struct run *run, const struct pool_request *request, int *descr
 	if (reply->result == 0)
 		return;
 	log_error("%s", reply->error.text);
-	if (run->error.text[0] == '\0')
+	if (run->error_code == 0) {
 		run->error = reply->error;
+		run->error_code = reply->result;
+		run->error_phase = run->phase;
+	}
 }

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/pool_test_support.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "image/gpu_image.h"
+#include "protocol/message_socket.h"
+
+#define CONTROL_FILE "pool-test-injection"
+
+extern char **environ;
+
+void inject(const char *rules)
+{
+	char temporary[64];
+	FILE *file;
+
+	snprintf(temporary, sizeof(temporary), "%s.%d.tmp", getenv("REKINDLE_SIMCUDA_CONTROL"), getpid());
+	file = fopen(temporary, "w");
+	assert_non_null(file);
+	fputs(rules, file);
+	fclose(file);
+	assert_int_equal(rename(temporary, getenv("REKINDLE_SIMCUDA_CONTROL")), 0);
+}
+
+int pool_fixture_set_up(void **state)
+{
+	struct pool_fixture *fixture = calloc(1, sizeof(*fixture));
+	struct pool_server_options options = { .warm = true };
+	struct error_text error = { "" };
+	char control[64];
+
+	snprintf(control, sizeof(control), CONTROL_FILE ".%d", getpid());
+	setenv("REKINDLE_SIMCUDA_CONTROL", control, 1);
+	inject("");
+	strcpy(fixture->path, "/tmp/pool-test-XXXXXX");
+	assert_non_null(mkdtemp(fixture->path));
+	fixture->folder = open(fixture->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (settings_load(&fixture->settings, "/dev/null", &error)) {
+		print_error("%s\n", error.text);
+		return -1;
+	}
+	fixture->settings.streams = 4;
+	fixture->settings.chunk_bytes = 2 << 20;
+	fixture->settings.ring_bytes = 8 << 20;
+	fixture->settings.timeout_seconds = 2;
+	snprintf(fixture->settings.pool_socket, sizeof(fixture->settings.pool_socket), "%s/socket/pool.sock", fixture->path);
+	if (pool_server_start(&fixture->settings, &options, &fixture->server, &error) ||
+	    pool_server_wait_warm(fixture->server, &error)) {
+		print_error("%s\n", error.text);
+		return -1;
+	}
+	*state = fixture;
+	return 0;
+}
+
+int pool_fixture_tear_down(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct pool_status status;
+	char command[128];
+	int i;
+
+	inject("");
+	for (i = 0; i < fixture->application_count; i++)
+		application_kill(&fixture->applications[i]);
+	if (fixture->server) {
+		wait_until_nothing_is_held(fixture);
+		pool_server_status(fixture->server, &status);
+		assert_int_equal(status.device_bytes_held, 0);
+		pool_server_stop(fixture->server);
+	}
+	close(fixture->folder);
+	snprintf(command, sizeof(command), "rm -rf %s", fixture->path);
+	assert_int_equal(system(command), 0);
+	unlink(getenv("REKINDLE_SIMCUDA_CONTROL"));
+	free(fixture);
+	return 0;
+}
+
+struct application *application_start(struct pool_fixture *fixture, int allocations, int mebibytes,
+				      const char *behaviour)
+{
+	struct application *application = &fixture->applications[fixture->application_count++];
+	char agent_text[16], commands_text[16], allocations_text[16], mebibytes_text[16];
+	char *arguments[] = { (char *)REKINDLE_TEST_APPLICATION, agent_text, commands_text, allocations_text,
+			      mebibytes_text, (char *)behaviour, NULL };
+	int agent[2], commands[2];
+	char *control = strdup(getenv("REKINDLE_SIMCUDA_CONTROL"));
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, agent), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, commands), 0);
+	fcntl(agent[1], F_SETFD, 0);
+	fcntl(commands[1], F_SETFD, 0);
+	snprintf(agent_text, sizeof(agent_text), "%d", agent[1]);
+	snprintf(commands_text, sizeof(commands_text), "%d", commands[1]);
+	snprintf(allocations_text, sizeof(allocations_text), "%d", allocations);
+	snprintf(mebibytes_text, sizeof(mebibytes_text), "%d", mebibytes);
+	unsetenv("REKINDLE_SIMCUDA_CONTROL"); /* what is injected is for the pool only */
+	assert_int_equal(posix_spawn(&application->pid, arguments[0], NULL, NULL, arguments, environ), 0);
+	setenv("REKINDLE_SIMCUDA_CONTROL", control, 1);
+	free(control);
+	close(agent[1]);
+	close(commands[1]);
+	application->agent = agent[0];
+	application->commands = commands[0];
+	application->checksum = application_checksum(application);
+	return application;
+}
+
+static uint64_t command(struct application *application, char letter)
+{
+	uint64_t answer = 0;
+
+	assert_int_equal(send(application->commands, &letter, 1, MSG_NOSIGNAL), 1);
+	assert_int_equal(recv(application->commands, &answer, sizeof(answer), 0), sizeof(answer));
+	return answer;
+}
+
+uint64_t application_checksum(struct application *application)
+{
+	return command(application, 'c');
+}
+
+uint64_t application_write(struct application *application)
+{
+	return command(application, 'w');
+}
+
+void application_kill(struct application *application)
+{
+	if (application->pid == 0)
+		return;
+	kill(application->pid, SIGKILL);
+	waitpid(application->pid, NULL, 0);
+	close(application->agent);
+	close(application->commands);
+	application->pid = 0;
+}
+
+int client_connect(struct pool_fixture *fixture)
+{
+	int client = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	strcpy(address.sun_path, fixture->settings.pool_socket);
+	assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
+	return client;
+}
+
+static int exchange(int client, const struct pool_request *request, const int *descriptors, size_t count,
+		    struct pool_reply *reply)
+{
+	ssize_t size;
+
+	assert_int_equal(message_send(client, request, sizeof(*request), descriptors, count), 0);
+	size = message_receive(client, reply, sizeof(*reply), NULL, NULL, 60000);
+	assert_int_equal(size, sizeof(*reply));
+	return reply->result;
+}
+
+void client_hello(int client, const struct pool_request *hello, const int *folders)
+{
+	struct pool_reply reply;
+
+	assert_int_equal(exchange(client, hello, folders, 2, &reply), 0);
+}
+
+int client_begin(struct pool_fixture *fixture, uint32_t stage)
+{
+	struct pool_request request = { .type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION, .stage = stage,
+					.parallel = 1, .verify = 1 };
+	int client = client_connect(fixture), folders[2] = { fixture->folder, fixture->folder };
+	struct pool_reply reply;
+
+	assert_int_equal(exchange(client, &request, folders, stage == POOL_STAGE_CLIENT ? 0 : 2, &reply), 0);
+	assert_int_equal(reply.pool_warm, 1);
+	return client;
+}
+
+int client_ask(int client, struct pool_request *request, int descriptor, struct pool_reply *reply)
+{
+	return exchange(client, request, &descriptor, descriptor >= 0, reply);
+}
+
+int client_simple(int client, uint32_t type, pid_t pid, struct pool_reply *reply)
+{
+	struct pool_request request = { .type = type, .pid = pid };
+
+	return client_ask(client, &request, -1, reply);
+}
+
+int client_checkpoint(int client, struct application *application, bool with_agent, struct pool_reply *reply)
+{
+	struct pool_request request = { .type = POOL_CHECKPOINT, .pid = application->pid, .has_agent = with_agent };
+
+	if (!with_agent)
+		strcpy(request.note, "no agent in this test");
+	return client_ask(client, &request, with_agent ? application->agent : -1, reply);
+}
+
+int client_resume(int client, struct application *application, const uint8_t *image_id, struct pool_reply *reply)
+{
+	struct pool_request request = { .type = POOL_RESUME, .pid = application->pid, .has_agent = 1 };
+
+	request.agent_released = image_id != NULL;
+	if (image_id)
+		memcpy(request.image_id, image_id, 16);
+	return client_ask(client, &request, application->agent, reply);
+}
+
+void client_finish(int client, int criu_result)
+{
+	struct pool_request request = { .type = POOL_FINISH, .criu_result = criu_result };
+	struct pool_reply reply;
+
+	assert_int_equal(client_ask(client, &request, -1, &reply), 0);
+	close(client);
+}
+
+void image_id_of(struct pool_fixture *fixture, pid_t pid, uint8_t *image_id)
+{
+	struct gpu_image *image = NULL;
+	struct error_text error = { "" };
+
+	if (gpu_image_read(fixture->folder, pid, &image, &error))
+		fail_msg("%s", error.text);
+	memcpy(image_id, image->id, 16);
+	gpu_image_free(image);
+}
+
+bool image_is_there(struct pool_fixture *fixture, pid_t pid)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "rekindle-%d.img", pid);
+	return faccessat(fixture->folder, name, F_OK, 0) == 0;
+}
+
+char *read_statistics(struct pool_fixture *fixture)
+{
+	char *text = calloc(1, 65536);
+	int file = openat(fixture->folder, POOL_STATISTICS_FILE, O_RDONLY);
+
+	assert_true(file >= 0);
+	assert_true(read(file, text, 65535) > 0);
+	close(file);
+	return text;
+}
+
+void wait_until_nothing_is_held(struct pool_fixture *fixture)
+{
+	struct pool_status status;
+	int i;
+
+	for (i = 0; i < 500; i++) {
+		pool_server_status(fixture->server, &status);
+		if (status.device_bytes_held == 0 && status.runs == 0)
+			return;
+		usleep(10000);
+	}
+	fail_msg("The pool still holds %llu bytes, %u runs", (unsigned long long)status.device_bytes_held, status.runs);
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An application for the pool's tests: test-application AGENT-DESCRIPTOR COMMAND-DESCRIPTOR ALLOCATIONS MIB BEHAVIOUR.
+ * It holds exportable device memory with known contents, has a plain agent that speaks agent_protocol.h on one socket,
+ * and answers commands of one byte on the other: 'c' the checksum of all contents, 'w' writes other contents.
+ * BEHAVIOUR is how the agent misbehaves, "none" for not at all.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "driver/cuda_driver.h"
+#include "protocol/agent_protocol.h"
+#include "protocol/message_socket.h"
+
+#define MEBIBYTE 1048576u
+
+struct piece {
+	CUdeviceptr address;
+	uint64_t bytes;
+	CUmemGenericAllocationHandle handle;
+	bool mapped, imported;
+};
+
+static struct cuda_driver driver;
+static CUcontext context;
+static CUuuid uuid;
+static struct piece *pieces;
+static uint32_t piece_count;
+static int agent_socket;
+static const char *behaviour;
+
+static void check(CUresult status, const char *call)
+{
+	if (status == CUDA_SUCCESS)
+		return;
+	fprintf(stderr, "test-application: %s: %s\n", call, cuda_result_name(&driver, status));
+	_exit(3);
+}
+
+static void map(struct piece *piece)
+{
+	CUmemAccessDesc access = { .location = { .type = CU_MEM_LOCATION_TYPE_DEVICE },
+				   .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE };
+
+	check(driver.cuMemMap(piece->address, piece->bytes, 0, piece->handle, 0), "cuMemMap");
+	check(driver.cuMemSetAccess(piece->address, piece->bytes, &access, 1), "cuMemSetAccess");
+	piece->mapped = true;
+}
+
+static void create(struct piece *piece)
+{
+	CUmemAllocationProp properties = { .type = CU_MEM_ALLOCATION_TYPE_PINNED,
+					   .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+					   .location = { .type = CU_MEM_LOCATION_TYPE_DEVICE } };
+
+	check(driver.cuMemCreate(&piece->handle, piece->bytes, &properties, 0), "cuMemCreate");
+	piece->imported = false;
+}
+
+static void unmap(struct piece *piece)
+{
+	check(driver.cuMemUnmap(piece->address, piece->bytes), "cuMemUnmap");
+	check(driver.cuMemRelease(piece->handle), "cuMemRelease");
+	piece->mapped = false;
+}
+
+/* Imported memory cannot be exported again: the contents move to memory of our own. */
+static void make_own(struct piece *piece)
+{
+	char *contents = malloc(piece->bytes);
+
+	check(driver.cuMemcpyDtoH(contents, piece->address, piece->bytes), "cuMemcpyDtoH");
+	unmap(piece);
+	create(piece);
+	map(piece);
+	check(driver.cuMemcpyHtoD(piece->address, contents, piece->bytes), "cuMemcpyHtoD");
+	free(contents);
+}
+
+static void reply(int result, uint32_t count, const char *text)
+{
+	struct agent_message message = { .type = AGENT_REPLY, .result = result, .count = count };
+
+	snprintf(message.error.text, sizeof(message.error.text), "%s", text);
+	message_send(agent_socket, &message, sizeof(message), NULL, 0);
+}
+
+static void export_pieces(void)
+{
+	int descriptors[AGENT_ALLOCATIONS_MAX];
+	struct agent_message message = { .type = AGENT_ALLOCATIONS };
+	uint32_t i, j;
+
+	for (i = 0; i < piece_count; i++) {
+		if (pieces[i].imported)
+			make_own(&pieces[i]);
+		j = message.count++;
+		message.allocations[j] = (struct agent_allocation){ .allocation_id = i + 1, .bytes = pieces[i].bytes,
+								    .address = pieces[i].address, .device = uuid };
+		if (!strcmp(behaviour, "export-twice"))
+			message.allocations[j].allocation_id = 1;
+		if (!strcmp(behaviour, "export-size"))
+			message.allocations[j].bytes = 12345;
+		check(driver.cuMemExportToShareableHandle(&descriptors[j], pieces[i].handle,
+							  CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0), "export");
+		if (message.count < AGENT_ALLOCATIONS_MAX && i + 1 < piece_count)
+			continue;
+		message_send(agent_socket, &message, sizeof(message), descriptors,
+			     strcmp(behaviour, "export-few") ? message.count : 0);
+		while (message.count)
+			close(descriptors[--message.count]);
+	}
+	reply(0, piece_count, "");
+}
+
+static void on_export(void)
+{
+	if (!strcmp(behaviour, "export-fails"))
+		reply(-EIO, 0, "no export today");
+	else if (!strcmp(behaviour, "export-unsupported"))
+		reply(-EOPNOTSUPP, 0, "memory that nobody can save");
+	else if (!strcmp(behaviour, "export-garbage"))
+		message_send(agent_socket, "?", 1, NULL, 0);
+	else if (!strcmp(behaviour, "export-dies"))
+		_exit(0);
+	else if (strcmp(behaviour, "export-silent"))
+		export_pieces();
+}
+
+static void on_release(void)
+{
+	uint32_t i;
+
+	for (i = 0; i < piece_count; i++) {
+		if (!strcmp(behaviour, "release-fails") && i == piece_count / 2) {
+			behaviour = "none";
+			reply(-EIO, i, "stopped in the middle");
+			return;
+		}
+		unmap(&pieces[i]);
+	}
+	reply(0, piece_count, "");
+}
+
+static void on_map(const struct agent_message *message, const int *descriptors)
+{
+	struct piece *piece;
+	uint32_t i;
+
+	if (!strcmp(behaviour, "map-fails")) {
+		reply(-EIO, 0, "no map today");
+		return;
+	}
+	for (i = 0; i < message->count; i++) {
+		piece = &pieces[message->allocations[i].allocation_id - 1];
+		if (piece->mapped)
+			continue;
+		check(driver.cuMemImportFromShareableHandle(&piece->handle, (void *)(intptr_t)descriptors[i],
+							    CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR), "import");
+		piece->imported = true;
+		map(piece);
+	}
+	for (i = 0; message->last && i < piece_count; i++) {
+		if (!pieces[i].mapped) {
+			reply(-ENOENT, 0, "an allocation is missing");
+			return;
+		}
+	}
+	reply(0, message->count, "");
+}
+
+static void *agent_main(void *unused)
+{
+	int descriptors[MESSAGE_DESCRIPTORS_MAX];
+	struct agent_message message;
+	size_t count;
+
+	check(driver.cuCtxSetCurrent(context), "cuCtxSetCurrent");
+	for (;;) {
+		count = MESSAGE_DESCRIPTORS_MAX;
+		if (message_receive(agent_socket, &message, sizeof(message), descriptors, &count, -1) < 0)
+			return unused;
+		if (message.type == AGENT_EXPORT)
+			on_export();
+		else if (message.type == AGENT_RELEASE)
+			on_release();
+		else if (message.type == AGENT_MAP)
+			on_map(&message, descriptors);
+		while (count)
+			close(descriptors[--count]);
+	}
+}
+
+/* Every third piece starts with zeros. */
+static void write_contents(uint32_t seed)
+{
+	uint32_t i, at, *contents;
+
+	for (i = 0; i < piece_count; i++) {
+		contents = calloc(1, pieces[i].bytes);
+		for (at = i % 3 == 0 ? (uint32_t)(pieces[i].bytes / 8) : 0; at < pieces[i].bytes / 4; at++)
+			contents[at] = (seed + i) * 2654435761u + at * 40503u;
+		check(driver.cuMemcpyHtoD(pieces[i].address, contents, pieces[i].bytes), "cuMemcpyHtoD");
+		free(contents);
+	}
+}
+
+static uint64_t checksum(void)
+{
+	uint64_t sum = 0;
+	char *contents;
+	uint32_t i;
+
+	for (i = 0; i < piece_count; i++) {
+		contents = malloc(pieces[i].bytes);
+		check(driver.cuMemcpyDtoH(contents, pieces[i].address, pieces[i].bytes), "cuMemcpyDtoH");
+		sum = sum * 31 + XXH3_64bits(contents, pieces[i].bytes);
+		free(contents);
+	}
+	return sum;
+}
+
+int main(int count, char **arguments)
+{
+	uint32_t i, seed = 1;
+	struct error_text error;
+	pthread_t thread;
+	uint64_t sum;
+	char command;
+	int commands;
+
+	if (count != 6)
+		return 2;
+	agent_socket = atoi(arguments[1]);
+	commands = atoi(arguments[2]);
+	piece_count = (uint32_t)atoi(arguments[3]);
+	behaviour = arguments[5];
+	if (cuda_driver_open(&driver, getenv("REKINDLE_CUDA_DRIVER"), &error)) {
+		fprintf(stderr, "test-application: %s\n", error.text);
+		return 3;
+	}
+	check(driver.cuInit(0), "cuInit");
+	check(driver.cuDevicePrimaryCtxRetain(&context, 0), "cuDevicePrimaryCtxRetain");
+	check(driver.cuCtxSetCurrent(context), "cuCtxSetCurrent");
+	check(driver.cuDeviceGetUuid(&uuid, 0), "cuDeviceGetUuid");
+	pieces = calloc(piece_count, sizeof(*pieces));
+	for (i = 0; i < piece_count; i++) {
+		pieces[i].bytes = (uint64_t)atoi(arguments[4]) * MEBIBYTE;
+		check(driver.cuMemAddressReserve(&pieces[i].address, pieces[i].bytes, 0, 0, 0), "cuMemAddressReserve");
+		create(&pieces[i]);
+		map(&pieces[i]);
+	}
+	write_contents(seed);
+	if (pthread_create(&thread, NULL, agent_main, NULL))
+		return 3;
+	while (recv(commands, &command, 1, 0) == 1) {
+		if (command == 'w')
+			write_contents(++seed);
+		sum = checksum();
+		if (send(commands, &sum, sizeof(sum), MSG_NOSIGNAL) < 0)
+			break;
+	}
+	_exit(0);
+}
