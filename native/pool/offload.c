@@ -22,6 +22,7 @@ struct offload {
 	struct agent_export export;
 	struct gpu_image *image;
 	int data;
+	bool release_tried; /* what was released and mapped back is imported memory, which the driver cannot save */
 	struct copy_chunk *chunks[POOL_DEVICES_MAX]; /* by device */
 	size_t chunk_counts[POOL_DEVICES_MAX];
 	struct copy_job *jobs[POOL_DEVICES_MAX];
@@ -243,6 +244,7 @@ static int release_memory(struct offload *offload, struct error_text *error)
 
 	run_progress(offload->run, REKINDLE_PHASE_RELEASE, 0, 0);
 	process->released = true;
+	offload->release_tried = true;
 	result = agent_release_all(&offload->agent, process->image_id, process->memory_count, error);
 	if (result == 0) {
 		run_phase_add(process, "release", began, process->device_bytes);
@@ -321,6 +323,6 @@ out:
 		process->image_written = false;
 	}
 	/* Without an answer nobody knows whether the process holds memory that the driver cannot save. */
-	*native_works = result && answered && !process->released;
+	*native_works = result && answered && !offload.release_tried;
 	return result;
 }
