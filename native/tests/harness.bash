@@ -70,8 +70,9 @@ wait_until() {
 	done
 }
 
-is_gone() { [ ! -e "/proc/$1" ] || [ "$(awk '/^State:/ {print $2}' "/proc/$1/status" 2>/dev/null || echo Z)" = Z ]; }
-is_running() { ! is_gone "$1"; }
+# Not even a zombie, which would keep its id from the restored process.
+is_gone() { [ ! -e "/proc/$1" ]; }
+is_running() { [ "$(awk '/^State:/ {print $2}' "/proc/$1/status" 2>/dev/null || echo Z)" != Z ]; }
 
 # Every live process of this test whose program has that name.
 processes_named() {
@@ -111,6 +112,7 @@ show_log() { grep -E "Error|Warn|cuda_plugin:" "$1" | tail -n 25 | sed 's/^/    
 
 must_dump() {
 	dump "$@" || { show_log "$2/dump.log"; fail "the dump failed"; }
+	[[ " $* " = *" --leave-running "* ]] || wait_until 20 is_gone "$1"
 	expect "what CRIU printed" "$(cat "$2/dump.out")" ""
 }
 must_restore() {
@@ -142,7 +144,7 @@ start_worker() {
 ask() {
 	local name=$1
 	shift
-	"$control" --state "$work/$name" "$@" || { cat "$work/$name.log"; fail "the worker $name did not answer to: $*"; }
+	"$control" --timeout ${T:-30} --state "$work/$name" "$@" || { cat "$work/$name.log"; fail "the worker $name did not answer to: $*"; }
 }
 
 # check_worker NAME CHECKSUM: it works, and its contents are those
