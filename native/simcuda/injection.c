@@ -90,6 +90,8 @@ static void add_rules(struct rule_set *set, const char *text)
 	if (!text)
 		return;
 	snprintf(copy, sizeof(copy), "%s", text);
+	for (char *comment = strchr(copy, '#'); comment; comment = strchr(comment, '#'))
+		memset(comment, ' ', strcspn(comment, "\n"));
 	for (rule = strtok_r(copy, ", \t\r\n", &rest); rule; rule = strtok_r(NULL, ", \t\r\n", &rest))
 		add_rule(set, rule);
 }

@@ -2,6 +2,9 @@
 #ifndef REKINDLE_SIMCUDA_SIMCUDA_TEST_H
 #define REKINDLE_SIMCUDA_SIMCUDA_TEST_H
 
+/* Before cmocka.h, which makes a macro of the name fail. */
+#include "driver/cuda_driver.h"
+
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
@@ -9,8 +12,6 @@
 #include <cmocka.h>
 #include <dlfcn.h>
 #include <string.h>
-
-#include "driver/cuda_driver.h"
 
 /* What the tests of the simulated driver share: the driver, opened by name, and functions that Rekindle does not call.
  */

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#include "simcuda/simcuda_test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "support/clock.h"
+
+static char control_path[] = "/tmp/rekindle-simcuda-control-XXXXXX";
+
+static CUresult allocate_and_free(void)
+{
+	CUdeviceptr address;
+	CUresult result = driver.cuMemAlloc(&address, 4096);
+
+	if (result == CUDA_SUCCESS)
+		assert_success(driver.cuMemFree(address));
+	return result;
+}
+
+static void write_control(const char *rules)
+{
+	FILE *file = fopen(control_path, "we");
+
+	assert_non_null(file);
+	fputs(rules, file);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void rules_of_the_environment_hold(void **state)
+{
+	CUmemGenericAllocationHandle handle;
+
+	(void)state;
+	assert_int_equal(driver.cuMemCreate(&handle, 2 * MIB, &exportable, 0), CUDA_ERROR_OUT_OF_MEMORY);
+	assert_int_equal(driver.cuMemCreate(&handle, 2 * MIB, &exportable, 0), CUDA_ERROR_OUT_OF_MEMORY);
+	assert_success(driver.cuEventCreate(&(CUevent){NULL}, 0));
+	assert_int_equal(driver.cuEventCreate(&(CUevent){NULL}, 0), CUDA_ERROR_UNKNOWN);
+	assert_success(driver.cuEventCreate(&(CUevent){NULL}, 0));
+	assert_int_equal(driver.cuCheckpointProcessLock(getpid(), NULL), CUDA_ERROR_NOT_READY);
+}
+
+static void a_changed_control_file_is_read_again(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	assert_success(allocate_and_free());
+	write_control("# the second call only\ncuMemAlloc=999@2\n");
+	assert_success(allocate_and_free());
+	assert_int_equal(allocate_and_free(), CUDA_ERROR_UNKNOWN);
+	assert_success(allocate_and_free());
+	write_control("cuMemAlloc_v2=50ms\n");
+	before = monotonic_nanoseconds();
+	assert_success(allocate_and_free());
+	assert_true(monotonic_nanoseconds() - before >= 50000000u);
+	assert_int_equal(unlink(control_path), 0);
+	before = monotonic_nanoseconds();
+	assert_success(allocate_and_free());
+	assert_true(monotonic_nanoseconds() - before < 50000000u);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(rules_of_the_environment_hold),
+		cmocka_unit_test(a_changed_control_file_is_read_again),
+	};
+	int descriptor = mkstemp(control_path);
+
+	if (descriptor < 0)
+		return 1;
+	close(descriptor);
+	setenv("REKINDLE_SIMCUDA_FAIL", "cuMemCreate=2,cuEventCreate=999@2,cuCheckpointProcessLock=600", 1);
+	setenv("REKINDLE_SIMCUDA_CONTROL", control_path, 1);
+	return cmocka_run_group_tests(tests, open_driver_with_context, close_context);
+}
