@@ -62,8 +62,16 @@ static void join_lines(char *const ring[], size_t count, struct criu_log_excerpt
 					 ring[i % EXCERPT_LINES]);
 }
 
+/* CRIU logs it as an error and goes on: in a container that may not raise its limits it is in every log. */
+static bool is_harmless(const char *text)
+{
+	return strstr(text, "rlimit: Can't setup RLIMIT_NOFILE") != NULL;
+}
+
 static void take_error(const char *text, struct criu_log_excerpt *excerpt)
 {
+	if (is_harmless(text))
+		return;
 	if (!excerpt->first_error[0])
 		copy_text(excerpt->first_error, sizeof(excerpt->first_error), text);
 	copy_text(excerpt->last_error, sizeof(excerpt->last_error), text);

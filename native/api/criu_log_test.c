@@ -14,6 +14,7 @@
 static const char failed_log[] =
 	"(00.000000) Version: 4.2.1 (gitid 0)\n"
 	"(00.000100) Warn  (criu/log.c:203): The early log isn't empty\n"
+	"(00.000001) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted\n"
 	"(00.004000) 123: Error (criu/sk-unix.c:894): unix: External socket is used\n"
 	"(00.005000) Error (cuda_plugin.c:90): cuda_plugin: The pool ended in the middle of a copy.\n"
 	"(00.006000) Error (criu/cr-dump.c:2128): Dumping FAILED.";

@@ -78,9 +78,16 @@ static void write_progress(struct run *run, const struct pool_progress *progress
 
 void run_progress(struct run *run, uint32_t phase, uint64_t done, uint64_t total)
 {
-	struct pool_progress progress = { .phase = phase, .bytes_done = done, .bytes_total = total };
+	struct pool_progress progress = { .phase = phase };
 
 	run->phase = phase;
+	/* A phase that moves no data leaves the figures of the copy before it. */
+	if (total) {
+		run->bytes_done = done;
+		run->bytes_total = total;
+	}
+	progress.bytes_done = run->bytes_done;
+	progress.bytes_total = run->bytes_total;
 	write_progress(run, &progress);
 }
 

@@ -42,6 +42,7 @@ struct run {
 	int socket; /* the connection; not owned */
 	uint32_t stage; /* enum pool_stage, 0 before HELLO */
 	int folder, work, progress; /* descriptors, -1: none */
+	uint64_t bytes_done, bytes_total; /* as the progress file says */
 	bool parallel, verify, warm, started_by_us;
 	bool counted; /* in pool->runs */
 	bool cleaned; /* older GPU images of the folder are gone */
