@@ -8,7 +8,9 @@
 #include "copy/copy_engine.h"
 
 /* Blocks stay in a core's second-level cache between being read, hashed and fetched by the device. */
+#ifndef COPY_BLOCK_BYTES
 #define COPY_BLOCK_BYTES (1024u * 1024u)
+#endif
 /* Reads that bypass the page cache are larger: the disk wants few big requests. */
 #define COPY_DIRECT_BLOCK_BYTES (4u * 1024u * 1024u)
 #define COPY_SLOTS_MAX 64

@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "copy/copy_engine.h"
 #include "support/clock.h"
@@ -63,14 +65,36 @@ static int open_file(const struct copy_measure_request *request, int *file, stru
 	else if ((uint64_t)status.st_size < request->bytes)
 		result = fail(error, -EINVAL, "%s has %lld bytes, fewer than the %llu to copy", request->file,
 			      (long long)status.st_size, (unsigned long long)request->bytes);
-	else if (request->source == COPY_MEASURE_DISK &&
-		 (fsync(*file) < 0 || posix_fadvise(*file, 0, 0, POSIX_FADV_DONTNEED)))
-		result = fail(error, -EIO, "Could not drop the pages of %s from the cache", request->file);
 	if (result) {
 		close(*file);
 		*file = -1;
 	}
 	return result;
+}
+
+static int drop_pages(const struct copy_request *copy, struct error_text *error)
+{
+	if (fsync(copy->file) < 0 || posix_fadvise(copy->file, 0, 0, POSIX_FADV_DONTNEED))
+		return fail(error, -EIO, "Could not drop the pages of %s from the cache", copy->file_name);
+	return 0;
+}
+
+/* What the file's chunks are expected to be: read once before, which is not part of the time. */
+static int read_checksums(struct copy_request *copy, struct error_text *error)
+{
+	size_t i;
+	void *map;
+
+	for (i = 0; i < copy->chunk_count; i++) {
+		map = mmap(NULL, copy->chunks[i].bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, copy->file,
+			   (off_t)copy->chunks[i].file_offset);
+		if (map == MAP_FAILED)
+			return fail(error, -errno, "Could not map %s: %s", copy->file_name, strerror(errno));
+		copy->chunks[i].checksum = XXH3_64bits(map, copy->chunks[i].bytes);
+		munmap(map, copy->chunks[i].bytes);
+	}
+	copy->verify = true;
+	return 0;
 }
 
 static int measure_file(const struct cuda_driver *driver, CUcontext context, CUdeviceptr target,
@@ -100,6 +124,12 @@ static int measure_file(const struct cuda_driver *driver, CUcontext context, CUd
 		if (copy.chunks[i].bytes > request->chunk_bytes)
 			copy.chunks[i].bytes = request->chunk_bytes;
 	}
+	if (request->checksums)
+		result = read_checksums(&copy, error);
+	if (result == 0 && request->source == COPY_MEASURE_DISK)
+		result = drop_pages(&copy, error);
+	if (result)
+		goto out;
 	result = copy_engine_create(&engine, request->workers, request->ring_bytes, error);
 	if (result)
 		goto out;

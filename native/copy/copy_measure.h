@@ -2,6 +2,7 @@
 #ifndef REKINDLE_COPY_COPY_MEASURE_H
 #define REKINDLE_COPY_COPY_MEASURE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "driver/cuda_driver.h"
@@ -21,9 +22,10 @@ struct copy_measure_request {
 	uint64_t bytes;
 	size_t ring_bytes;    /* of all workers */
 	const char *file;     /* NULL for COPY_MEASURE_PINNED */
+	bool checksums;	      /* verify them on the way, as a restore does */
 };
 
-/* Copies once, checksums left out, and says how long it took. Preparation is not part of the time. */
+/* Copies once and says how long it took. Preparation is not part of the time. */
 int copy_measure(const struct cuda_driver *driver, CUcontext context, const struct copy_measure_request *request,
 		 uint64_t *nanoseconds, struct error_text *error);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Measures copies to the device: copy-measure pinned|cache|disk WORKERS CHUNK_MIB GIB RING_MIB [FILE] [TIMES].
+ * Measures copies to the device: copy-measure pinned|cache|disk WORKERS CHUNK_MIB GIB RING_MIB [FILE] [TIMES] [checksums].
  * Uses the driver that REKINDLE_CUDA_DRIVER names, else the system's.
  */
 #include <stdio.h>
@@ -19,7 +19,7 @@ int main(int count, char **arguments)
 	int i, times;
 
 	if (count < 6) {
-		fprintf(stderr, "usage: copy-measure pinned|cache|disk WORKERS CHUNK_MIB GIB RING_MIB [FILE] [TIMES]\n");
+		fprintf(stderr, "usage: copy-measure pinned|cache|disk WORKERS CHUNK_MIB GIB RING_MIB [FILE] [TIMES] [checksums]\n");
 		return 2;
 	}
 	if (!strcmp(arguments[1], "cache"))
@@ -32,6 +32,7 @@ int main(int count, char **arguments)
 	request.ring_bytes = (size_t)atoi(arguments[5]) << 20;
 	request.file = count > 6 ? arguments[6] : NULL;
 	times = count > 7 ? atoi(arguments[7]) : 1;
+	request.checksums = count > 8 && !strcmp(arguments[8], "checksums");
 	if (cuda_driver_open(&driver, getenv("REKINDLE_CUDA_DRIVER"), &error)) {
 		fprintf(stderr, "%s\n", error.text);
 		return 1;
@@ -45,8 +46,9 @@ int main(int count, char **arguments)
 			fprintf(stderr, "%s\n", error.text);
 			return 1;
 		}
-		printf("%s%s workers=%u chunk=%sMiB ring=%sMiB: %.3f s, %.1f GB/s\n",
-		       driver.simulated ? "SIMULATED " : "", arguments[1], request.workers, arguments[3], arguments[5],
+		printf("%s%s%s workers=%u chunk=%sMiB ring=%sMiB: %.3f s, %.1f GB/s\n",
+		       driver.simulated ? "SIMULATED " : "", arguments[1],
+		       request.checksums ? " checksums" : "", request.workers, arguments[3], arguments[5],
 		       (double)nanoseconds / 1e9, (double)request.bytes / (double)nanoseconds);
 	}
 	return 0;

@@ -87,17 +87,19 @@ struct application *application_start(struct pool_fixture *fixture, int allocati
 				      const char *behaviour)
 {
 	struct application *application = &fixture->applications[fixture->application_count++];
-	char agent_text[16], commands_text[16], allocations_text[16], mebibytes_text[16];
-	char *arguments[] = { (char *)REKINDLE_TEST_APPLICATION, agent_text, commands_text, allocations_text,
+	char agent_text[16], outside_text[16], commands_text[16], allocations_text[16], mebibytes_text[16];
+	char *arguments[] = { (char *)REKINDLE_TEST_APPLICATION, agent_text, outside_text, commands_text, allocations_text,
 			      mebibytes_text, (char *)behaviour, NULL };
 	int agent[2], commands[2];
 	char *control = strdup(getenv("REKINDLE_SIMCUDA_CONTROL"));
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, agent), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, commands), 0);
+	fcntl(agent[0], F_SETFD, 0);
 	fcntl(agent[1], F_SETFD, 0);
 	fcntl(commands[1], F_SETFD, 0);
 	snprintf(agent_text, sizeof(agent_text), "%d", agent[1]);
+	snprintf(outside_text, sizeof(outside_text), "%d", agent[0]);
 	snprintf(commands_text, sizeof(commands_text), "%d", commands[1]);
 	snprintf(allocations_text, sizeof(allocations_text), "%d", allocations);
 	snprintf(mebibytes_text, sizeof(mebibytes_text), "%d", mebibytes);
@@ -105,6 +107,7 @@ struct application *application_start(struct pool_fixture *fixture, int allocati
 	assert_int_equal(posix_spawn(&application->pid, arguments[0], NULL, NULL, arguments, environ), 0);
 	setenv("REKINDLE_SIMCUDA_CONTROL", control, 1);
 	free(control);
+	fcntl(agent[0], F_SETFD, FD_CLOEXEC);
 	close(agent[1]);
 	close(commands[1]);
 	application->agent = agent[0];

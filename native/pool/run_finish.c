@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "pool/driver_checkpoint.h"
+#include "pool/hold_threads.h"
 #include "pool/pool_run.h"
 #include "support/log.h"
 
@@ -14,6 +15,7 @@ static bool bring_back(struct run *run, struct run_process *process)
 		.image_id = process->image_id,
 		.initial_state = process->was_locked ? CU_PROCESS_STATE_LOCKED : CU_PROCESS_STATE_RUNNING,
 	};
+	struct held_threads held = { .count = 0 };
 	struct error_text error;
 	int result;
 
@@ -21,7 +23,10 @@ static bool bring_back(struct run *run, struct run_process *process)
 		return true;
 	if (process->was_locked && !process->released && !process->checkpointed)
 		return true;
+	if (process->released)
+		hold_threads(run->pool, process->pid, &held);
 	result = run_resume(run, process, &request, &error);
+	let_threads_go(&held);
 	if (result == 0) {
 		log_warning("Process %d was brought back: its dump did not end", process->pid);
 		return true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An application for the pool's tests: test-application AGENT-DESCRIPTOR COMMAND-DESCRIPTOR ALLOCATIONS MIB BEHAVIOUR.
- * It holds exportable device memory with known contents, has a plain agent that speaks agent_protocol.h on one socket,
- * and answers commands of one byte on the other: 'c' the checksum of all contents, 'w' writes other contents.
+ * An application for the pool's tests: test-application AGENT-DESCRIPTOR OUTSIDE-DESCRIPTOR COMMAND-DESCRIPTOR ALLOCATIONS MIB BEHAVIOUR.
+ * It holds exportable device memory with known contents, has a plain agent that speaks agent_protocol.h on one
+ * socketpair, and answers commands of one byte on another: 'c' the checksum of all contents, 'w' writes other contents.
  * BEHAVIOUR is how the agent misbehaves, "none" for not at all.
  */
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -32,7 +33,7 @@ static CUcontext context;
 static CUuuid uuid;
 static struct piece *pieces;
 static uint32_t piece_count;
-static int agent_socket;
+static int agent_socket, agent_outside;
 static const char *behaviour;
 
 static void check(CUresult status, const char *call)
@@ -175,6 +176,23 @@ static void on_map(const struct agent_message *message, const int *descriptors)
 	reply(0, message->count, "");
 }
 
+/* Publishes the page by which the agent's thread is found. */
+static void publish_page(int outside)
+{
+	int file = memfd_create(AGENT_PAGE_NAME, MFD_CLOEXEC);
+	struct agent_page *page;
+
+	if (file < 0 || ftruncate(file, 4096) < 0)
+		_exit(3);
+	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (page == MAP_FAILED)
+		_exit(3);
+	close(file);
+	*page = (struct agent_page){ .magic = AGENT_PAGE_MAGIC, .protocol_version = AGENT_PROTOCOL_VERSION,
+				     .state = AGENT_STATE_MAPPED, .process_id = getpid(), .thread_id = gettid(),
+				     .control_descriptor = outside };
+}
+
 static void *agent_main(void *unused)
 {
 	int descriptors[MESSAGE_DESCRIPTORS_MAX];
@@ -182,6 +200,7 @@ static void *agent_main(void *unused)
 	size_t count;
 
 	check(driver.cuCtxSetCurrent(context), "cuCtxSetCurrent");
+	publish_page(agent_outside);
 	for (;;) {
 		count = MESSAGE_DESCRIPTORS_MAX;
 		if (message_receive(agent_socket, &message, sizeof(message), descriptors, &count, -1) < 0)
@@ -235,12 +254,13 @@ int main(int count, char **arguments)
 	char command;
 	int commands;
 
-	if (count != 6)
+	if (count != 7)
 		return 2;
 	agent_socket = atoi(arguments[1]);
-	commands = atoi(arguments[2]);
-	piece_count = (uint32_t)atoi(arguments[3]);
-	behaviour = arguments[5];
+	agent_outside = atoi(arguments[2]);
+	commands = atoi(arguments[3]);
+	piece_count = (uint32_t)atoi(arguments[4]);
+	behaviour = arguments[6];
 	if (cuda_driver_open(&driver, getenv("REKINDLE_CUDA_DRIVER"), &error)) {
 		fprintf(stderr, "test-application: %s\n", error.text);
 		return 3;
@@ -251,7 +271,7 @@ int main(int count, char **arguments)
 	check(driver.cuDeviceGetUuid(&uuid, 0), "cuDeviceGetUuid");
 	pieces = calloc(piece_count, sizeof(*pieces));
 	for (i = 0; i < piece_count; i++) {
-		pieces[i].bytes = (uint64_t)atoi(arguments[4]) * MEBIBYTE;
+		pieces[i].bytes = (uint64_t)atoi(arguments[5]) * MEBIBYTE;
 		check(driver.cuMemAddressReserve(&pieces[i].address, pieces[i].bytes, 0, 0, 0), "cuMemAddressReserve");
 		create(&pieces[i]);
 		map(&pieces[i]);
