@@ -21,10 +21,13 @@ CUresult map_everywhere(const struct physical_memory *memory, CUmemGenericAlloca
 		result = real_driver()->cuMemMap(mapping->address, mapping->bytes, mapping->offset, real, 0);
 		if (result != CUDA_SUCCESS)
 			return result;
-		mapping->mapped = true;
 		result = access_set(mapping->address, mapping->bytes, mapping->read_devices, mapping->write_devices);
-		if (result != CUDA_SUCCESS)
+		if (result != CUDA_SUCCESS) {
+			/* Without access it is not where it belongs; the next attempt begins anew. */
+			real_driver()->cuMemUnmap(mapping->address, mapping->bytes);
 			return result;
+		}
+		mapping->mapped = true;
 	}
 	return CUDA_SUCCESS;
 }
