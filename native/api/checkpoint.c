@@ -79,6 +79,7 @@ static int execute(struct criu_run *run, struct rekindle_statistics *statistics,
 		log_warning("%s", text.text);
 	if (run->exit_status || (run_report.present && !run_report.statistics.succeeded))
 		result = failure_describe(run, &run_report, error);
+	criu_run_last_progress(run, !result, run_report.statistics.device_bytes);
 	finish_statistics(run, &run_report, !result, statistics);
 	if (result && statistics && error)
 		copy_text(statistics->failure, sizeof(statistics->failure), error->message);

@@ -25,6 +25,20 @@ static const char *error_text_of(const char *line)
 	return text ? text + 3 : NULL;
 }
 
+void criu_log_strip(char *line)
+{
+	const char *text = error_text_of(line);
+
+	if (text)
+		memmove(line, text, strlen(text) + 1);
+}
+
+/* CRIU logs it as an error and goes on: in a container that may not raise its limits it is in every log. */
+static bool is_harmless(const char *text)
+{
+	return !strncmp(text, "rlimit: Can't setup RLIMIT_NOFILE", 33);
+}
+
 static bool is_from_plugin(const char *text)
 {
 	return !strncmp(text, "cuda_plugin: ", 13) || !strncmp(text, "rekindle: ", 10);
@@ -62,16 +76,8 @@ static void join_lines(char *const ring[], size_t count, struct criu_log_excerpt
 					 ring[i % EXCERPT_LINES]);
 }
 
-/* CRIU logs it as an error and goes on: in a container that may not raise its limits it is in every log. */
-static bool is_harmless(const char *text)
-{
-	return strstr(text, "rlimit: Can't setup RLIMIT_NOFILE") != NULL;
-}
-
 static void take_error(const char *text, struct criu_log_excerpt *excerpt)
 {
-	if (is_harmless(text))
-		return;
 	if (!excerpt->first_error[0])
 		copy_text(excerpt->first_error, sizeof(excerpt->first_error), text);
 	copy_text(excerpt->last_error, sizeof(excerpt->last_error), text);
@@ -100,7 +106,7 @@ static int parse_stream(FILE *stream, bool only_marked, struct criu_log_excerpt 
 		text = error_text_of(line);
 		if (!text && !only_marked && line[0])
 			text = line;
-		if (!text)
+		if (!text || is_harmless(text))
 			continue;
 		take_error(text, excerpt);
 		free(*slot);

@@ -18,4 +18,7 @@ int criu_log_read(const char *path, struct criu_log_excerpt *excerpt);
 /* The same from text gathered otherwise, such as CRIU's stderr; every line of it counts as an error line. */
 void criu_log_parse(const char *text, size_t length, struct criu_log_excerpt *excerpt);
 
+/* Takes time, pid and source place off an error line. */
+void criu_log_strip(char *line);
+
 #endif

@@ -44,6 +44,7 @@ static void finds_first_last_and_plugin_error(void **state)
 	assert_string_equal(excerpt.last_error, "Dumping FAILED.");
 	assert_string_equal(excerpt.plugin_error, "The pool ended in the middle of a copy.");
 	assert_null(strstr(excerpt.lines, "early log"));
+	assert_null(strstr(excerpt.lines, "rlimit"));
 	assert_int_equal(excerpt.lines[strlen(excerpt.lines) - 1], '.');
 }
 

@@ -7,7 +7,7 @@
 
 #include "api/report.h"
 
-/* What CRIU says about causes that have a code of their own. */
+/* What CRIU says about causes that have a code of their own, or a remedy. */
 static const struct {
 	const char *text;
 	int code;
@@ -16,24 +16,37 @@ static const struct {
 	{ "No space left on device", REKINDLE_ERROR_NO_SPACE, "make room on the disk" },
 	{ "Cannot allocate memory", REKINDLE_ERROR_NO_SPACE, "free memory" },
 	{ "Timeout reached", REKINDLE_ERROR_TIMEOUT, "allow more time with timeout_seconds" },
-	{ "File exists", REKINDLE_ERROR_CRIU_FAILED, "a process of the image's id may still run: end it first" },
-	{ "Unable to open", REKINDLE_ERROR_CORRUPT_IMAGE, "the images are not complete: take the checkpoint again" },
-	{ "Operation not permitted", REKINDLE_ERROR_PERMISSION, "run as root" },
+	{ "Can't fork for", REKINDLE_ERROR_CRIU_FAILED, "does a process of that id still run? End it first" },
 	{ "--shell-job", REKINDLE_ERROR_CRIU_FAILED, "use the shell job flag on checkpoint and restore" },
+	{ "Unable to open", REKINDLE_ERROR_CORRUPT_IMAGE, "the images are not complete: take the checkpoint again" },
 };
 
-static const char *cause_of(const struct criu_run *run, int *code)
+struct cause {
+	char text[512];
+	int code;
+	const char *advice;
+};
+
+/* The line that names a known cause, or else the first error: what follows it in the log is mostly its consequence. */
+static void find_cause(const struct criu_run *run, struct cause *cause)
 {
+	const char *found = NULL;
 	size_t i;
 
-	for (i = 0; i < sizeof(known_causes) / sizeof(known_causes[0]); i++) {
-		if (!strstr(run->log.first_error, known_causes[i].text))
+	copy_text(cause->text, sizeof(cause->text), run->log.first_error[0] ? run->log.first_error : "it gave no reason");
+	cause->code = REKINDLE_ERROR_CRIU_FAILED;
+	cause->advice = "see the log";
+	for (i = 0; !found && i < sizeof(known_causes) / sizeof(known_causes[0]); i++) {
+		found = strstr(run->log.lines, known_causes[i].text);
+		if (!found)
 			continue;
-		*code = known_causes[i].code;
-		return known_causes[i].advice;
+		cause->code = known_causes[i].code;
+		cause->advice = known_causes[i].advice;
+		while (found > run->log.lines && found[-1] != '\n')
+			found--;
+		snprintf(cause->text, sizeof(cause->text), "%.*s", (int)strcspn(found, "\n"), found);
+		criu_log_strip(cause->text);
 	}
-	*code = REKINDLE_ERROR_CRIU_FAILED;
-	return "see the log";
 }
 
 void failure_add_log(const struct criu_run *run, struct rekindle_error *error)
@@ -55,22 +68,28 @@ static int describe_cancelled(const struct criu_run *run, struct rekindle_error 
 
 static int describe_criu(const struct criu_run *run, struct rekindle_error *error)
 {
+	struct cause cause;
 	char ending[64];
-	const char *advice;
-	int code;
 
 	if (run->exit_status > 128)
 		snprintf(ending, sizeof(ending), "was ended by signal %d", run->exit_status - 128);
 	else
 		snprintf(ending, sizeof(ending), "failed with exit status %d", run->exit_status);
-	advice = cause_of(run, &code);
+	find_cause(run, &cause);
 	if (run->restore)
-		return report(error, code, REKINDLE_PHASE_CRIU, "criu restore of %.120s %s: %.180s (%s; log: %.100s)",
-			      run->directory, ending, run->log.first_error[0] ? run->log.first_error : "it gave no reason",
-			      advice, run->log_path);
-	return report(error, code, REKINDLE_PHASE_CRIU, "criu dump of process %d %s: %.220s (%s; log: %.120s)", run->pid,
-		      ending, run->log.first_error[0] ? run->log.first_error : "it gave no reason", advice,
-		      run->log_path);
+		return report(error, cause.code, REKINDLE_PHASE_CRIU, "criu restore of %.120s %s: %.180s (%s; log: %.100s)",
+			      run->directory, ending, cause.text, cause.advice, run->log_path);
+	return report(error, cause.code, REKINDLE_PHASE_CRIU, "criu dump of process %d %s: %.220s (%s; log: %.120s)",
+		      run->pid, ending, cause.text, cause.advice, run->log_path);
+}
+
+/* Did the pool fail, or does it merely report that CRIU did? */
+static bool is_of_pool(const struct run_report *run_report)
+{
+	const struct rekindle_statistics *statistics = &run_report->statistics;
+
+	return run_report->present && !statistics->succeeded && statistics->failure[0] &&
+	       run_report->phase != REKINDLE_PHASE_CRIU;
 }
 
 static int code_of_report(const struct run_report *run_report)
@@ -88,7 +107,7 @@ int failure_describe(const struct criu_run *run, const struct run_report *run_re
 
 	if (run->cancelled) {
 		code = describe_cancelled(run, error);
-	} else if (run_report->present && !statistics->succeeded && statistics->failure[0]) {
+	} else if (is_of_pool(run_report)) {
 		code = code_of_report(run_report);
 		report(error, code, run_report->phase, "%s", statistics->failure);
 	} else if (run->log.plugin_error[0]) {

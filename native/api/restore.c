@@ -111,6 +111,7 @@ static int execute(struct criu_run *run, int32_t *pid, struct rekindle_statistic
 		process_tree_kill(root, true);
 	if (!result)
 		*pid = root;
+	criu_run_last_progress(run, !result, run_report.statistics.device_bytes);
 	finish_statistics(run, &run_report, result, error, statistics);
 	return result;
 }

@@ -169,12 +169,26 @@ static void wait_until_back(const struct criu_run *run, const struct progress_fi
 	}
 }
 
-static void tell_progress(const struct criu_run *run, const struct progress_file *progress)
+static void tell_progress(struct criu_run *run, const struct progress_file *progress)
 {
 	struct pool_progress now = progress_read(progress);
 
+	if (now.bytes_total) {
+		run->bytes_done = now.bytes_done;
+		run->bytes_total = now.bytes_total;
+		run->phase = (int32_t)now.phase;
+	}
 	operation_progress(run->operation, now.bytes_done, now.bytes_total,
 			   now.phase ? (int32_t)now.phase : REKINDLE_PHASE_CRIU);
+}
+
+void criu_run_last_progress(const struct criu_run *run, bool succeeded, uint64_t bytes)
+{
+	if (succeeded)
+		operation_progress(run->operation, bytes, bytes, REKINDLE_PHASE_CRIU);
+	else
+		operation_progress(run->operation, run->bytes_done, run->bytes_total,
+				   run->phase ? run->phase : REKINDLE_PHASE_CRIU);
 }
 
 static int wait_for_end(struct criu_run *run, const struct child_process *child, const struct progress_file *progress)
@@ -224,7 +238,6 @@ static int watch(struct criu_run *run, struct child_process *child, const struct
 		criu_log_parse(output, length, &run->log);
 		copy_text(run->log.version, sizeof(run->log.version), version);
 	}
-	tell_progress(run, progress);
 	return REKINDLE_OK;
 }
 

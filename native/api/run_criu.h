@@ -31,12 +31,17 @@ struct criu_run {
 	int exit_status;	  /* 128 + signal where one ended it */
 	bool cancelled;		  /* ended because of the cancellation, not in spite of it */
 	int restore_threads;	  /* passed to CRIU, -1: not used */
+	uint64_t bytes_done, bytes_total; /* as the last progress with bytes said */
+	int32_t phase;
 	struct criu_log_excerpt log;
 };
 
 /* Checks and fills the folders and names of a run. log_file: NULL for the default. */
 int criu_run_prepare(struct criu_run *run, const char *directory, const char *work_directory, const char *log_file,
 		     struct rekindle_error *error);
+
+/* The last progress of a run: all of bytes where it succeeded, else how far it came. */
+void criu_run_last_progress(const struct criu_run *run, bool succeeded, uint64_t bytes);
 
 /*
  * Runs CRIU to its end, calls the operation's callback and obeys its cancellation. Returns REKINDLE_OK when CRIU ran,

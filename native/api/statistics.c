@@ -78,6 +78,21 @@ static int32_t mode_kind(const char *name)
 	return !strcmp(name, "native") ? REKINDLE_MODE_NATIVE : REKINDLE_MODE_NONE;
 }
 
+/* A phase that has no kind in rekindle.h is one of the pool's own details and stays in the file. */
+static void parse_phase(struct json_object *object, struct rekindle_process_statistics *process)
+{
+	int32_t kind = phase_kind(text_of(object, "phase"));
+	struct rekindle_phase *phase;
+
+	if (kind == REKINDLE_PHASE_NONE || process->phase_count == REKINDLE_PHASES_MAX)
+		return;
+	phase = &process->phases[process->phase_count++];
+	phase->kind = kind;
+	phase->start = unsigned_number(object, "start");
+	phase->duration = unsigned_number(object, "duration");
+	phase->bytes = unsigned_number(object, "bytes");
+}
+
 static void parse_process(struct json_object *object, struct rekindle_process_statistics *process)
 {
 	struct json_object *phases = member(object, "phases", json_type_array);
@@ -90,16 +105,8 @@ static void parse_process(struct json_object *object, struct rekindle_process_st
 	copy_text(process->reason, sizeof(process->reason), text_of(object, "reason"));
 	process->device_bytes = unsigned_number(object, "device_bytes");
 	process->allocations = (uint32_t)number(object, "allocations");
-	for (i = 0; i < count && i < REKINDLE_PHASES_MAX; i++) {
-		struct json_object *entry = json_object_array_get_idx(phases, i);
-		struct rekindle_phase *phase = &process->phases[i];
-
-		phase->kind = phase_kind(text_of(entry, "phase"));
-		phase->start = unsigned_number(entry, "start");
-		phase->duration = unsigned_number(entry, "duration");
-		phase->bytes = unsigned_number(entry, "bytes");
-		process->phase_count++;
-	}
+	for (i = 0; i < count; i++)
+		parse_phase(json_object_array_get_idx(phases, i), process);
 }
 
 static void parse_run(struct json_object *root, struct run_report *run_report,

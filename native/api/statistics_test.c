@@ -21,6 +21,7 @@ static const char report_text[] =
 	"    { \"pid\": 10, \"mode\": \"offload\", \"reason\": \"\", \"device_bytes\": 8589934592, \"allocations\": 3,"
 	"      \"phases\": [ { \"phase\": \"prefetch\", \"start\": 110, \"duration\": 900, \"bytes\": 8589934592,"
 	"                    \"gigabytes_per_second\": 9.5 },"
+	"                  { \"phase\": \"a newer phase\", \"start\": 1, \"duration\": 2 },"
 	"                  { \"phase\": \"map\", \"start\": 1500, \"duration\": 15, \"bytes\": 0 } ] },"
 	"    { \"pid\": 11, \"mode\": \"native\", \"reason\": \"no agent\" } ] }";
 
@@ -148,7 +149,7 @@ static void wrong_types_are_survived(void **state)
 	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_RESTORE, &statistics, processes, 2, NULL), 0);
 	assert_false(statistics.succeeded);
 	assert_int_equal(statistics.process_count, 2);
-	assert_int_equal(processes[1].phase_count, 2);
+	assert_int_equal(processes[1].phase_count, 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
