@@ -20,7 +20,7 @@ public final class CheckpointRequest {
 
     private CheckpointRequest(Builder builder) {
         pid = builder.pid;
-        run = builder.build(builder.flags);
+        run = builder.buildRun();
         timeout = builder.timeout;
         hooks = List.copyOf(builder.hooks);
     }
@@ -81,7 +81,6 @@ public final class CheckpointRequest {
         private final int pid;
         private final List<Runnable> hooks = new ArrayList<>();
         private Duration timeout = Duration.ZERO;
-        private int flags;
 
         private Builder(long pid, Path directory) {
             super(directory);
@@ -142,12 +141,6 @@ public final class CheckpointRequest {
          */
         public Builder beforeCheckpoint(Runnable hook) {
             hooks.add(Objects.requireNonNull(hook, "hook"));
-            return this;
-        }
-
-        @Override
-        Builder flag(RunRequest.Flag flag, boolean value) {
-            flags = flag.set(flags, value);
             return this;
         }
 

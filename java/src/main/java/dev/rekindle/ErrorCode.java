@@ -2,58 +2,70 @@
 package dev.rekindle;
 
 import dev.rekindle.internal.ffi.RekindleNative;
+import java.util.Map;
 
 /** What kind of thing went wrong, for programs that decide by it. */
 public enum ErrorCode {
     /** An argument is out of its range. */
-    INVALID_ARGUMENT(RekindleNative.REKINDLE_ERROR_INVALID_ARGUMENT()),
+    INVALID_ARGUMENT,
     /** The process does not exist, or no longer. */
-    NO_SUCH_PROCESS(RekindleNative.REKINDLE_ERROR_NO_SUCH_PROCESS()),
+    NO_SUCH_PROCESS,
     /** The caller lacks a privilege. */
-    PERMISSION(RekindleNative.REKINDLE_ERROR_PERMISSION()),
+    PERMISSION,
     /** There is no {@code criu} program, or the one named does not run. */
-    CRIU_NOT_FOUND(RekindleNative.REKINDLE_ERROR_CRIU_NOT_FOUND()),
+    CRIU_NOT_FOUND,
     /** CRIU failed: {@link RekindleException#criuLog()} has its last errors. */
-    CRIU_FAILED(RekindleNative.REKINDLE_ERROR_CRIU_FAILED()),
+    CRIU_FAILED,
     /** There is no CUDA driver, or one that is too old. */
-    NO_DRIVER(RekindleNative.REKINDLE_ERROR_NO_DRIVER()),
+    NO_DRIVER,
     /** A driver call failed. */
-    GPU(RekindleNative.REKINDLE_ERROR_GPU()),
+    GPU,
     /** The folder holds no checkpoint. */
-    NO_IMAGE(RekindleNative.REKINDLE_ERROR_NO_IMAGE()),
+    NO_IMAGE,
     /** The image is truncated, or a checksum is wrong. */
-    CORRUPT_IMAGE(RekindleNative.REKINDLE_ERROR_CORRUPT_IMAGE()),
+    CORRUPT_IMAGE,
     /** Image, GPU, driver or CRIU are of different kinds. */
-    INCOMPATIBLE(RekindleNative.REKINDLE_ERROR_INCOMPATIBLE()),
+    INCOMPATIBLE,
     /** No pool answers at the socket. */
-    POOL_UNREACHABLE(RekindleNative.REKINDLE_ERROR_POOL_UNREACHABLE()),
+    POOL_UNREACHABLE,
     /** The pool process ended during the call. */
-    POOL_DIED(RekindleNative.REKINDLE_ERROR_POOL_DIED()),
+    POOL_DIED,
     /** Disk or memory is full. */
-    NO_SPACE(RekindleNative.REKINDLE_ERROR_NO_SPACE()),
+    NO_SPACE,
     /** A step took longer than its limit. */
-    TIMEOUT(RekindleNative.REKINDLE_ERROR_TIMEOUT()),
+    TIMEOUT,
     /** The run was cancelled. */
-    CANCELLED(RekindleNative.REKINDLE_ERROR_CANCELLED()),
+    CANCELLED,
     /** The handle was closed. */
-    CLOSED(RekindleNative.REKINDLE_ERROR_CLOSED()),
+    CLOSED,
     /** A defect, or an operating system call that should not fail. */
-    INTERNAL(RekindleNative.REKINDLE_ERROR_INTERNAL()),
+    INTERNAL,
     /** The native library could not be loaded. */
-    NATIVE_LIBRARY(Integer.MIN_VALUE);
+    NATIVE_LIBRARY;
 
-    private final int code;
-
-    ErrorCode(int code) {
-        this.code = code;
+    /** Apart from the enum, which must load where native access is denied. */
+    private static final class Codes {
+        static final Map<Integer, ErrorCode> VALUES = Map.ofEntries(
+                Map.entry(RekindleNative.REKINDLE_ERROR_INVALID_ARGUMENT(), INVALID_ARGUMENT),
+                Map.entry(RekindleNative.REKINDLE_ERROR_NO_SUCH_PROCESS(), NO_SUCH_PROCESS),
+                Map.entry(RekindleNative.REKINDLE_ERROR_PERMISSION(), PERMISSION),
+                Map.entry(RekindleNative.REKINDLE_ERROR_CRIU_NOT_FOUND(), CRIU_NOT_FOUND),
+                Map.entry(RekindleNative.REKINDLE_ERROR_CRIU_FAILED(), CRIU_FAILED),
+                Map.entry(RekindleNative.REKINDLE_ERROR_NO_DRIVER(), NO_DRIVER),
+                Map.entry(RekindleNative.REKINDLE_ERROR_GPU(), GPU),
+                Map.entry(RekindleNative.REKINDLE_ERROR_NO_IMAGE(), NO_IMAGE),
+                Map.entry(RekindleNative.REKINDLE_ERROR_CORRUPT_IMAGE(), CORRUPT_IMAGE),
+                Map.entry(RekindleNative.REKINDLE_ERROR_INCOMPATIBLE(), INCOMPATIBLE),
+                Map.entry(RekindleNative.REKINDLE_ERROR_POOL_UNREACHABLE(), POOL_UNREACHABLE),
+                Map.entry(RekindleNative.REKINDLE_ERROR_POOL_DIED(), POOL_DIED),
+                Map.entry(RekindleNative.REKINDLE_ERROR_NO_SPACE(), NO_SPACE),
+                Map.entry(RekindleNative.REKINDLE_ERROR_TIMEOUT(), TIMEOUT),
+                Map.entry(RekindleNative.REKINDLE_ERROR_CANCELLED(), CANCELLED),
+                Map.entry(RekindleNative.REKINDLE_ERROR_CLOSED(), CLOSED),
+                Map.entry(RekindleNative.REKINDLE_ERROR_INTERNAL(), INTERNAL));
     }
 
     static ErrorCode of(int code) {
-        for (ErrorCode value : values()) {
-            if (value.code == code) {
-                return value;
-            }
-        }
-        return INTERNAL;
+        return Codes.VALUES.getOrDefault(code, INTERNAL);
     }
 }

@@ -2,44 +2,47 @@
 package dev.rekindle;
 
 import dev.rekindle.internal.ffi.RekindleNative;
+import java.util.Map;
 
 /** The phases of a checkpoint or restore. */
 public enum PhaseKind {
     /** Outside any phase, or not known. */
-    NONE(RekindleNative.REKINDLE_PHASE_NONE()),
+    NONE,
     /** Start of the pool and its contexts. */
-    START(RekindleNative.REKINDLE_PHASE_START()),
+    START,
     /** Checkpoint: wait for GPU work that was submitted. */
-    LOCK(RekindleNative.REKINDLE_PHASE_LOCK()),
+    LOCK,
     /** Checkpoint: device memory to the GPU image. */
-    COPY_OUT(RekindleNative.REKINDLE_PHASE_COPY_OUT()),
+    COPY_OUT,
     /** Checkpoint: the process releases its physical device memory. */
-    RELEASE(RekindleNative.REKINDLE_PHASE_RELEASE()),
+    RELEASE,
     /** Checkpoint: the driver saves its own state. */
-    DRIVER_CHECKPOINT(RekindleNative.REKINDLE_PHASE_DRIVER_CHECKPOINT()),
+    DRIVER_CHECKPOINT,
     /** CRIU's own work, end to end. */
-    CRIU(RekindleNative.REKINDLE_PHASE_CRIU()),
+    CRIU,
     /** Restore: GPU image to device memory. */
-    PREFETCH(RekindleNative.REKINDLE_PHASE_PREFETCH()),
+    PREFETCH,
     /** Restore: the driver rebuilds its own state. */
-    DRIVER_RESTORE(RekindleNative.REKINDLE_PHASE_DRIVER_RESTORE()),
+    DRIVER_RESTORE,
     /** Restore: memory is mapped at its old addresses. */
-    MAP(RekindleNative.REKINDLE_PHASE_MAP());
+    MAP;
 
-    private static final PhaseKind[] VALUES = values();
-
-    private final int code;
-
-    PhaseKind(int code) {
-        this.code = code;
+    /** Apart from the enum, which must load where native access is denied. */
+    private static final class Codes {
+        static final Map<Integer, PhaseKind> VALUES = Map.ofEntries(
+                Map.entry(RekindleNative.REKINDLE_PHASE_NONE(), NONE),
+                Map.entry(RekindleNative.REKINDLE_PHASE_START(), START),
+                Map.entry(RekindleNative.REKINDLE_PHASE_LOCK(), LOCK),
+                Map.entry(RekindleNative.REKINDLE_PHASE_COPY_OUT(), COPY_OUT),
+                Map.entry(RekindleNative.REKINDLE_PHASE_RELEASE(), RELEASE),
+                Map.entry(RekindleNative.REKINDLE_PHASE_DRIVER_CHECKPOINT(), DRIVER_CHECKPOINT),
+                Map.entry(RekindleNative.REKINDLE_PHASE_CRIU(), CRIU),
+                Map.entry(RekindleNative.REKINDLE_PHASE_PREFETCH(), PREFETCH),
+                Map.entry(RekindleNative.REKINDLE_PHASE_DRIVER_RESTORE(), DRIVER_RESTORE),
+                Map.entry(RekindleNative.REKINDLE_PHASE_MAP(), MAP));
     }
 
     static PhaseKind of(int code) {
-        for (PhaseKind value : VALUES) {
-            if (value.code == code) {
-                return value;
-            }
-        }
-        return NONE;
+        return Codes.VALUES.getOrDefault(code, NONE);
     }
 }

@@ -238,7 +238,7 @@ public final class Rekindle implements AutoCloseable {
             rekindle_checkpoint_request.directory(struct, call.path(images));
             rekindle_checkpoint_request.work_directory(struct, call.path(request.run.workDirectory()));
             rekindle_checkpoint_request.log_file(struct, call.string(request.run.logFile()));
-            rekindle_checkpoint_request.flags(struct, request.run.flags());
+            rekindle_checkpoint_request.flags(struct, request.run.flagBits());
             rekindle_checkpoint_request.log_level(struct, request.run.logLevel());
             rekindle_checkpoint_request.timeout_seconds(struct, (int) request.timeout.toSeconds());
             rekindle_checkpoint_request.argument_count(
@@ -291,7 +291,7 @@ public final class Rekindle implements AutoCloseable {
             rekindle_restore_request.directory(struct, call.path(images));
             rekindle_restore_request.work_directory(struct, call.path(request.run.workDirectory()));
             rekindle_restore_request.log_file(struct, call.string(request.run.logFile()));
-            rekindle_restore_request.flags(struct, request.run.flags());
+            rekindle_restore_request.flags(struct, request.run.flagBits());
             rekindle_restore_request.log_level(struct, request.run.logLevel());
             rekindle_restore_request.argument_count(
                     struct, request.run.arguments().size());

@@ -54,4 +54,17 @@ public abstract sealed class RekindleException extends RuntimeException
     public String criuLog() {
         return criuLog;
     }
+
+    /**
+     * The message and, for stack traces in logs, the lines of CRIU's log below it.
+     *
+     * @return several lines where there is a log
+     */
+    @Override
+    @SuppressWarnings("OverrideThrowableToString") // the message stays one sentence
+    public String toString() {
+        return criuLog.isEmpty()
+                ? super.toString()
+                : super.toString() + "\n" + criuLog.stripTrailing().indent(4).stripTrailing();
+    }
 }

@@ -17,7 +17,7 @@ public final class RestoreRequest {
     final List<Consumer<RestoredProcess>> hooks;
 
     private RestoreRequest(Builder builder) {
-        run = builder.build(builder.flags);
+        run = builder.buildRun();
         hooks = List.copyOf(builder.hooks);
     }
 
@@ -53,7 +53,6 @@ public final class RestoreRequest {
     /** Builds a {@link RestoreRequest}. */
     public static final class Builder extends RunRequestBuilder<Builder> {
         private final List<Consumer<RestoredProcess>> hooks = new ArrayList<>();
-        private int flags;
 
         private Builder(Path directory) {
             super(directory);
@@ -73,12 +72,6 @@ public final class RestoreRequest {
          */
         public Builder afterRestore(Consumer<RestoredProcess> hook) {
             hooks.add(Objects.requireNonNull(hook, "hook"));
-            return this;
-        }
-
-        @Override
-        Builder flag(RunRequest.Flag flag, boolean value) {
-            flags = flag.set(flags, value);
             return this;
         }
 

@@ -4,6 +4,7 @@ package dev.rekindle;
 import dev.rekindle.internal.ffi.RekindleNative;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /** What checkpoint and restore requests have in common. */
@@ -11,31 +12,40 @@ record RunRequest(
         Path directory,
         @Nullable Path workDirectory,
         @Nullable String logFile,
-        int flags,
+        Set<Flag> flags,
         int logLevel,
         List<String> arguments,
         @Nullable ProgressListener listener) {
 
     enum Flag {
-        LEAVE_RUNNING(RekindleNative.REKINDLE_LEAVE_RUNNING()),
-        LEAVE_STOPPED(RekindleNative.REKINDLE_LEAVE_STOPPED()),
-        SHELL_JOB(RekindleNative.REKINDLE_SHELL_JOB()),
-        TCP_ESTABLISHED(RekindleNative.REKINDLE_TCP_ESTABLISHED()),
-        TCP_CLOSE(RekindleNative.REKINDLE_TCP_CLOSE()),
-        FILE_LOCKS(RekindleNative.REKINDLE_FILE_LOCKS()),
-        LINK_REMAP(RekindleNative.REKINDLE_LINK_REMAP()),
-        EXTERNAL_MASTERS(RekindleNative.REKINDLE_EXTERNAL_MASTERS()),
-        EXTERNAL_UNIX_SOCKETS(RekindleNative.REKINDLE_EXTERNAL_UNIX_SOCKETS());
+        LEAVE_RUNNING,
+        LEAVE_STOPPED,
+        SHELL_JOB,
+        TCP_ESTABLISHED,
+        TCP_CLOSE,
+        FILE_LOCKS,
+        LINK_REMAP,
+        EXTERNAL_MASTERS,
+        EXTERNAL_UNIX_SOCKETS;
 
-        private final int bit;
-
-        Flag(int bit) {
-            this.bit = bit;
+        /** Not a field: a request can be made where native access is denied. */
+        private int bit() {
+            return switch (this) {
+                case LEAVE_RUNNING -> RekindleNative.REKINDLE_LEAVE_RUNNING();
+                case LEAVE_STOPPED -> RekindleNative.REKINDLE_LEAVE_STOPPED();
+                case SHELL_JOB -> RekindleNative.REKINDLE_SHELL_JOB();
+                case TCP_ESTABLISHED -> RekindleNative.REKINDLE_TCP_ESTABLISHED();
+                case TCP_CLOSE -> RekindleNative.REKINDLE_TCP_CLOSE();
+                case FILE_LOCKS -> RekindleNative.REKINDLE_FILE_LOCKS();
+                case LINK_REMAP -> RekindleNative.REKINDLE_LINK_REMAP();
+                case EXTERNAL_MASTERS -> RekindleNative.REKINDLE_EXTERNAL_MASTERS();
+                case EXTERNAL_UNIX_SOCKETS -> RekindleNative.REKINDLE_EXTERNAL_UNIX_SOCKETS();
+            };
         }
+    }
 
-        int set(int flags, boolean value) {
-            return value ? flags | bit : flags & ~bit;
-        }
+    int flagBits() {
+        return flags.stream().mapToInt(Flag::bit).sum();
     }
 
     /** Where logs and statistics go. */

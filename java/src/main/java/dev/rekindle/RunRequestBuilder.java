@@ -3,8 +3,10 @@ package dev.rekindle;
 
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Objects;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -15,6 +17,7 @@ import org.jspecify.annotations.Nullable;
 public abstract sealed class RunRequestBuilder<B extends RunRequestBuilder<B>>
         permits CheckpointRequest.Builder, RestoreRequest.Builder {
     private final Path directory;
+    private final Set<RunRequest.Flag> flags = EnumSet.noneOf(RunRequest.Flag.class);
     private final List<String> arguments = new ArrayList<>();
     private @Nullable Path workDirectory;
     private @Nullable String logFile;
@@ -27,11 +30,18 @@ public abstract sealed class RunRequestBuilder<B extends RunRequestBuilder<B>>
 
     abstract B self();
 
-    abstract B flag(RunRequest.Flag flag, boolean value);
+    B flag(RunRequest.Flag flag, boolean value) {
+        if (value) {
+            flags.add(flag);
+        } else {
+            flags.remove(flag);
+        }
+        return self();
+    }
 
-    RunRequest build(int flags) {
+    RunRequest buildRun() {
         return new RunRequest(
-                directory, workDirectory, logFile, flags, logLevel, List.copyOf(arguments), listener);
+                directory, workDirectory, logFile, Set.copyOf(flags), logLevel, List.copyOf(arguments), listener);
     }
 
     /**

@@ -3,6 +3,7 @@ package dev.rekindle;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.tuple;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -79,8 +80,16 @@ class CheckpointRestoreTest {
             });
             worker.advance();
             assertThat(worker.checksum()).isEqualTo(before);
-            assertThat(RunStatistics.read(folder.resolve("images"), RunKind.RESTORE).processes())
-                    .isEqualTo(restored.statistics().processes());
+            assertThat(RunStatistics.read(folder.resolve("images"), RunKind.RESTORE))
+                    .satisfies(read -> {
+                        assertThat(read.criu()).isEqualTo(restored.statistics().criu());
+                        assertThat(read.processes()).hasSize(1);
+                        assertThat(read.processes().getFirst().phases())
+                                .extracting(Phase::kind, Phase::duration, Phase::bytes)
+                                .isEqualTo(restored.statistics().processes().getFirst().phases().stream()
+                                        .map(phase -> tuple(phase.kind(), phase.duration(), phase.bytes()))
+                                        .toList());
+                    });
 
             var exit = restored.onExit();
             assertThat(exit).isNotDone();
@@ -140,9 +149,14 @@ class CheckpointRestoreTest {
     }
 
     @Test
-    void workFolderTakesLogsAndStatistics() throws Exception {
+    void optionsReachCriuAndTheWorkFolderTakesLogs() throws Exception {
         Path work = Files.createDirectory(folder.resolve("work"));
-        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+        Path arguments = folder.resolve("arguments");
+        Path criu = Files.writeString(
+                folder.resolve("criu"),
+                "#!/bin/sh\nprintf '%s\\n' \"$@\" >>" + arguments + "\nexec " + TestMachine.criu() + " \"$@\"\n");
+        assertThat(criu.toFile().setExecutable(true)).isTrue();
+        try (Rekindle rekindle = TestMachine.rekindle(folder).criu(criu).build();
                 Worker worker = Worker.start(folder, "worker")) {
             rekindle.checkpoint(CheckpointRequest.builder(worker.pid(), Path.of("images"))
                     .workDirectory(work)
@@ -153,8 +167,30 @@ class CheckpointRestoreTest {
                     .linkRemap(true)
                     .tcpEstablished(true)
                     .externalUnixSockets(true)
+                    .externalMasters(true)
+                    .shellJob(true)
+                    .tcpClose(true)
+                    .tcpClose(false)
+                    .logLevel(3)
+                    .argument("--ghost-limit")
+                    .argument("2M")
                     .build());
-            assertThat(work.resolve("mine.log")).content().contains("--file-locks");
+            assertThat(Files.readAllLines(arguments))
+                    .contains(
+                            "--leave-running",
+                            "--shell-job",
+                            "--tcp-established",
+                            "--file-locks",
+                            "--link-remap",
+                            "--enable-external-masters",
+                            "--ext-unix-sk",
+                            "--ghost-limit",
+                            "2M",
+                            work.toString(),
+                            "mine.log")
+                    .containsSequence("--timeout", "30")
+                    .doesNotContain("--tcp-close", "--leave-stopped");
+            assertThat(work.resolve("mine.log")).isNotEmptyFile();
             assertThat(RunStatistics.read(work, RunKind.CHECKPOINT).deviceBytes()).isEqualTo(DEVICE_BYTES);
         }
     }

@@ -18,13 +18,15 @@ final class PoolProcess {
         return builder.start();
     }
 
-    /** Once it listens. */
+    /** Once it listens and is warm. */
     static WarmPool connect(Rekindle rekindle) {
         var pool = new WarmPool[1];
         Worker.await("rekindled to listen", () -> {
             try {
-                pool[0] = rekindle.connectPool();
-                return true;
+                if (pool[0] == null) {
+                    pool[0] = rekindle.connectPool();
+                }
+                return pool[0].statistics().contexts() > 0;
             } catch (PoolException notYet) {
                 return false;
             }

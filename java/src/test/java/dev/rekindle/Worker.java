@@ -20,6 +20,7 @@ final class Worker implements AutoCloseable {
 
     private final Path state;
     private final long pid;
+    private final List<Long> tree = new ArrayList<>();
 
     private Worker(Path state, long pid) {
         this.state = state;
@@ -51,6 +52,8 @@ final class Worker implements AutoCloseable {
         Worker worker = new Worker(state, process.pid());
         await("the worker to begin: " + state + ".log", () -> Files.exists(state) && state.toFile().length() > 0);
         worker.ask("wait-ready");
+        worker.tree.add(process.pid());
+        process.descendants().map(ProcessHandle::pid).forEach(worker.tree::add);
         return worker;
     }
 
@@ -78,17 +81,9 @@ final class Worker implements AutoCloseable {
         Files.move(next, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
     }
 
-    boolean isRunning() {
-        try {
-            String stat = Files.readString(Path.of("/proc/" + pid + "/stat"));
-            return stat.charAt(stat.lastIndexOf(')') + 2) != 'Z';
-        } catch (IOException gone) {
-            return false;
-        }
-    }
-
+    /** Waits until the whole tree is gone, and its process ids are free for a restore. */
     void awaitEnd() {
-        await("worker " + pid + " to end", () -> !isRunning());
+        await("worker " + tree + " to end", () -> tree.stream().noneMatch(id -> Files.exists(Path.of("/proc/" + id))));
     }
 
     private String ask(String command) throws IOException {
@@ -110,11 +105,7 @@ final class Worker implements AutoCloseable {
     /** Ends it, restored or not. */
     @Override
     public void close() {
-        ProcessHandle.of(pid).ifPresent(handle -> {
-            var tree = new ArrayList<>(handle.descendants().toList());
-            tree.add(handle);
-            tree.forEach(ProcessHandle::destroyForcibly);
-        });
+        tree.forEach(id -> ProcessHandle.of(id).ifPresent(ProcessHandle::destroyForcibly));
         awaitEnd();
     }
 

@@ -48,13 +48,17 @@ final class PoolCommand {
             long end = System.nanoTime() + LIMIT.toNanos();
             while (true) {
                 try (WarmPool pool = rekindle.connectPool()) {
-                    long pid = pool.statistics().pid();
-                    if (pid != process.pid()) {
+                    PoolStatistics statistics = pool.statistics();
+                    if (statistics.pid() != process.pid()) {
                         process.destroy();
-                        throw new IllegalStateException("a pool runs already, with pid " + pid);
+                        throw new IllegalStateException("a pool runs already, with pid " + statistics.pid());
                     }
-                    print("rekindled runs with pid " + pid);
-                    return 0;
+                    if (statistics.contexts() > 0 || System.nanoTime() > end) {
+                        print("rekindled runs with pid %d and %d warm contexts"
+                                .formatted(statistics.pid(), statistics.contexts()));
+                        return 0;
+                    }
+                    Thread.sleep(10);
                 } catch (PoolException notYet) {
                     if (process.waitFor(50, TimeUnit.MILLISECONDS)) {
                         throw new IllegalStateException(
