@@ -83,7 +83,7 @@ int run_checkpoint(struct run *run, struct run_process *process, const char *not
 				*error = why;
 			return result;
 		}
-		snprintf(process->reason, sizeof(process->reason), "%s", why.text);
+		snprintf(process->reason, sizeof(process->reason), "%.255s", why.text);
 	} else {
 		snprintf(process->reason, sizeof(process->reason), "%s",
 			 note[0] ? note : "the process does not run under librekindle-preload.so");

@@ -12,7 +12,6 @@
 struct driver_process {
 	bool uses_cuda; /* false: surely not */
 	int restore_thread;
-	CUprocessState state;
 };
 
 /* "No CUDA there" and "could not find out" are different answers. */

@@ -115,6 +115,7 @@ static int drop(struct run *run, struct received *received, struct pool_reply *r
 
 static int query(struct run *run, const struct pool_request *request, struct pool_reply *reply)
 {
+	CUprocessState state = CU_PROCESS_STATE_FAILED;
 	struct driver_process process;
 	int result;
 
@@ -123,8 +124,11 @@ static int query(struct run *run, const struct pool_request *request, struct poo
 		return result;
 	reply->uses_cuda = process.uses_cuda;
 	reply->restore_thread_id = process.restore_thread;
-	reply->state = (int32_t)process.state;
-	return 0;
+	if (process.uses_cuda && request->wants_state) {
+		result = driver_process_state(run->pool, request->pid, &state, &reply->error);
+		reply->state = (int32_t)state;
+	}
+	return result;
 }
 
 static int need_process(struct run *run, const struct pool_request *request, struct run_process **process,
