@@ -139,6 +139,9 @@ void run_after_reply(struct run *run)
 	if (run->to_give)
 		prefetch_give(run->prefetch, run->to_give);
 	run->to_give = NULL;
+	if (run->report_due)
+		run_write_statistics(run, run->error_code, "");
+	run->report_due = false;
 }
 
 /* Everything that the run holds, except what belongs to the process that is to be brought back. */

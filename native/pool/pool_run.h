@@ -48,8 +48,9 @@ struct run {
 	bool cleaned; /* older GPU images of the folder are gone */
 	bool finished;
 	bool closing; /* the other side is gone, or it is being finished: nobody is left to cancel for */
-	uint64_t hook_time, hello_time, first_resume;
+	uint64_t hook_time, hello_time, first_resume, last_resume;
 	struct prefetch *prefetch;
+	bool report_due; /* a process came back: CRIU may say the end of the run only when the tree ends */
 	struct prefetch_image *to_give; /* mapped by the application: let go of it after the reply */
 	struct run_process **processes;
 	size_t process_count;

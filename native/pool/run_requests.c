@@ -237,8 +237,10 @@ static int resume(struct run *run, struct run_process *process, const struct poo
 
 	if (run->first_resume == 0)
 		run->first_resume = monotonic_nanoseconds();
+	run->report_due = run->stage == POOL_STAGE_RESTORE;
 	take_agent(process, request, received);
 	result = run_resume(run, process, &resume_request, &reply->error);
+	run->last_resume = monotonic_nanoseconds();
 	if (result)
 		return result;
 	if (run->stage == POOL_STAGE_RESTORE)

@@ -66,6 +66,12 @@ static uint64_t overlap(const struct run *run)
 	return ended > began ? ended - began : 0;
 }
 
+/* A restore is over when its processes are back, however long CRIU then waits for their end. */
+static uint64_t end_of_run(const struct run *run)
+{
+	return run->stage == POOL_STAGE_RESTORE && run->last_resume ? run->last_resume : monotonic_nanoseconds();
+}
+
 static struct json_object *run_object(const struct run *run, int criu_result, const char *criu_note)
 {
 	struct json_object *object = json_object_new_object(), *processes = json_object_new_array();
@@ -104,7 +110,7 @@ static struct json_object *run_object(const struct run *run, int criu_result, co
 	add_number(object, "chunk_bytes", run->pool->settings.chunk_bytes);
 	add_text(object, "note", criu_note);
 	add_number(object, "start", run->hook_time);
-	add_number(object, "duration", monotonic_nanoseconds() - run->hook_time);
+	add_number(object, "duration", end_of_run(run) - run->hook_time);
 	add_number(object, "overlap", overlap(run));
 	add_number(object, "device_bytes", device_bytes);
 	add_number(object, "image_bytes", image_bytes);
