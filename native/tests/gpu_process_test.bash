@@ -174,6 +174,25 @@ test_without_overlap_and_with_reading_ahead() {
 	expect_mode image3 offload
 }
 
+test_restored_in_the_foreground() {
+	local before criu_job
+	start_worker worker agent
+	before=$(ask worker checksum)
+	must_dump "$pid" image
+	rm image/stats-rekindle.json
+	# Without -d CRIU waits for the tree, and tells the plugin of the end only then.
+	"$criu" restore -D image -L "$plugin" -v4 -o restore.log >restore.out 2>&1 </dev/null &
+	criu_job=$!
+	wait_until 20 test -e image/stats-rekindle.json
+	check_worker worker "$before"
+	expect_mode image offload
+	is_running $criu_job || fail "CRIU ended before the tree"
+	ask worker exit
+	wait $criu_job || fail "CRIU says $? though the worker ended well"
+	expect_mode image offload
+	wait_until 20 no_pool
+}
+
 test_in_a_pid_namespace() {
 	local outside
 	# The first process of the namespace is what is dumped.

@@ -133,4 +133,43 @@ test_criu_is_killed_during_a_dump() {
 	check_worker worker "$checksum"
 }
 
+test_criu_is_killed_during_a_restore() {
+	local checksum
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	REKINDLE_CHUNK_SIZE=2M must_dump "$pid" image
+	REKINDLE_SIMCUDA_DELAY=cuMemcpyHtoDAsync=200ms CRIU_CUDA_STREAMS=1 \
+		"$criu" restore -d -D image -L "$plugin" -v4 -o restore.log >/dev/null 2>&1 &
+	wait_until 30 grep -qs "Run late stage hook" image/restore.log
+	kill -KILL $!
+	wait_until 30 no_pool
+	# CRIU takes what it traces with it, or leaves it; a second restore needs the ids.
+	! is_running "$pid" || kill -KILL "$pid"
+	wait_until 20 is_gone "$pid"
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+test_the_process_is_killed_during_its_dump() {
+	local criu_job other
+	start_worker other agent
+	other=$(ask other checksum)
+	start_worker worker agent
+	export CRIU_CUDA_CONTEXT_POOL=1 # it has to survive this
+	(
+		export REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M
+		must_not_dump "$pid" image
+	) &
+	criu_job=$!
+	mkdir -p image
+	wait_until 30 copy_has_begun
+	kill -KILL "$pid"
+	wait $criu_job || fail "the dump did not fail as it should"
+	wait_until 20 is_gone "$pid"
+	pid=$(ask other pid)
+	must_dump "$pid" image2
+	must_restore image2
+	check_worker other "$other"
+}
+
 run_tests "$@"
