@@ -53,7 +53,7 @@ gpu-fails-unnoticed) # as CRIU up to 4.2
 dead-after-restore) sh -c 'exit 0' & wait $!; echo $! >"$pidfile" ;;
 no-pid) ;;
 slow-restore) # half-restored processes below it, one of which has a child of its own
-	sh -c 'sleep 3017 & exec sleep 3018' &
+	sh -c "sleep 300.$REKINDLE_TEST_MARK & exec sleep 300.$REKINDLE_TEST_MARK" &
 	sleep 0.2
 	echo ready >"$REKINDLE_TEST_ARGUMENTS.ready"
 	wait ;;
