@@ -213,7 +213,7 @@ class Bench:
         criu = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL)
         returned = None
-        limit = began + 200
+        limit = began + 40
         while True:
             now = time.monotonic()
             if returned is None and criu.poll() is not None:

@@ -91,7 +91,7 @@ static struct dumped_process *track_process(pid_t pid, const struct pool_reply *
 
 static int pause_process(pid_t pid, const struct criu_alarm *alarm, struct error_text *error)
 {
-	struct pool_request query = { .type = POOL_QUERY, .pid = pid };
+	struct pool_request query = { .type = POOL_QUERY, .pid = pid, .wants_state = 1 };
 	struct pool_request lock = { .type = POOL_LOCK, .pid = pid };
 	struct dumped_process *process;
 	struct pool_reply reply;

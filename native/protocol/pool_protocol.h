@@ -70,6 +70,7 @@ struct pool_request {
 	uint32_t stage;		 /* HELLO: enum pool_stage */
 	int32_t pid;		 /* as the pool sees it (the plugin's and the pool's pid namespace are one) */
 	uint32_t timeout_ms;	 /* LOCK; 0: no limit */
+	uint32_t wants_state;	 /* QUERY: fill `state` of the reply; the process's restore thread must be running, it answers */
 	uint32_t has_agent;	 /* CHECKPOINT, RESUME: descriptor [0] is there */
 	uint32_t agent_released; /* RESUME: the agent's page says AGENT_STATE_RELEASED */
 	int32_t initial_state;	 /* RESUME: CUprocessState */
@@ -100,7 +101,7 @@ struct pool_reply {
 	uint32_t version;
 	uint32_t uses_cuda;	     /* QUERY: 0 = surely not; a failed query is a negative result, never 0 */
 	int32_t restore_thread_id;   /* QUERY */
-	int32_t state;		     /* QUERY: CUprocessState */
+	int32_t state;		     /* QUERY with wants_state: CUprocessState */
 	uint32_t mode;		     /* CHECKPOINT, RESUME: enum pool_mode */
 	uint32_t pool_warm;	     /* HELLO: 1 = context and ring were there already */
 	uint64_t bytes;		     /* CHECKPOINT, RESUME: device bytes moved outside the process image */

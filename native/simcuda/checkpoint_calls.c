@@ -166,8 +166,10 @@ static CUresult call(int pid, enum restore_action action, uint32_t timeout_milli
 CUresult simulated_cuCheckpointProcessGetState(int pid, CUprocessState *state)
 {
 	struct target target;
-	CUresult result = target_find(pid, &target);
+	CUresult result = call(pid, RESTORE_ACTION_STATE, 0);
 
+	if (result == CUDA_SUCCESS)
+		result = target_find(pid, &target);
 	if (result == CUDA_SUCCESS && state)
 		*state = (CUprocessState)target.copy.state;
 	return result;

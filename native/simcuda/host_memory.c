@@ -14,17 +14,19 @@ struct host_range {
 };
 
 static struct host_range ranges[HOST_RANGES_MAX];
+static size_t ranges_end; /* one past the highest entry ever used */
 
 void host_memory_forget(void)
 {
-	memset(ranges, 0, sizeof(ranges));
+	memset(ranges, 0, ranges_end * sizeof(ranges[0]));
+	ranges_end = 0;
 }
 
 static struct host_range *range_of(const void *pointer)
 {
 	const char *address = pointer;
 
-	for (size_t i = 0; i < HOST_RANGES_MAX; i++) {
+	for (size_t i = 0; i < ranges_end; i++) {
 		if (ranges[i].used && address >= ranges[i].start && address < ranges[i].start + ranges[i].bytes)
 			return &ranges[i];
 	}

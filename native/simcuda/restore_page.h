@@ -22,6 +22,7 @@ enum restore_action {
 	RESTORE_ACTION_CHECKPOINT = 2,
 	RESTORE_ACTION_RESTORE = 3,
 	RESTORE_ACTION_UNLOCK = 4,
+	RESTORE_ACTION_STATE = 5, /* does nothing: the state is in the page, but a stopped thread does not tell it */
 };
 
 enum restore_progress { RESTORE_PROGRESS_NONE = 0, RESTORE_PROGRESS_ACCEPTED = 1, RESTORE_PROGRESS_DONE = 2 };

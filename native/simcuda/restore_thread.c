@@ -77,6 +77,8 @@ static CUresult carry_out(const struct restore_request *request)
 		return restore_process();
 	case RESTORE_ACTION_UNLOCK:
 		return unlock_process();
+	case RESTORE_ACTION_STATE:
+		return CUDA_SUCCESS;
 	default:
 		return CUDA_ERROR_INVALID_VALUE;
 	}
