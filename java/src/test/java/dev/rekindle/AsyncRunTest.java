@@ -66,7 +66,6 @@ class AsyncRunTest {
     }
 
     @Test
-    @SuppressWarnings("try") // closing explicitly is what is tested
     void cancelledCheckpointLeavesTheProcessRunning() throws Exception {
         try (Rekindle rekindle = TestMachine.rekindle(folder).build();
                 Worker worker = Worker.start(folder, "worker")) {

@@ -28,7 +28,27 @@ final class ChildJvm {
             Map<String, String> environment,
             String... arguments)
             throws IOException, InterruptedException {
-        var command = new ArrayList<String>();
+        return run(List.of(), main, options, classPath, environment, arguments);
+    }
+
+    /** In a pid namespace of its own, whose first process collects orphans at once. */
+    static Output runIsolated(Class<?> main, List<String> options, String... arguments)
+            throws IOException, InterruptedException {
+        var isolation = List.of(
+                "unshare", "--pid", "--mount", "--propagation", "private", "--fork", "--mount-proc", "--kill-child",
+                "bash", "-c", "\"$@\" & wait $!", "bash");
+        return run(isolation, main, options, List.of(), Map.of(), arguments);
+    }
+
+    private static Output run(
+            List<String> wrapper,
+            Class<?> main,
+            List<String> options,
+            List<Path> classPath,
+            Map<String, String> environment,
+            String... arguments)
+            throws IOException, InterruptedException {
+        var command = new ArrayList<>(wrapper);
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.addAll(options);
         command.add("-cp");

@@ -3,18 +3,28 @@ package dev.rekindle;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
 
 /** A {@code rekindled} for tests. */
 final class PoolProcess {
     private PoolProcess() {}
 
     static Process start(Path folder) throws IOException {
-        ProcessBuilder builder = new ProcessBuilder(
-                        TestMachine.NATIVE.resolve("bin/rekindled").toString())
+        return start(folder, Map.of(), List.of());
+    }
+
+    static Process start(Path folder, Map<String, String> environment, List<String> arguments) throws IOException {
+        var command = new ArrayList<String>();
+        command.add(TestMachine.NATIVE.resolve("bin/rekindled").toString());
+        command.addAll(arguments);
+        ProcessBuilder builder = new ProcessBuilder(command)
                 .redirectErrorStream(true)
                 .redirectOutput(folder.resolve("rekindled.log").toFile());
         builder.environment().put("REKINDLE_POOL_SOCKET", folder.resolve("pool.sock").toString());
         builder.environment().put("REKINDLE_CUDA_DRIVER", TestMachine.SIMULATED_DRIVER.toString());
+        builder.environment().putAll(environment);
         return builder.start();
     }
 

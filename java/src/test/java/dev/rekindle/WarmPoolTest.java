@@ -19,7 +19,6 @@ class WarmPoolTest {
     private Path folder;
 
     @Test
-    @SuppressWarnings("try") // closing explicitly is what is tested
     void leasesOfAHostedPoolAreContexts() {
         try (Rekindle rekindle = TestMachine.rekindle(folder).build();
                 WarmPool pool = rekindle.openPool()) {
