@@ -8,13 +8,17 @@
 
 #include "plugin/criu_plugin_abi.h"
 #include "plugin/failure_report.h"
+#include "plugin/process_status.h"
 #include "plugin/thread_control.h"
 #include "support/clock.h"
 #include "support/log.h"
 
+/* The pool keeps the limit too, and knows better what took so long: let it speak first. */
+#define POOL_SPEAKS_FIRST_MS 2000u
+
 unsigned int run_timeout_ms(const struct run *run)
 {
-	return run->settings.timeout_seconds * 1000u;
+	return run->settings.timeout_seconds * 1000u + POOL_SPEAKS_FIRST_MS;
 }
 
 int run_begin(struct run *run, uint32_t stage, struct error_text *error)
@@ -78,7 +82,21 @@ struct pool_request run_resume_request(pid_t pid, int initial_state, const struc
 
 int run_call(struct run *run, struct pool_request *request, struct pool_reply *reply, struct error_text *error)
 {
-	return pool_connection_call(&run->pool, request, NULL, 0, reply, run_timeout_ms(run), error);
+	unsigned int limit = request->timeout_ms ? request->timeout_ms + POOL_SPEAKS_FIRST_MS : run_timeout_ms(run);
+
+	return pool_connection_call(&run->pool, request, NULL, 0, reply, limit, error);
+}
+
+/* A driver may tell its thread's id as the process itself sees it, in a pid namespace of its own. */
+static pid_t as_seen_here(pid_t pid, pid_t tid)
+{
+	struct thread_status status;
+	pid_t found;
+
+	if (!thread_status_read(pid, tid, &status))
+		return tid;
+	found = thread_find_by_namespace_id(pid, tid);
+	return found > 0 ? found : tid;
 }
 
 int run_call_with_threads(struct run *run, struct pool_request *request, pid_t restore_thread, const struct agent *agent,
@@ -88,7 +106,7 @@ int run_call_with_threads(struct run *run, struct pool_request *request, pid_t r
 	struct error_text stop_error;
 	int code, stop_code;
 
-	code = thread_release(&restore, request->pid, restore_thread, error);
+	code = thread_release(&restore, request->pid, as_seen_here(request->pid, restore_thread), error);
 	if (code)
 		goto stop;
 	if (agent->usable) {

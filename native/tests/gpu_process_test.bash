@@ -256,6 +256,44 @@ test_a_long_copy_is_no_freeze_timeout() {
 	check_worker worker "$before"
 }
 
+# The user, or another tool, has locked or checkpointed the process before the dump.
+cuda_state() { "$simcuda/bin/cuda-checkpoint" --get-state --pid "$pid"; }
+
+test_locked_before_the_dump() {
+	local kind before
+	for kind in agent plain; do
+		start_worker $kind $kind
+		before=$(ask $kind checksum)
+		"$simcuda/bin/cuda-checkpoint" --action lock --pid "$pid"
+		must_dump "$pid" image-$kind --leave-running
+		expect "the state after the dump" "$(cuda_state)" locked
+		"$simcuda/bin/cuda-checkpoint" --action unlock --pid "$pid"
+		check_worker $kind "$before"
+		"$simcuda/bin/cuda-checkpoint" --action lock --pid "$pid"
+		must_dump "$pid" image2-$kind
+		# Who restores a process wants it running.
+		must_restore image2-$kind
+		expect "the state after the restore" "$(cuda_state)" running
+		check_worker $kind "$before"
+	done
+}
+
+test_checkpointed_before_the_dump() {
+	local kind before
+	for kind in agent plain; do
+		start_worker $kind $kind
+		before=$(ask $kind checksum)
+		"$simcuda/bin/cuda-checkpoint" --action lock --pid "$pid"
+		"$simcuda/bin/cuda-checkpoint" --action checkpoint --pid "$pid"
+		must_dump "$pid" image-$kind --leave-running
+		expect "the state after the dump" "$(cuda_state)" checkpointed
+		must_dump "$pid" image2-$kind
+		must_restore image2-$kind
+		expect "the state after the restore" "$(cuda_state)" running
+		check_worker $kind "$before"
+	done
+}
+
 test_stock_image_is_restored_by_ours() {
 	stock_plugin
 	start_worker worker plain
