@@ -7,9 +7,16 @@
 
 #include "copy/copy_engine.h"
 
-/* Blocks stay in a core's second-level cache between being read, hashed and fetched by the device. */
+/*
+ * What is handed to the device at once. Smaller ones cost more in driver calls than they gain: an H200 took 28, 39, 45
+ * and 50 GB/s with blocks of 256 KiB, 512 KiB, 1 MiB and 2 MiB.
+ */
 #ifndef COPY_BLOCK_BYTES
-#define COPY_BLOCK_BYTES (1024u * 1024u)
+#define COPY_BLOCK_BYTES (2048u * 1024u)
+#endif
+/* What is read and hashed at once: it stays in a core's second-level cache in between. */
+#ifndef COPY_PIECE_BYTES
+#define COPY_PIECE_BYTES (512u * 1024u)
 #endif
 /* Reads that bypass the page cache are larger: the disk wants few big requests. */
 #define COPY_DIRECT_BLOCK_BYTES (4u * 1024u * 1024u)

@@ -80,6 +80,23 @@ static int read_block(struct copy_job *job, const struct copy_chunk *chunk, char
 	return 0;
 }
 
+/* Reads a block, hashing each piece of it while it is in the cache. Around the page cache one read is better. */
+static int fill_block(struct copy_job *job, const struct copy_chunk *chunk, char *buffer, size_t bytes, uint64_t offset,
+		      XXH3_state_t *checksum)
+{
+	size_t piece = job->direct_file >= 0 ? bytes : COPY_PIECE_BYTES, at;
+
+	for (at = 0; at < bytes; at += piece) {
+		if (piece > bytes - at)
+			piece = bytes - at;
+		if (read_block(job, chunk, buffer + at, piece, offset + at))
+			return -EIO;
+		if (job->request.verify)
+			XXH3_64bits_update(checksum, buffer + at, piece);
+	}
+	return 0;
+}
+
 static int load_chunk(struct copy_worker *worker, struct copy_job *job, const struct copy_chunk *chunk)
 {
 	const struct cuda_driver *driver = job->engine->driver;
@@ -103,10 +120,8 @@ static int load_chunk(struct copy_worker *worker, struct copy_job *job, const st
 		bytes = chunk->bytes - at < worker->block_bytes ? (size_t)(chunk->bytes - at) : worker->block_bytes;
 		buffer = worker->memory + worker->slot * worker->block_bytes;
 		if (slot_wait(worker, job, chunk, worker->slot) ||
-		    read_block(job, chunk, buffer, bytes, chunk->file_offset + at))
+		    fill_block(job, chunk, buffer, bytes, chunk->file_offset + at, &checksum))
 			return -EIO;
-		if (job->request.verify)
-			XXH3_64bits_update(&checksum, buffer, bytes);
 		status = driver->cuMemcpyHtoDAsync(chunk->device_address + at, buffer, bytes, worker->stream);
 		if (status != CUDA_SUCCESS)
 			return driver_failure(job, chunk, "cuMemcpyHtoDAsync", status);
