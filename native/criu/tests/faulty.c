@@ -1,0 +1,73 @@
+/*
+ * Preloaded into criu: reads of pages images fail or are short.
+ *
+ *   FAULTY_EIO=OFFSET  a read that touches this offset fails with EIO
+ *   FAULTY_SHORT=1     no read returns more than one page and a half
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static int is_pages(int fd)
+{
+	char path[64], name[4096];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, name, sizeof(name) - 1);
+	if (n < 0)
+		return 0;
+	name[n] = 0;
+	return strstr(name, "/pages-") != NULL;
+}
+
+static int fails(int fd, off64_t off, size_t len)
+{
+	const char *at = getenv("FAULTY_EIO");
+	long long eio = at ? atoll(at) : -1;
+
+	if (eio < off || eio >= (long long)(off + len) || !is_pages(fd))
+		return 0;
+	errno = EIO;
+	return 1;
+}
+
+ssize_t pread64(int fd, void *buf, size_t len, off64_t off)
+{
+	static ssize_t (*real)(int, void *, size_t, off64_t);
+
+	if (!real)
+		real = (ssize_t (*)(int, void *, size_t, off64_t))dlsym(RTLD_NEXT, "pread64");
+	if (fails(fd, off, len))
+		return -1;
+	if (getenv("FAULTY_SHORT") && len > 6144 && is_pages(fd))
+		len = 6144;
+	return real(fd, buf, len, off);
+}
+
+ssize_t preadv64(int fd, const struct iovec *iov, int nr, off64_t off)
+{
+	static ssize_t (*real)(int, const struct iovec *, int, off64_t);
+	struct iovec first;
+	size_t len = 0;
+	int i;
+
+	if (!real)
+		real = (ssize_t (*)(int, const struct iovec *, int, off64_t))dlsym(RTLD_NEXT, "preadv64");
+	for (i = 0; i < nr; i++)
+		len += iov[i].iov_len;
+	if (fails(fd, off, len))
+		return -1;
+	if (getenv("FAULTY_SHORT") && nr && is_pages(fd)) {
+		first = iov[0];
+		if (first.iov_len > 6144)
+			first.iov_len = 6144;
+		return real(fd, &first, 1, off);
+	}
+	return real(fd, iov, nr, off);
+}

@@ -1,0 +1,51 @@
+#!/bin/bash
+# What cannot be read ends the restore, with the file and the offset named, and
+# leaves no process. Short reads are no error.
+. "$(dirname "$0")/lib.sh"
+
+FAULTY=${FAULTY:-}
+if [ -z "$FAULTY" ]; then
+	FAULTY=$work/faulty.so
+	${CC:-cc} -O2 -shared -fPIC -o "$FAULTY" "$tests/faulty.c" -ldl
+fi
+
+must_fail() { # WHAT REGEX [VAR=VALUE] options
+	local what=$1 regex=$2 rc=0 env=()
+	shift 2
+	while [[ ${1:-} == [A-Z]*=* ]]; do env+=("$1"); shift; done
+	rm -f "$work/img/restore.log"
+	env "${env[@]}" timeout 60 "$CRIU" restore -d -D "$work/img" -o restore.log -v3 "$@" </dev/null >"$work/out" 2>&1 || rc=$?
+	[ $rc != 124 ] || fail "$what: criu hangs"
+	[ $rc != 0 ] || fail "$what: criu says that it restored it"
+	grep -aqE "Error .*$regex" "$work/img/restore.log" || fail "$what: the log does not say '$regex'"
+	gone "$pid"
+	echo "ok: $what"
+}
+
+for mode in mappings shm; do
+	dump_zoo $mode
+	mkdir "$work/whole"
+	cp -a "$work/img/." "$work/whole/"
+	# the largest is the one with the most of it
+	pages=$(cd "$work/img" && ls -S pages-*.img | head -n1)
+	size=$(stat -c %s "$work/img/$pages")
+	for cut in 4096 $((size / 2 / 4096 * 4096 + 100)); do
+		truncate -s $((size - cut)) "$work/img/$pages"
+		for o in "" "--restore-threads 4" "--restore-threads 0 --restore-hugepages always"; do
+			must_fail "$mode, ${o:-no options}, $cut bytes missing" \
+				"$pages at offset [0-9]+: .*(end of file)" $o
+		done
+	done
+	cp -a "$work/whole/$pages" "$work/img/$pages"
+
+	at=$((size / 2))
+	for o in "--restore-threads 1" "--restore-threads 4"; do
+		must_fail "$mode, $o, EIO" "pages-[0-9]+.img at offset [0-9]+: Input/output error" \
+			LD_PRELOAD="$FAULTY" FAULTY_EIO=$at $o
+	done
+
+	restore LD_PRELOAD="$FAULTY" FAULTY_SHORT=1 --restore-threads 3 || fail "$mode: short reads"
+	check_zoo "$mode, short reads"
+	kill_zoo
+	rm -rf "$work/img" "$work/whole"
+done

@@ -1,0 +1,64 @@
+#!/bin/bash
+# Images and options that the readers are not made for are restored the way
+# they always were, also with the options on.
+. "$(dirname "$0")/lib.sh"
+
+no_readers() { ! grep -aq "page-readers: Read" "$work/img/restore.log" || fail "$1: not restored the old way"; }
+
+# a parent image; without memory tracking in the kernel it has nothing that
+# the child lacks, but it is there and has to be looked into
+start_zoo mappings
+mkdir "$work/img/parent.d"
+all=$(tree "$pid")
+track=
+if "$CRIU" check --feature mem_dirty_track >/dev/null 2>&1; then
+	track=--track-mem
+	"$CRIU" pre-dump -t "$pid" -D "$work/img/parent.d" -o dump.log -v1 $track || fail "pre-dump"
+else
+	"$CRIU" dump --leave-running -t "$pid" -D "$work/img/parent.d" -o dump.log -v1 || fail "first dump"
+fi
+"$CRIU" dump -t "$pid" -D "$work/img" -o dump.log -v1 $track --prev-images-dir parent.d || fail "dump"
+gone $all
+[ -L "$work/img/parent" ] || fail "no parent image"
+restore --restore-threads 4 --restore-hugepages always || fail "parent image: restore"
+no_readers "parent image"
+check_zoo "parent image${track:+, with tracked memory}"
+kill_zoo
+rm -rf "$work/img"
+
+# auto-dedup punches holes into what has been read
+dump_zoo mappings
+restore --restore-threads 4 --restore-hugepages always --auto-dedup || fail "auto-dedup: restore"
+no_readers "auto-dedup"
+check_zoo "auto-dedup"
+kill_zoo
+rm -rf "$work/img"
+
+# a page server makes plain images
+start_zoo mappings
+port=$((20000 + $$ % 20000))
+"$CRIU" page-server -d -D "$work/img" --address 127.0.0.1 --port $port -o server.log -v1 || fail "page server"
+all=$(tree "$pid")
+"$CRIU" dump -t "$pid" -D "$work/img" -o dump.log -v1 --page-server --address 127.0.0.1 --port $port || fail "dump"
+gone $all
+restore --restore-threads 4 || fail "page server: restore"
+check_zoo "page server"
+kill_zoo
+rm -rf "$work/img"
+
+# lazy pages
+if "$CRIU" check --feature uffd >/dev/null 2>&1; then
+	dump_zoo mappings
+	"$CRIU" lazy-pages -D "$work/img" -W "$work" -o lazy.log -v1 </dev/null >/dev/null 2>&1 &
+	lazy=$!
+	sleep 0.5
+	restore -W "$work" --lazy-pages --restore-threads 4 --restore-hugepages always || fail "lazy pages: restore"
+	mv "$work/restore.log" "$work/img/"
+	no_readers "lazy pages"
+	check_zoo "lazy pages"
+	kill_zoo
+	wait $lazy || true
+	rm -rf "$work/img"
+else
+	echo "SKIPPED: lazy pages (no userfaultfd in this kernel)"
+fi

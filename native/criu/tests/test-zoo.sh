@@ -1,0 +1,41 @@
+#!/bin/bash
+# Contents, mappings and threads are what they were, with every option.
+. "$(dirname "$0")/lib.sh"
+
+mode=${1:?mode}
+
+# hugetlb pages are there where somebody has set them aside, so do that
+if [ "$mode" = mappings ] && [ -w /proc/sys/vm/nr_hugepages ]; then
+	hugetlb=$(cat /proc/sys/vm/nr_hugepages)
+	at_exit() { echo "$hugetlb" >/proc/sys/vm/nr_hugepages; }
+	echo $((hugetlb + 4)) >/proc/sys/vm/nr_hugepages || true
+fi
+dump_zoo "$mode"
+
+one() { # WHAT READERS SED [VAR=VALUE] options
+	local what="$mode, $1" readers=$2 sed=$3
+	shift 3
+	restore "$@" || fail "$what: restore"
+	[ -z "$readers" ] || readers_used "$readers" || fail "$what: not read by $readers threads"
+	check_zoo "$what" "$sed"
+	kill_zoo
+}
+
+one "no options" "" ""
+one "2 threads" 2 "" --restore-threads 2
+one "automatic" "" "" --restore-threads 0
+# The advice stays, as documented
+one "always huge" 2 "s/ hg//" --restore-threads 2 --restore-hugepages always
+if [ "$mode" = mappings ]; then
+	one "1 thread" 1 "" --restore-threads 1
+	one "7 threads" 7 "" --restore-threads 7
+	one "never huge" 2 "" --restore-threads 2 --restore-hugepages never
+	one "always huge, no threads" 1 "s/ hg//" --restore-hugepages always
+fi
+one "readahead" 2 "" --restore-threads 2 --restore-readahead
+one "partial reads" 2 "" CRIU_FAULT=131 --restore-threads 2
+
+# Cold: what the page cache does not have is read past it
+sync
+for f in "$work"/img/pages-*.img; do dd of="$f" oflag=nocache conv=notrunc,fdatasync count=0 status=none; done
+one "cold" 4 "" --restore-threads 4
