@@ -217,6 +217,39 @@ test_in_a_pid_namespace() {
 	check_worker worker "$before"
 }
 
+# A root folder with what the worker needs, and nothing of this machine mounted in it.
+make_root() {
+	local file
+	mkdir -p "$1/proc" "$1/lib" "$1/dev"
+	: >"$1/null"
+	cp "$worker" "$1/worker"
+	cp "$preload" "$1/lib/"
+	cp "$simcuda"/libcuda.so.1 "$1/lib/"
+	for file in $(ldd "$worker" "$preload" "$simcuda/libcuda.so.1" | sed -nE 's/^\t(.* => )?(\/[^ ]+) .*/\2/p' | sort -u); do
+		mkdir -p "$1/$(dirname "$file")"
+		cp -L "$file" "$1/$file"
+	done
+}
+
+test_in_a_container() {
+	local outside before
+	make_root "$work/root"
+	python3 "$REKINDLE_TEST_SOURCE/tests/in_container.py" "$work/root" /lib64/ld-linux-x86-64.so.2 \
+		--preload /lib/librekindle-preload.so --library-path "/lib:$(dirname "$(ldd "$worker" | grep -oE '/[^ ]*libc\.so\.6')")" \
+		/worker --state /state --mib 24 --pieces 6 &
+	disown
+	wait_until 20 test -s root/state
+	ask root/state wait-ready
+	expect "the worker's own id" "$(ask root/state pid)" 1
+	outside=$(processes_named ld-linux-x86-64.so.2)
+	before=$(ask root/state checksum)
+	must_dump "$outside" image
+	expect_mode image offload
+	must_restore image --root "$work/root"
+	check_worker root/state "$before"
+	expect_mode image offload
+}
+
 test_long_gpu_work_within_the_timeout() {
 	start_worker worker agent
 	local before
