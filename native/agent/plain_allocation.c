@@ -198,8 +198,6 @@ static CUresult drop_allocation(struct flight *flight)
 
 	for (offset = 0; result == CUDA_SUCCESS && offset < flight->bytes; offset += PIECE_BYTES)
 		result = drop_piece(flight->address + offset);
-	if (result == CUDA_SUCCESS)
-		result = real_driver()->cuMemAddressFree(flight->address, flight->bytes);
 	table_lock();
 	allocation = plain_containing(flight->address);
 	if (result == CUDA_SUCCESS)
@@ -208,7 +206,8 @@ static CUresult drop_allocation(struct flight *flight)
 		allocation->leaving = false;
 	flight_end(flight);
 	table_unlock();
-	return result;
+	/* Only now: another thread may be given the addresses at once, and puts them into the table. */
+	return result == CUDA_SUCCESS ? real_driver()->cuMemAddressFree(flight->address, flight->bytes) : result;
 }
 
 /* Marks the allocation as leaving. Table locked. */

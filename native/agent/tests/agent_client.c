@@ -29,11 +29,17 @@ const struct agent_page *agent_find_page(void)
 
 static int control(void)
 {
-	const struct agent_page *page = agent_find_page();
+	const struct agent_page *page;
+	int attempt;
 
-	if (!page || page->magic != AGENT_PAGE_MAGIC)
-		abort();
-	return page->control_descriptor;
+	/* The agent's thread may only just have been started. */
+	for (attempt = 0; attempt < 5000; attempt++) {
+		page = agent_find_page();
+		if (page && page->magic == AGENT_PAGE_MAGIC)
+			return page->control_descriptor;
+		usleep(1000);
+	}
+	abort();
 }
 
 static int receive(struct agent_message *message, int *fds, size_t *count)

@@ -307,7 +307,8 @@ static void many_threads_allocate(void **state)
 		void *failure;
 
 		pthread_join(threads[index], &failure);
-		assert_null(failure);
+		if (failure)
+			fail_msg("%s failed", (const char *)failure);
 	}
 	assert_success(cuMemGetInfo_v2(&free_after, &total));
 	assert_int_equal(free_before, free_after);
