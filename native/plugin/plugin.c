@@ -25,7 +25,8 @@ static int plugin_init(int stage)
 		code = dump_begin();
 		enabled = !code;
 	} else if (stage == CRIU_STAGE_RESTORE && check_and_remove_inventory_plugin(PLUGIN_NAME, strlen(PLUGIN_NAME))) {
-		code = restore_begin();
+		/* It is taken off the list once; an image without a list, from before CRIU 4.1, says yes to every plugin. */
+		code = restore_begin(!check_and_remove_inventory_plugin(PLUGIN_NAME, strlen(PLUGIN_NAME)));
 		enabled = !code;
 	}
 	/* Else: a pre-dump, which leaves devices alone, or an image without CUDA. */

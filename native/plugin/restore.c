@@ -19,21 +19,31 @@ static struct run run;
 static pid_t *seen; /* every process that CRIU has shown us, for the case that they all have to go */
 static size_t seen_count;
 
-int restore_begin(void)
+/* Reaches the pool and lets it begin to fill device memory. */
+static int begin_with_pool(struct error_text *error)
 {
 	struct pool_request prefetch = { .type = POOL_PREFETCH };
 	struct pool_reply reply;
+	int code;
+
+	code = run_connect(&run, false, error);
+	/* Without overlap the pool reads an image when its process is there. */
+	if (!code && run.settings.parallel_restore)
+		code = run_call(&run, &prefetch, &reply, error);
+	return code;
+}
+
+int restore_begin(bool names_plugin)
+{
 	struct error_text error;
 	int code;
 
 	seen = NULL;
 	seen_count = 0;
 	code = run_begin(&run, POOL_STAGE_RESTORE, &error);
-	if (!code)
-		code = run_connect(&run, false, &error);
-	/* Without overlap the pool reads an image when its process is there. */
-	if (!code && run.settings.parallel_restore)
-		code = run_call(&run, &prefetch, &reply, &error);
+	/* Where nobody knows yet whether there is CUDA in the tree, the pool waits until there is. */
+	if (!code && names_plugin)
+		code = begin_with_pool(&error);
 	if (code) {
 		run_fail(&run, &error);
 		run_end(&run, code);
@@ -52,6 +62,11 @@ static int resume_process(pid_t pid, const struct process_maps *maps, struct err
 	struct agent agent;
 	int code;
 
+	if (run.pool.socket < 0 && !run.pool.lost) {
+		code = begin_with_pool(error);
+		if (code)
+			return code;
+	}
 	code = run_call(&run, &query, &reply, error);
 	if (code)
 		return code;

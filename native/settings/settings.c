@@ -27,15 +27,17 @@ struct setting {
 	uint64_t lowest, highest, multiple; /* numbers and sizes */
 	size_t capacity;		    /* paths */
 	bool may_be_empty;		    /* paths */
+	bool absolute;			    /* paths: of a file that processes with other current folders share */
 };
 
-#define SWITCH(name, member) { name, KIND_SWITCH, offsetof(struct settings, member), 0, 1, 1, 0, false }
+#define SWITCH(name, member) { name, KIND_SWITCH, offsetof(struct settings, member), 0, 1, 1, 0, false, false }
 #define NUMBER(name, member, lowest, highest)                                                                          \
-	{ name, KIND_NUMBER, offsetof(struct settings, member), lowest, highest, 1, 0, false }
+	{ name, KIND_NUMBER, offsetof(struct settings, member), lowest, highest, 1, 0, false, false }
 #define SIZE(name, member, lowest, highest, multiple)                                                                  \
-	{ name, KIND_SIZE, offsetof(struct settings, member), lowest, highest, multiple, 0, false }
-#define PATH(name, member, may_be_empty)                                                                               \
-	{ name, KIND_PATH, offsetof(struct settings, member), 0, 0, 0, sizeof(((struct settings *)0)->member), may_be_empty }
+	{ name, KIND_SIZE, offsetof(struct settings, member), lowest, highest, multiple, 0, false, false }
+#define PATH(name, member, may_be_empty, absolute)                                                                     \
+	{ name, KIND_PATH, offsetof(struct settings, member), 0, 0, 0, sizeof(((struct settings *)0)->member),         \
+	  may_be_empty, absolute }
 
 static const struct setting known_settings[] = {
 	SWITCH("CRIU_CUDA_CONTEXT_POOL", context_pool),
@@ -47,9 +49,9 @@ static const struct setting known_settings[] = {
 	SWITCH("REKINDLE_READ_AHEAD", read_ahead),
 	NUMBER("REKINDLE_POOL_IDLE", idle_seconds, 0, 604800),
 	NUMBER("REKINDLE_TIMEOUT", timeout_seconds, 1, 86400),
-	PATH("REKINDLE_POOL_SOCKET", pool_socket, false),
-	PATH("REKINDLE_POOL_PROGRAM", pool_program, false),
-	PATH("REKINDLE_CUDA_DRIVER", cuda_driver, true),
+	PATH("REKINDLE_POOL_SOCKET", pool_socket, false, true),
+	PATH("REKINDLE_POOL_PROGRAM", pool_program, false, false),
+	PATH("REKINDLE_CUDA_DRIVER", cuda_driver, true, false),
 };
 #define SETTING_COUNT (sizeof(known_settings) / sizeof(known_settings[0]))
 
@@ -167,6 +169,8 @@ static int bad_value(struct error_text *error, const struct setting *setting, co
 	}
 	if (!*value)
 		return fail(error, -EINVAL, "%s (%s) is empty: set it to a path, or leave it out", setting->name, where);
+	if (setting->absolute && *value != '/')
+		return fail(error, -EINVAL, "%s=%s (%s) is not valid: set it to an absolute path", setting->name, value, where);
 	return fail(error, -EINVAL, "%s (%s) is too long: a path there has at most %zu characters", setting->name, where,
 		    setting->capacity - 1);
 }
@@ -180,7 +184,8 @@ static int set_value(struct settings *settings, const struct setting *setting, c
 	if (setting->kind == KIND_PATH) {
 		size_t length = strlen(value);
 
-		if ((!length && !setting->may_be_empty) || length >= setting->capacity)
+		if ((!length && !setting->may_be_empty) || length >= setting->capacity ||
+		    (setting->absolute && *value != '/'))
 			return bad_value(error, setting, value, where);
 		memcpy(member, value, length + 1);
 		return 0;

@@ -133,7 +133,7 @@ static void names_what_is_wrong_in_the_environment(void **state)
 		{ "REKINDLE_CHECKSUMS", "true" },    { "REKINDLE_READ_AHEAD", "3" },
 		{ "REKINDLE_POOL_IDLE", "604801" },  { "REKINDLE_TIMEOUT", "0" },
 		{ "REKINDLE_TIMEOUT", "86401" },     { "REKINDLE_POOL_SOCKET", "" },
-		{ "REKINDLE_POOL_PROGRAM", "" },     { "REKINDLE_SOMETHING", "1" },
+		{ "REKINDLE_POOL_SOCKET", "pool.sock" }, { "REKINDLE_POOL_PROGRAM", "" },     { "REKINDLE_SOMETHING", "1" },
 		{ "REKINDLE_CRIUX", "1" },
 	};
 
@@ -152,6 +152,7 @@ static void refuses_a_path_that_does_not_fit(void **state)
 
 	(void)state;
 	memset(value, 'a', sizeof(value));
+	value[0] = '/';
 	value[108] = '\0';
 	setenv("REKINDLE_POOL_SOCKET", value, 1);
 	assert_int_equal(settings_load(&settings, path, &error), -EINVAL);

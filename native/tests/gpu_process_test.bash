@@ -340,6 +340,17 @@ test_stock_image_is_restored_by_ours() {
 	expect_mode image native
 }
 
+test_image_without_a_list_of_plugins() {
+	start_worker worker agent
+	local before
+	before=$(ask worker checksum)
+	must_dump "$pid" image
+	forget_plugins image
+	must_restore image
+	check_worker worker "$before"
+	expect_mode image offload
+}
+
 test_native_image_of_ours_is_restored_by_stock() {
 	stock_plugin
 	start_worker worker plain

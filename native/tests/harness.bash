@@ -108,6 +108,38 @@ restore() {
 	"$criu" restore -d -D "$folder" -L "$plugin" -v4 -o restore.log "$@" >"$folder/restore.out" 2>&1 </dev/null
 }
 
+# forget_plugins FOLDER: makes its inventory one of a CRIU that did not list the plugins yet
+forget_plugins() { python3 - "$1/inventory.img" <<'END'
+import struct, sys
+
+def number(data, at):
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+
+data = open(sys.argv[1], "rb").read()
+magic, message, kept, at = data[:4], data[8:], b"", 0
+while at < len(message):  # protobuf fields; plugins_entry is 12
+    begin = at
+    tag, at = number(message, at)
+    if tag & 7 == 0:
+        _, at = number(message, at)
+    elif tag & 7 == 2:
+        length, at = number(message, at)
+        at += length
+    else:
+        at += {1: 8, 5: 4}[tag & 7]
+    if tag >> 3 != 12:
+        kept += message[begin:at]
+assert len(kept) < len(message), "the inventory lists no plugins"
+open(sys.argv[1], "wb").write(magic + struct.pack("<I", len(kept)) + kept)
+END
+}
+
 show_log() { grep -E "Error|Warn|cuda_plugin:" "$1" | tail -n 25 | sed 's/^/      /'; }
 
 must_dump() {

@@ -42,6 +42,15 @@ test_stays_as_it_is_where_nothing_of_rekindle_works() {
 	is_running "$sleeper" || fail "the restored process does not run"
 }
 
+test_image_without_a_list_of_plugins_needs_no_pool() {
+	start_sleeper
+	must_dump "$sleeper" image
+	forget_plugins image
+	export REKINDLE_POOL_PROGRAM=/nonexistent/rekindled REKINDLE_CUDA_DRIVER=/nonexistent/libcuda.so.1
+	must_restore image
+	is_running "$sleeper" || fail "the restored process does not run"
+}
+
 test_pre_dump_is_left_alone() {
 	"$criu" check --feature mem_dirty_track >/dev/null 2>&1 || { note "skipped: this kernel does not track dirty pages"; return; }
 	start_sleeper
