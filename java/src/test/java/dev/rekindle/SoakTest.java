@@ -15,7 +15,7 @@ import org.junit.jupiter.api.io.TempDir;
 /** What must not grow with the number of checkpoints and restores in one JVM. */
 @Tag("soak")
 class SoakTest {
-    private static final int CYCLES = 200;
+    private static final int CYCLES = Integer.getInteger("soak.cycles", 200);
     /** After these everything is loaded, compiled and pooled that will be. */
     private static final int WARM_UP = 60;
 
@@ -63,7 +63,7 @@ class SoakTest {
                 String before = worker.checksum();
                 for (int cycle = 1; cycle <= CYCLES; cycle++) {
                     cycle(rekindle, pool, worker, folder.resolve("images" + cycle % 2), cycle % 2 == 0);
-                    if (cycle == WARM_UP || cycle == CYCLES) {
+                    if (cycle >= WARM_UP && cycle % 20 == 0) {
                         System.out.println("use " + Use.now());
                     }
                 }
@@ -97,6 +97,8 @@ class SoakTest {
                         "-Xmx64m",
                         "-XX:+AlwaysPreTouch",
                         "-XX:+UseSerialGC",
+                        // The second compiler takes and gives back megabytes as it likes.
+                        "-XX:TieredStopAtLevel=1",
                         "--enable-native-access=ALL-UNNAMED",
                         "--illegal-native-access=deny",
                         "-Drekindle.library.path=" + TestMachine.LIBRARY_FOLDER,
@@ -109,7 +111,7 @@ class SoakTest {
                 .filter(line -> line.startsWith("use "))
                 .map(Use::parse)
                 .toList();
-        assertThat(uses).hasSize(2);
+        assertThat(uses).hasSize(1 + (CYCLES - WARM_UP) / 20);
         Use warm = uses.getFirst();
         Use end = uses.getLast();
         assertThat(end.descriptors()).isLessThanOrEqualTo(warm.descriptors());

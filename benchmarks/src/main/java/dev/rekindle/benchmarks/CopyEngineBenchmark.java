@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle.benchmarks;
+
+import dev.rekindle.CopyMeasurement;
+import dev.rekindle.CopyMeasurement.Source;
+import dev.rekindle.Rekindle;
+import dev.rekindle.WarmPool;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.Optional;
+import java.util.concurrent.TimeUnit;
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.BenchmarkMode;
+import org.openjdk.jmh.annotations.Fork;
+import org.openjdk.jmh.annotations.Level;
+import org.openjdk.jmh.annotations.Measurement;
+import org.openjdk.jmh.annotations.Mode;
+import org.openjdk.jmh.annotations.OutputTimeUnit;
+import org.openjdk.jmh.annotations.Param;
+import org.openjdk.jmh.annotations.Scope;
+import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
+import org.openjdk.jmh.annotations.Warmup;
+
+/**
+ * Host to device. {@code PINNED} is one stream from pinned memory: the machine's limit, beside which the others are to be
+ * seen. It does not depend on the number of workers.
+ */
+@State(Scope.Benchmark)
+@BenchmarkMode(Mode.SingleShotTime)
+@OutputTimeUnit(TimeUnit.MILLISECONDS)
+@Warmup(iterations = 2)
+@Measurement(iterations = 5)
+@Fork(1)
+public class CopyEngineBenchmark {
+    /** Where the data comes from. */
+    @Param({"PINNED", "PAGE_CACHE", "DISK"})
+    public Source source = Source.PINNED;
+
+    /** Copy workers. */
+    @Param({"1", "2", "4", "8", "16"})
+    public int workers;
+
+    /** Size of a chunk. */
+    @Param({"4", "16", "64"})
+    public int chunkMebibytes;
+
+    private final Path file;
+    private final Rekindle rekindle;
+    private final WarmPool pool;
+
+    /** Opens a pool and writes the file to copy. */
+    public CopyEngineBenchmark() {
+        rekindle = Machine.rekindle(Machine.newFolder(Machine.FOLDER)).build();
+        pool = rekindle.openPool();
+        file = Machine.newFolder(Machine.DISK).resolve("data");
+        FileCache.writeRandom(file, Machine.COPY_BYTES);
+    }
+
+    /**
+     * Closes the pool and removes the file.
+     *
+     * @throws IOException where it cannot be removed
+     */
+    @TearDown(Level.Trial)
+    public void close() throws IOException {
+        pool.close();
+        rekindle.close();
+        FileCache.deleteTree(file.resolveSibling(""));
+    }
+
+    /**
+     * One copy.
+     *
+     * @return how long the copy engine says that it took, without allocating device memory and dropping caches
+     */
+    @Benchmark
+    public long copy() {
+        return pool.measure(new CopyMeasurement(
+                        0,
+                        source,
+                        workers,
+                        (long) chunkMebibytes << 20,
+                        Machine.COPY_BYTES,
+                        source == Source.PINNED ? Optional.empty() : Optional.of(file)))
+                .toNanos();
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle.benchmarks;
+
+import com.google.gson.JsonArray;
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
+import java.awt.Color;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Base64;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.stream.Stream;
+import org.knowm.xchart.BitmapEncoder;
+import org.knowm.xchart.BitmapEncoder.BitmapFormat;
+import org.knowm.xchart.CategoryChart;
+import org.knowm.xchart.CategoryChartBuilder;
+import org.knowm.xchart.XYChart;
+import org.knowm.xchart.XYChartBuilder;
+import org.knowm.xchart.internal.chartpart.Chart;
+
+/** One page, with nothing outside it, of the JSON files that a run of the benchmarks left in a folder. */
+public final class Report {
+    private static final int WIDTH = 900;
+    private static final String STYLE = "body{font:15px sans-serif;max-width:960px;margin:2em auto;color:#222}"
+            + "table{border-collapse:collapse}td,th{padding:2px 12px;text-align:left;border-bottom:1px solid #ddd}"
+            + "td.n{text-align:right}.simulated{background:#fe9;padding:6px}img,svg{max-width:100%}";
+
+    private final StringBuilder page = new StringBuilder();
+
+    private Report() {}
+
+    /** One line of JMH's results. */
+    private record Result(String benchmark, Map<String, String> parameters, double score, double error, String unit) {
+        boolean is(String name) {
+            return benchmark.endsWith("." + name);
+        }
+
+        String parameter(String name) {
+            return parameters.getOrDefault(name, "");
+        }
+    }
+
+    /**
+     * Makes the page.
+     *
+     * @param arguments the folder and the file to write
+     * @throws IOException where one cannot be read or written
+     */
+    public static void main(String[] arguments) throws IOException {
+        if (arguments.length != 2) {
+            throw new IllegalArgumentException("usage: report FOLDER FILE.html");
+        }
+        System.setProperty("java.awt.headless", "true");
+        Path folder = Path.of(arguments[0]);
+        Files.writeString(Path.of(arguments[1]), new Report().make(folder));
+    }
+
+    private String make(Path folder) throws IOException {
+        Conditions conditions = Conditions.read(folder);
+        List<Result> results = results(folder.resolve("results.json"));
+        page.append("<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Rekindle benchmarks</title>")
+                .append("<style>").append(STYLE).append("</style></head><body><h1>Rekindle benchmarks</h1>");
+        conditions(conditions);
+        restores(results);
+        timelines(folder);
+        copies(results, conditions);
+        calls(results);
+        table(results);
+        return page.append("</body></html>\n").toString();
+    }
+
+    private static List<Result> results(Path file) throws IOException {
+        var results = new ArrayList<Result>();
+        JsonArray array = JsonParser.parseString(Files.readString(file)).getAsJsonArray();
+        for (JsonElement element : array) {
+            JsonObject object = element.getAsJsonObject();
+            var parameters = new TreeMap<String, String>();
+            if (object.has("params")) {
+                object.getAsJsonObject("params")
+                        .entrySet()
+                        .forEach(entry -> parameters.put(entry.getKey(), entry.getValue().getAsString()));
+            }
+            JsonObject metric = object.getAsJsonObject("primaryMetric");
+            results.add(new Result(
+                    object.get("benchmark").getAsString(),
+                    parameters,
+                    metric.get("score").getAsDouble(),
+                    number(metric.get("scoreError")),
+                    metric.get("scoreUnit").getAsString()));
+        }
+        return results;
+    }
+
+    /** JMH writes "NaN" where there are too few samples. */
+    private static double number(JsonElement element) {
+        return Double.parseDouble(element.getAsString());
+    }
+
+    private void conditions(Conditions conditions) {
+        if (conditions.gpu().startsWith("SIMULATED")) {
+            page.append("<p class=\"simulated\">SIMULATED GPU: the device is memory of the machine; nothing here is a ")
+                    .append("figure of a GPU.</p>");
+        }
+        page.append("<table>");
+        row("GPU", conditions.gpu());
+        row("driver", conditions.driver());
+        row("CRIU", conditions.criu() + " (stock side " + conditions.stockCriu() + ")");
+        row("kernel", conditions.kernel());
+        row("cores", String.valueOf(conditions.cores()));
+        row("Java", conditions.java());
+        row("cache", conditions.cache());
+        row("restored process", conditions.restoreMebibytes() + " MiB of device memory");
+        row("time", conditions.time());
+        page.append("</table>");
+    }
+
+    private void row(String name, String value) {
+        page.append("<tr><th>").append(escape(name)).append("</th><td>").append(escape(value)).append("</td></tr>");
+    }
+
+    private void restores(List<Result> results) throws IOException {
+        var byCache = new TreeMap<String, Map<String, Double>>();
+        for (Result result : results) {
+            if (result.is("RestoreBenchmark.restore")) {
+                byCache.computeIfAbsent(result.parameter("cache"), key -> new TreeMap<>())
+                        .put(words(result.parameter("settings")), result.score());
+            }
+        }
+        if (byCache.isEmpty()) {
+            return;
+        }
+        CategoryChart chart = new CategoryChartBuilder()
+                .width(WIDTH)
+                .height(380)
+                .title("Restore")
+                .xAxisTitle("page cache before the restore")
+                .yAxisTitle("milliseconds")
+                .build();
+        var settings = new LinkedHashMap<String, Boolean>();
+        byCache.values().forEach(scores -> scores.keySet().forEach(name -> settings.put(name, true)));
+        List<String> caches = List.copyOf(byCache.keySet());
+        for (String name : settings.keySet()) {
+            List<Double> values = byCache.values().stream()
+                    .map(scores -> scores.getOrDefault(name, 0.0))
+                    .toList();
+            chart.addSeries(name, caches.stream().map(Report::words).toList(), values);
+        }
+        chart.getStyler().setLabelsVisible(true).setLabelsFontColor(Color.BLACK);
+        image(chart);
+    }
+
+    private void timelines(Path folder) throws IOException {
+        List<Timeline> timelines = new ArrayList<>();
+        try (Stream<Path> files = Files.list(folder)) {
+            for (Path file : (Iterable<Path>) files
+                    .filter(path -> path.getFileName().toString().startsWith("timeline-"))
+                    .sorted((first, second) -> second.compareTo(first))
+                    ::iterator) {
+                timelines.add(Timeline.read(file));
+            }
+        }
+        if (!timelines.isEmpty()) {
+            page.append("<h2>Where the time of a restore goes</h2>").append(TimelineDrawing.draw(timelines));
+        }
+    }
+
+    private void copies(List<Result> results, Conditions conditions) throws IOException {
+        List<Result> copies =
+                results.stream().filter(result -> result.is("CopyEngineBenchmark.copy")).toList();
+        if (copies.isEmpty()) {
+            return;
+        }
+        XYChart chart = new XYChartBuilder()
+                .width(WIDTH)
+                .height(440)
+                .title("Host to device")
+                .xAxisTitle("workers")
+                .yAxisTitle("GB/s")
+                .build();
+        var series = new TreeMap<String, Map<Integer, Double>>();
+        for (Result copy : copies) {
+            double rate = conditions.copyMebibytes() * 1048576.0 / (copy.score() / 1e3) / 1e9;
+            series.computeIfAbsent(
+                            words(copy.parameter("source")) + ", " + copy.parameter("chunkMebibytes") + " MiB chunks",
+                            key -> new TreeMap<>())
+                    .put(Integer.valueOf(copy.parameter("workers")), rate);
+        }
+        series.forEach((name, points) ->
+                chart.addSeries(name, new ArrayList<>(points.keySet()), new ArrayList<>(points.values())));
+        image(chart);
+        page.append("<p>Pinned memory through one stream is the limit of the machine.</p>");
+    }
+
+    private void calls(List<Result> results) throws IOException {
+        List<Result> calls = results.stream()
+                .filter(result -> result.benchmark().contains("FfmCall")
+                        || result.benchmark().contains("ContextReuse"))
+                .toList();
+        if (calls.isEmpty()) {
+            return;
+        }
+        CategoryChart chart = new CategoryChartBuilder()
+                .width(WIDTH)
+                .height(400)
+                .title("Calls and contexts, nanoseconds (logarithmic)")
+                .build();
+        List<String> names = calls.stream()
+                .map(call -> call.benchmark().substring(call.benchmark().lastIndexOf('.') + 1))
+                .toList();
+        List<Double> values = calls.stream()
+                .map(call -> call.score() * (call.unit().startsWith("us") ? 1e3 : 1))
+                .toList();
+        chart.addSeries("nanoseconds", names, values);
+        chart.getStyler().setYAxisLogarithmic(true);
+        chart.getStyler().setLegendVisible(false);
+        chart.getStyler().setLabelsVisible(true).setLabelsFontColor(Color.BLACK);
+        image(chart);
+    }
+
+    private void table(List<Result> results) {
+        page.append("<h2>All results</h2><table><tr><th>benchmark</th><th>parameters</th><th>score</th><th>&plusmn;</th>")
+                .append("<th>unit</th></tr>");
+        for (Result result : results) {
+            String name = result.benchmark().replaceFirst("^.*\\.(\\w+\\.\\w+)$", "$1");
+            page.append("<tr><td>").append(escape(name)).append("</td><td>")
+                    .append(escape(result.parameters().toString()))
+                    .append(String.format(Locale.ROOT, "</td><td class=\"n\">%.3f", result.score()))
+                    .append(String.format(Locale.ROOT, "</td><td class=\"n\">%.3f", result.error()))
+                    .append("</td><td>").append(escape(result.unit())).append("</td></tr>");
+        }
+        page.append("</table>");
+    }
+
+    private void image(Chart<?, ?> chart) throws IOException {
+        byte[] png = BitmapEncoder.getBitmapBytes(chart, BitmapFormat.PNG);
+        page.append("<p><img alt=\"").append(escape(chart.getTitle())).append("\" src=\"data:image/png;base64,")
+                .append(Base64.getEncoder().encodeToString(png)).append("\"></p>");
+    }
+
+    static String words(String constant) {
+        return constant.toLowerCase(Locale.ROOT).replace('_', ' ');
+    }
+
+    static String escape(String text) {
+        return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\"", "&quot;");
+    }
+}
