@@ -43,7 +43,7 @@ static CUresult call_begin(const char *name, const char *symbol, enum call_kind 
 	if (!process_is_initialised())
 		return CUDA_ERROR_NOT_INITIALIZED;
 	gate_enter();
-	if (kind != CALL_DRIVER && !current_context()) {
+	if (kind == CALL_CONTEXT && !current_context()) {
 		gate_leave();
 		return CUDA_ERROR_INVALID_CONTEXT;
 	}

@@ -9,7 +9,8 @@
  * QUERY: nothing; works before cuInit and while the process is locked.
  * DRIVER: cuInit, and it waits at the gate while the process is locked.
  * CONTEXT: DRIVER and a current context.
- * STREAM: CONTEXT, and an injected delay is spent on the stream instead of in the caller.
+ * STREAM: DRIVER, and an injected delay is spent on the stream instead of in the caller. The default stream needs a
+ * current context, other streams have theirs.
  */
 enum call_kind { CALL_QUERY, CALL_DRIVER, CALL_CONTEXT, CALL_STREAM };
 
@@ -80,7 +81,7 @@ enum call_kind { CALL_QUERY, CALL_DRIVER, CALL_CONTEXT, CALL_STREAM };
 	FUNCTION(cuMemAllocPitch, cuMemAllocPitch_v2, 3020, CONTEXT,                                                   \
 		 (CUdeviceptr * address, size_t * pitch, size_t width, size_t height, unsigned int element),           \
 		 (address, pitch, width, height, element))                                                             \
-	FUNCTION(cuMemFree, cuMemFree_v2, 3020, CONTEXT, (CUdeviceptr address), (address))                             \
+	FUNCTION(cuMemFree, cuMemFree_v2, 3020, DRIVER, (CUdeviceptr address), (address))                              \
 	FUNCTION(cuMemGetAddressRange, cuMemGetAddressRange_v2, 3020, CONTEXT,                                         \
 		 (CUdeviceptr * base, size_t * bytes, CUdeviceptr address), (base, bytes, address))                    \
 	FUNCTION(cuMemAllocHost, cuMemAllocHost_v2, 3020, CONTEXT, (void **pointer, size_t bytes), (pointer, bytes))   \
@@ -134,13 +135,13 @@ enum call_kind { CALL_QUERY, CALL_DRIVER, CALL_CONTEXT, CALL_STREAM };
 	FUNCTION(cuStreamCreateWithPriority, cuStreamCreateWithPriority, 5050, CONTEXT,                                \
 		 (CUstream * stream, unsigned int flags, int priority), (stream, flags, priority))                     \
 	FUNCTION(cuStreamDestroy, cuStreamDestroy_v2, 4000, DRIVER, (CUstream stream), (stream))                       \
-	FUNCTION(cuStreamSynchronize, cuStreamSynchronize, 2000, CONTEXT, (CUstream stream), (stream))                 \
-	FUNCTION(cuStreamQuery, cuStreamQuery, 2000, CONTEXT, (CUstream stream), (stream))                             \
+	FUNCTION(cuStreamSynchronize, cuStreamSynchronize, 2000, DRIVER, (CUstream stream), (stream))                  \
+	FUNCTION(cuStreamQuery, cuStreamQuery, 2000, DRIVER, (CUstream stream), (stream))                              \
 	FUNCTION(cuStreamWaitEvent, cuStreamWaitEvent, 3020, STREAM,                                                   \
 		 (CUstream stream, CUevent event, unsigned int flags), (stream, event, flags))                         \
-	FUNCTION(cuStreamGetFlags, cuStreamGetFlags, 5050, CONTEXT, (CUstream stream, unsigned int *flags),            \
+	FUNCTION(cuStreamGetFlags, cuStreamGetFlags, 5050, DRIVER, (CUstream stream, unsigned int *flags),             \
 		 (stream, flags))                                                                                      \
-	FUNCTION(cuStreamGetCtx, cuStreamGetCtx, 9020, CONTEXT, (CUstream stream, CUcontext * context),                \
+	FUNCTION(cuStreamGetCtx, cuStreamGetCtx, 9020, DRIVER, (CUstream stream, CUcontext * context),                 \
 		 (stream, context))                                                                                    \
 	FUNCTION(cuLaunchHostFunc, cuLaunchHostFunc, 10000, STREAM, (CUstream stream, CUhostFn function, void *data),  \
 		 (stream, function, data))                                                                             \

@@ -51,6 +51,8 @@ static CUresult range_add(void *start, size_t bytes, unsigned int flags, bool re
 		if (ranges[i].used)
 			continue;
 		ranges[i] = (struct host_range){true, registered, start, bytes, flags};
+		if (i >= ranges_end)
+			ranges_end = i + 1;
 		return CUDA_SUCCESS;
 	}
 	return CUDA_ERROR_OUT_OF_MEMORY;

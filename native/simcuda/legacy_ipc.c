@@ -66,8 +66,11 @@ CUresult simulated_cuIpcOpenMemHandle_v2(CUdeviceptr *address, CUipcMemHandle ha
 
 	(void)flags;
 	memcpy(&opened, &handle, sizeof(opened));
-	if (!address || opened.magic != IPC_MAGIC || opened.process_id == getpid())
+	if (!address || opened.magic != IPC_MAGIC)
 		return CUDA_ERROR_INVALID_VALUE;
+	/* Measured: a process cannot open its own. */
+	if (opened.process_id == getpid())
+		return CUDA_ERROR_INVALID_CONTEXT;
 	descriptor = take_descriptor(&opened);
 	if (descriptor < 0)
 		return CUDA_ERROR_INVALID_VALUE;

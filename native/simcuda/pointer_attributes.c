@@ -6,6 +6,9 @@
 static CUresult attribute_of_device_memory(void *data, CUpointer_attribute attribute, const struct mapping *mapping,
 					   CUdeviceptr pointer)
 {
+	/* Measured: the range of virtual memory is the reserved one. */
+	const struct reservation *reservation = reservation_of(pointer, 1);
+
 	switch (attribute) {
 	case CU_POINTER_ATTRIBUTE_CONTEXT:
 		*(CUcontext *)data = mapping->context;
@@ -29,10 +32,14 @@ static CUresult attribute_of_device_memory(void *data, CUpointer_attribute attri
 		*(unsigned int *)data = mapping->kind == MAPPING_PLAIN;
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+		*(CUdeviceptr *)data = reservation ? reservation->address : mapping->address;
+		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
 		*(CUdeviceptr *)data = mapping->address;
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+		*(size_t *)data = reservation ? reservation->bytes : mapping->bytes;
+		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
 		*(size_t *)data = mapping->bytes;
 		return CUDA_SUCCESS;

@@ -113,6 +113,8 @@ struct reservation {
 	size_t bytes;
 };
 
+struct reservation *reservation_of(CUdeviceptr address, size_t bytes); /* virtual_memory.c */
+
 extern struct memory memories[MEMORIES_MAX];
 extern struct mapping mappings[MAPPINGS_MAX];
 extern size_t memories_end, mappings_end; /* one past the highest entry ever used */

@@ -173,6 +173,8 @@ CUresult stream_wait_idle(CUstream stream)
 	CUresult result;
 
 	if (!stream || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD) {
+		if (!current_context())
+			return CUDA_ERROR_INVALID_CONTEXT;
 		streams_synchronise_default();
 		return CUDA_SUCCESS;
 	}

@@ -10,7 +10,7 @@
 static struct reservation reservations[RESERVATIONS_MAX];
 static size_t reservations_end;
 
-static struct reservation *reservation_of(CUdeviceptr address, size_t bytes)
+struct reservation *reservation_of(CUdeviceptr address, size_t bytes)
 {
 	for (size_t i = 0; i < reservations_end; i++) {
 		if (reservations[i].used && address >= reservations[i].address &&
@@ -56,7 +56,7 @@ CUresult simulated_cuMemCreate(CUmemGenericAllocationHandle *handle, size_t byte
 	if (!handle || !bytes || bytes % GRANULARITY || flags || !properties_are_valid(properties))
 		return CUDA_ERROR_INVALID_VALUE;
 	if (properties->requestedHandleTypes & ~CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
-		return CUDA_ERROR_NOT_SUPPORTED;
+		return CUDA_ERROR_INVALID_VALUE;
 	if (!device_is_valid(properties->location.id))
 		return CUDA_ERROR_INVALID_DEVICE;
 	pthread_mutex_lock(&table_mutex);
@@ -304,6 +304,8 @@ CUresult simulated_cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *
 
 	if (!handle || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
 		return CUDA_ERROR_INVALID_VALUE;
+	if (fcntl((int)(intptr_t)shareable, F_GETFD) < 0)
+		return CUDA_ERROR_UNKNOWN;
 	if (!device_of_descriptor((int)(intptr_t)shareable, &device, &bytes))
 		return CUDA_ERROR_INVALID_VALUE;
 	descriptor = fcntl((int)(intptr_t)shareable, F_DUPFD_CLOEXEC, 0);
