@@ -13,8 +13,8 @@
 
 static bool read_page(pid_t pid, uint64_t address, struct agent_page *page)
 {
-	struct iovec here = { .iov_base = page, .iov_len = sizeof(*page) };
-	struct iovec there = { .iov_base = (void *)address, .iov_len = sizeof(*page) };
+	struct iovec here = {.iov_base = page, .iov_len = sizeof(*page)};
+	struct iovec there = {.iov_base = (void *)address, .iov_len = sizeof(*page)};
 
 	return process_vm_readv(pid, &here, 1, &there, 1, 0) == (ssize_t)sizeof(*page);
 }
@@ -38,7 +38,8 @@ static int take_descriptor(pid_t pid, int number)
 	if (descriptor < 0)
 		descriptor = -errno;
 	close(process);
-	if (descriptor >= 0 && (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &length) || type != SOCK_SEQPACKET)) {
+	if (descriptor >= 0 &&
+	    (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &length) || type != SOCK_SEQPACKET)) {
 		close(descriptor);
 		descriptor = -ENOTSOCK;
 	}

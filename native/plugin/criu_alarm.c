@@ -7,8 +7,8 @@
 
 void criu_alarm_suspend(struct criu_alarm *alarm)
 {
-	struct itimerval none = { 0 };
-	struct itimerval old = { 0 };
+	struct itimerval none = {0};
+	struct itimerval old = {0};
 
 	setitimer(ITIMER_REAL, &none, &old);
 	alarm->armed = old.it_value.tv_sec || old.it_value.tv_usec;
@@ -21,8 +21,8 @@ void criu_alarm_resume(const struct criu_alarm *alarm)
 	uint64_t now = monotonic_nanoseconds();
 	uint64_t left = alarm->deadline > now + 1000u ? alarm->deadline - now : 1000u;
 	struct itimerval timer = {
-		.it_value = { .tv_sec = (time_t)(left / 1000000000u),
-			      .tv_usec = (suseconds_t)(left % 1000000000u / 1000u) },
+		.it_value = {.tv_sec = (time_t)(left / 1000000000u),
+			     .tv_usec = (suseconds_t)(left % 1000000000u / 1000u)},
 	};
 
 	if (alarm->armed)

@@ -10,7 +10,9 @@
 static void write_to_criu(enum log_level level, const char *line, void *context)
 {
 	/* The words that CRIU's own lines begin with, which people and programs search its log for. */
-	const char *word = level == LOG_LEVEL_ERROR ? "Error (rekindle): " : level == LOG_LEVEL_WARNING ? "Warn  (rekindle): " : "";
+	const char *word = level == LOG_LEVEL_ERROR	? "Error (rekindle): "
+			   : level == LOG_LEVEL_WARNING ? "Warn  (rekindle): "
+							: "";
 
 	(void)context;
 	if (print_on_level)

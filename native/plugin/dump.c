@@ -34,7 +34,8 @@ static struct run run;
 static struct dumped_process *processes;
 static bool in_inventory;
 
-/* CRIU's cgroup freezer would keep the driver's threads from running; only worth changing where there may be a driver. */
+/* CRIU's cgroup freezer would keep the driver's threads from running; only worth changing where there may be a driver.
+ */
 static bool driver_may_be_present(void)
 {
 	return run.settings.cuda_driver[0] || !access("/proc/driver/nvidia", F_OK) || !access("/dev/nvidiactl", F_OK) ||
@@ -91,8 +92,8 @@ static struct dumped_process *track_process(pid_t pid, const struct pool_reply *
 
 static int pause_process(pid_t pid, const struct criu_alarm *alarm, struct error_text *error)
 {
-	struct pool_request query = { .type = POOL_QUERY, .pid = pid, .wants_state = 1 };
-	struct pool_request lock = { .type = POOL_LOCK, .pid = pid };
+	struct pool_request query = {.type = POOL_QUERY, .pid = pid, .wants_state = 1};
+	struct pool_request lock = {.type = POOL_LOCK, .pid = pid};
 	struct dumped_process *process;
 	struct pool_reply reply;
 	int code;
@@ -111,8 +112,8 @@ static int pause_process(pid_t pid, const struct criu_alarm *alarm, struct error
 	}
 	if (reply.state != CU_PROCESS_STATE_RUNNING && reply.state != CU_PROCESS_STATE_LOCKED &&
 	    reply.state != CU_PROCESS_STATE_CHECKPOINTED)
-		return fail(error, -EIO, "CUDA of process %d is in the driver's state %d, from which there is no dump", (int)pid,
-			    reply.state);
+		return fail(error, -EIO, "CUDA of process %d is in the driver's state %d, from which there is no dump",
+			    (int)pid, reply.state);
 	if (!in_inventory) {
 		if (add_inventory_plugin(PLUGIN_NAME))
 			return fail(error, -ENOMEM, "CRIU could not add " PLUGIN_NAME " to its inventory");
@@ -165,7 +166,7 @@ int dump_pause_devices(int pid)
 /* CUDA that starts between PAUSE_DEVICES and the freezing of the process would be missing in the image. */
 static int check_untracked(pid_t pid, const struct process_maps *maps, struct error_text *error)
 {
-	struct pool_request query = { .type = POOL_QUERY, .pid = pid };
+	struct pool_request query = {.type = POOL_QUERY, .pid = pid};
 	struct pool_reply reply;
 	int code;
 
@@ -180,21 +181,24 @@ static int check_untracked(pid_t pid, const struct process_maps *maps, struct er
 	if (code)
 		return code;
 	if (reply.uses_cuda)
-		return fail(error, -EAGAIN, "process %d began to use CUDA while the dump began: dump it again", (int)pid);
+		return fail(error, -EAGAIN, "process %d began to use CUDA while the dump began: dump it again",
+			    (int)pid);
 	return 0;
 }
 
 static int checkpoint_process(struct dumped_process *process, const struct process_maps *maps, struct error_text *error)
 {
-	struct pool_request request = { .type = POOL_CHECKPOINT, .pid = process->pid };
+	struct pool_request request = {.type = POOL_CHECKPOINT, .pid = process->pid};
 	struct pool_reply reply;
 	struct agent agent;
 	int code;
 
 	agent_open(&agent, process->pid, maps);
 	if (agent.has_page && agent.page.state != AGENT_STATE_MAPPED) {
-		code = fail(error, -EINVAL, "the device memory of process %d is not in place since an earlier run failed: "
-			    "restore it from its image instead", (int)process->pid);
+		code = fail(error, -EINVAL,
+			    "the device memory of process %d is not in place since an earlier run failed: "
+			    "restore it from its image instead",
+			    (int)process->pid);
 		goto out;
 	}
 	snprintf(request.note, sizeof(request.note), "%s", agent.note);
@@ -206,8 +210,8 @@ static int checkpoint_process(struct dumped_process *process, const struct proce
 		log_info("process %d: %" PRIu64 " bytes of device memory are in the GPU image", (int)process->pid,
 			 reply.bytes);
 	else
-		log_warning("process %d: native mode, device memory travels in the process image: %s", (int)process->pid,
-			    reply.reason);
+		log_warning("process %d: native mode, device memory travels in the process image: %s",
+			    (int)process->pid, reply.reason);
 out:
 	agent_close(&agent);
 	return code;
@@ -244,14 +248,15 @@ static int ensure_pool(struct error_text *error)
 	if (run.pool.socket >= 0)
 		return 0;
 	if (run.pool.abandoned)
-		return fail(error, -EBUSY, "the pool hangs and may still hold the process: it brings it back when it can");
+		return fail(error, -EBUSY,
+			    "the pool hangs and may still hold the process: it brings it back when it can");
 	return run_connect(&run, true, error);
 }
 
 static int bring_back_once(const struct dumped_process *process, struct error_text *error)
 {
-	struct pool_request request = { .type = POOL_UNLOCK, .pid = process->pid };
-	struct agent agent = { .control = -1 };
+	struct pool_request request = {.type = POOL_UNLOCK, .pid = process->pid};
+	struct agent agent = {.control = -1};
 	struct process_maps maps;
 	struct pool_reply reply;
 	int code;
@@ -272,8 +277,9 @@ static int bring_back_once(const struct dumped_process *process, struct error_te
 }
 
 /*
- * Every task is still stopped, and whether the tree will live is not known here (--leave-running, a failed step, a script
- * of the user's). So each process gets its GPU back, always: its memory is still in the pool, which makes that cheap.
+ * Every task is still stopped, and whether the tree will live is not known here (--leave-running, a failed step, a
+ * script of the user's). So each process gets its GPU back, always: its memory is still in the pool, which makes that
+ * cheap.
  */
 static void bring_back(const struct dumped_process *process, int criu_result)
 {

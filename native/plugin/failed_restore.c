@@ -17,7 +17,8 @@
 
 #define DEATH_TIMEOUT_NS (10 * UINT64_C(1000000000))
 
-/* A traced thread stays as a zombie until its tracer has seen it, and the process is not dead before its last thread. */
+/* A traced thread stays as a zombie until its tracer has seen it, and the process is not dead before its last thread.
+ */
 static void reap_threads(pid_t pid)
 {
 	struct dirent *entry;
@@ -39,7 +40,7 @@ static void reap_threads(pid_t pid)
 
 static bool is_dead(pid_t pid)
 {
-	siginfo_t info = { 0 };
+	siginfo_t info = {0};
 	struct thread_status status;
 
 	if (!waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT | WNOHANG | __WALL) && info.si_pid == pid)
@@ -50,7 +51,7 @@ static bool is_dead(pid_t pid)
 
 void failed_restore_kill(pid_t pid)
 {
-	const struct timespec pause = { .tv_nsec = 1000000 };
+	const struct timespec pause = {.tv_nsec = 1000000};
 	uint64_t deadline = monotonic_nanoseconds() + DEATH_TIMEOUT_NS;
 
 	if (kill(pid, SIGKILL) && errno != ESRCH)

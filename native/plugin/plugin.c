@@ -25,7 +25,8 @@ static int plugin_init(int stage)
 		code = dump_begin();
 		enabled = !code;
 	} else if (stage == CRIU_STAGE_RESTORE && check_and_remove_inventory_plugin(PLUGIN_NAME, strlen(PLUGIN_NAME))) {
-		/* It is taken off the list once; an image without a list, from before CRIU 4.1, says yes to every plugin. */
+		/* It is taken off the list once; an image without a list, from before CRIU 4.1, says yes to every
+		 * plugin. */
 		code = restore_begin(!check_and_remove_inventory_plugin(PLUGIN_NAME, strlen(PLUGIN_NAME)));
 		enabled = !code;
 	}
@@ -67,9 +68,10 @@ struct criu_plugin_descriptor CR_PLUGIN_DESC = {
 	.exit = plugin_exit,
 	.version = CRIU_PLUGIN_VERSION_0_2_0,
 	.max_hooks = CRIU_HOOK_COUNT,
-	.hooks = {
-		[CRIU_HOOK_RESUME_DEVICES_LATE] = resume_devices_late,
-		[CRIU_HOOK_PAUSE_DEVICES] = pause_devices,
-		[CRIU_HOOK_CHECKPOINT_DEVICES] = checkpoint_devices,
-	},
+	.hooks =
+		{
+			[CRIU_HOOK_RESUME_DEVICES_LATE] = resume_devices_late,
+			[CRIU_HOOK_PAUSE_DEVICES] = pause_devices,
+			[CRIU_HOOK_CHECKPOINT_DEVICES] = checkpoint_devices,
+		},
 };

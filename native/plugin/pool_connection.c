@@ -21,7 +21,7 @@
 /* Returns a connected socket, or a negative errno code: -ENOENT and -ECONNREFUSED mean that no pool listens. */
 static int connect_to(const char *path, struct error_text *error)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct ucred peer;
 	socklen_t length = sizeof(peer);
 	int code, sock;
@@ -36,8 +36,8 @@ static int connect_to(const char *path, struct error_text *error)
 	}
 	/* Whoever answers there is handed device memory: only root or the user who runs CRIU. */
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &length) || (peer.uid != 0 && peer.uid != geteuid())) {
-		code = fail(error, -EACCES, "the pool at %s belongs to another user: remove it, or set REKINDLE_POOL_SOCKET",
-			    path);
+		code = fail(error, -EACCES,
+			    "the pool at %s belongs to another user: remove it, or set REKINDLE_POOL_SOCKET", path);
 		goto close_socket;
 	}
 	return sock;
@@ -90,7 +90,8 @@ static int start_lasting_pool(struct pool_connection *connection, const struct s
 			break;
 		if (monotonic_nanoseconds() > deadline) {
 			code = fail(error, -ETIMEDOUT,
-				    "the pool does not listen on %s %u s after its start: see rekindled.log in the work folder",
+				    "the pool does not listen on %s %u s after its start: see rekindled.log in the "
+				    "work folder",
 				    settings->pool_socket, LISTEN_TIMEOUT_MS / 1000);
 			break;
 		}
@@ -142,7 +143,8 @@ static int give_up(struct pool_connection *connection, int code, unsigned int ti
 	if (code == -ETIMEDOUT)
 		return fail(error, code, "the pool did not answer within %u s (REKINDLE_TIMEOUT): see its log",
 			    timeout_ms / 1000);
-	return fail(error, code, "the pool ended while it worked for this run (%s): see rekindled.log or the pool's own log",
+	return fail(error, code,
+		    "the pool ended while it worked for this run (%s): see rekindled.log or the pool's own log",
 		    strerror(-code));
 }
 
@@ -162,7 +164,8 @@ int pool_connection_call(struct pool_connection *connection, const struct pool_r
 	if (received < 0 && received != -EMSGSIZE)
 		return give_up(connection, (int)received, timeout_ms, error);
 	if (received != (ssize_t)sizeof(*reply))
-		return fail(error, -EPROTO, "the pool speaks another protocol than this plugin: install the same version of both");
+		return fail(error, -EPROTO,
+			    "the pool speaks another protocol than this plugin: install the same version of both");
 	reply->error.text[sizeof(reply->error.text) - 1] = '\0';
 	reply->reason[sizeof(reply->reason) - 1] = '\0';
 	if (reply->result < 0)

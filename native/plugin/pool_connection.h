@@ -17,18 +17,18 @@ struct pool_connection {
 	bool abandoned; /* it hung and is not ours to end: it may still act on the processes of the run */
 };
 
-#define POOL_CONNECTION_NONE ((struct pool_connection){ .socket = -1, .pidfd = -1 })
+#define POOL_CONNECTION_NONE ((struct pool_connection){.socket = -1, .pidfd = -1})
 
 /*
- * Reaches the pool that listens on settings->pool_socket. Where none does, or always with start_private, starts one: for
- * this run alone, or with settings->context_pool (and not start_private) one that stays.
+ * Reaches the pool that listens on settings->pool_socket. Where none does, or always with start_private, starts one:
+ * for this run alone, or with settings->context_pool (and not start_private) one that stays.
  */
 int pool_connection_open(struct pool_connection *connection, const struct settings *settings, int work_folder,
 			 bool start_private, struct error_text *error);
 
 /*
- * One request and its reply. Returns 0; the pool's negative result, with its sentence; or, with connection->lost set, that
- * the pool is gone.
+ * One request and its reply. Returns 0; the pool's negative result, with its sentence; or, with connection->lost set,
+ * that the pool is gone.
  */
 int pool_connection_call(struct pool_connection *connection, const struct pool_request *request, const int *fds,
 			 size_t fd_count, struct pool_reply *reply, unsigned int timeout_ms, struct error_text *error);

@@ -47,7 +47,7 @@ static int serve(int socket)
 	struct pool_request request;
 
 	while (message_receive(socket, &request, sizeof(request), NULL, NULL, -1) == (ssize_t)sizeof(request)) {
-		struct pool_reply reply = { .version = POOL_PROTOCOL_VERSION };
+		struct pool_reply reply = {.version = POOL_PROTOCOL_VERSION};
 		sigset_t blocked;
 
 		if (behaviour && !strcmp(behaviour, "die"))
@@ -72,7 +72,7 @@ static int serve(int socket)
 
 static int listen_and_serve(const char *path)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int listener = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	int client;
 
@@ -107,7 +107,7 @@ static int make_folder(void **state)
 
 static int remove_folder(void **state)
 {
-	static const char *const names[] = { "pool.sock", "rekindled.log", "stats-rekindle.json" };
+	static const char *const names[] = {"pool.sock", "rekindled.log", "stats-rekindle.json"};
 
 	(void)state;
 	for (size_t index = 0; index < sizeof(names) / sizeof(names[0]); index++)
@@ -116,9 +116,10 @@ static int remove_folder(void **state)
 	return rmdir(folder);
 }
 
-static int ask(struct pool_connection *pool, unsigned int timeout_ms, struct pool_reply *reply, struct error_text *error)
+static int ask(struct pool_connection *pool, unsigned int timeout_ms, struct pool_reply *reply,
+	       struct error_text *error)
 {
-	struct pool_request request = { .type = POOL_QUERY };
+	struct pool_request request = {.type = POOL_QUERY};
 
 	return pool_connection_call(pool, &request, NULL, 0, reply, timeout_ms, error);
 }
@@ -156,7 +157,7 @@ static void starts_a_private_pool_that_inherits_nothing(void **state)
 
 static void starts_a_lasting_pool_and_finds_it_again(void **state)
 {
-	struct pool_request stop = { .type = POOL_STOP };
+	struct pool_request stop = {.type = POOL_STOP};
 	struct pool_connection pool;
 	struct pool_reply reply;
 	struct error_text error;

@@ -31,8 +31,8 @@ struct start_report {
 /* Finds the program: as configured, else where an installation or the build tree keeps it. */
 static int find_program(const struct settings *settings, char *program, struct error_text *error)
 {
-	static const char *const from_plugin[] = { "../../bin/rekindled", "../../../bin/rekindled", "../bin/rekindled" };
-	static const char *const elsewhere[] = { "/usr/local/bin/rekindled", "/usr/bin/rekindled" };
+	static const char *const from_plugin[] = {"../../bin/rekindled", "../../../bin/rekindled", "../bin/rekindled"};
+	static const char *const elsewhere[] = {"/usr/local/bin/rekindled", "/usr/bin/rekindled"};
 	char plugin[PATH_MAX] = "";
 	char candidate[PATH_MAX + 32];
 	Dl_info here;
@@ -56,7 +56,8 @@ static int find_program(const struct settings *settings, char *program, struct e
 		if (realpath(elsewhere[index], program) && !access(program, X_OK))
 			return 0;
 	return fail(error, -ENOENT,
-		    "the pool program rekindled is neither beside the plugin (%s) nor in /usr/local/bin or /usr/bin: install "
+		    "the pool program rekindled is neither beside the plugin (%s) nor in /usr/local/bin or /usr/bin: "
+		    "install "
 		    "it, or set REKINDLE_POOL_PROGRAM to its path",
 		    plugin);
 }
@@ -67,7 +68,8 @@ static int open_log(int work_folder)
 	int log = openat(work_folder, LOG_FILE, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (log < 0) {
-		log_warning("cannot write " LOG_FILE " in the work folder (%s): the pool runs without a log", strerror(errno));
+		log_warning("cannot write " LOG_FILE " in the work folder (%s): the pool runs without a log",
+			    strerror(errno));
 		log = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	}
 	return log;
@@ -75,7 +77,7 @@ static int open_log(int work_folder)
 
 static void reset_signals(void)
 {
-	struct sigaction normal = { .sa_handler = SIG_DFL };
+	struct sigaction normal = {.sa_handler = SIG_DFL};
 	sigset_t none;
 
 	for (int number = 1; number < NSIG; number++)
@@ -87,9 +89,9 @@ static void reset_signals(void)
 /* Runs in the new process and does not return. */
 static void become_pool(const char *program, const struct settings *settings, int log, int private_end, int report_end)
 {
-	struct start_report report = { .pid = getpid() };
+	struct start_report report = {.pid = getpid()};
 	char number[16], idle[16];
-	const char *arguments[6] = { program };
+	const char *arguments[6] = {program};
 	int null = open("/dev/null", O_RDONLY);
 	int last = POOL_REPORT_DESCRIPTOR;
 
@@ -149,9 +151,9 @@ static int read_report(int report_end, struct start_report *report)
 
 int pool_start(const struct settings *settings, int work_folder, int private_end, struct error_text *error)
 {
-	struct start_report report = { 0 };
+	struct start_report report = {0};
 	char program[PATH_MAX];
-	int report_pipe[2] = { -1, -1 };
+	int report_pipe[2] = {-1, -1};
 	sigset_t child_signal, old_signals;
 	int log = -1;
 	pid_t child;
@@ -215,7 +217,7 @@ out:
 
 int pool_has_ended(int pidfd, int timeout_ms)
 {
-	struct pollfd process = { .fd = pidfd, .events = POLLIN };
+	struct pollfd process = {.fd = pidfd, .events = POLLIN};
 
 	return poll(&process, 1, timeout_ms) > 0;
 }

@@ -6,11 +6,11 @@
 #include "support/error_text.h"
 
 /*
- * Starts the pool program as a process of its own: no child of CRIU's (whose children's ends abort a restore), in its own
- * session, with nothing inherited but its log file (rekindled.log in work_folder).
+ * Starts the pool program as a process of its own: no child of CRIU's (whose children's ends abort a restore), in its
+ * own session, with nothing inherited but its log file (rekindled.log in work_folder).
  *
- * private_end: the pool's end of a socket pair for a pool that serves this run only; -1 for a lasting pool, which listens
- * on settings->pool_socket. Returns a pidfd of the pool, or a negative errno code with the sentence in error.
+ * private_end: the pool's end of a socket pair for a pool that serves this run only; -1 for a lasting pool, which
+ * listens on settings->pool_socket. Returns a pidfd of the pool, or a negative errno code with the sentence in error.
  */
 int pool_start(const struct settings *settings, int work_folder, int private_end, struct error_text *error);
 

@@ -57,15 +57,16 @@ int process_maps_read(pid_t pid, struct process_maps *maps, struct error_text *e
 	if (!file && (errno == ENOENT || errno == ESRCH))
 		return fail(error, -ESRCH, "process %d is gone", (int)pid);
 	if (!file)
-		return fail(error, -errno, "cannot open %s to see whether the process uses CUDA: %s", path, strerror(errno));
+		return fail(error, -errno, "cannot open %s to see whether the process uses CUDA: %s", path,
+			    strerror(errno));
 	errno = 0;
 	while (getline(&line, &capacity, file) >= 0)
 		process_maps_take_line(maps, line);
 	if (ferror(file) && errno == ESRCH)
 		code = fail(error, -ESRCH, "process %d is gone", (int)pid);
 	else if (ferror(file))
-		code = fail(error, errno ? -errno : -EIO, "cannot read %s to see whether the process uses CUDA: %s", path,
-			    strerror(errno));
+		code = fail(error, errno ? -errno : -EIO, "cannot read %s to see whether the process uses CUDA: %s",
+			    path, strerror(errno));
 	free(line);
 	fclose(file);
 	return code;

@@ -23,7 +23,7 @@
 
 static struct process_maps maps_of(const char *line)
 {
-	struct process_maps maps = { 0 };
+	struct process_maps maps = {0};
 
 	process_maps_take_line(&maps, line);
 	return maps;
@@ -32,7 +32,8 @@ static struct process_maps maps_of(const char *line)
 static void recognizes_the_driver_library(void **state)
 {
 	(void)state;
-	assert_true(maps_of("7f10-7f20 r-xp 00001000 fe:00 1234    /usr/lib/x86_64-linux-gnu/libcuda.so.580.159\n").has_cuda_library);
+	assert_true(maps_of("7f10-7f20 r-xp 00001000 fe:00 1234    /usr/lib/x86_64-linux-gnu/libcuda.so.580.159\n")
+			    .has_cuda_library);
 	assert_true(maps_of("7f10-7f20 r--p 00000000 00:00 0 /a b/libcuda.so.1 (deleted)\n").has_cuda_library);
 	assert_false(maps_of("7f10-7f20 r-xp 00000000 fe:00 1 /usr/lib/libcudart.so.12\n").has_cuda_library);
 	assert_false(maps_of("7f10-7f20 r-xp 00000000 fe:00 1 /opt/libcuda.so/other\n").has_cuda_library);
@@ -48,7 +49,8 @@ static void recognizes_the_agent_page(void **state)
 	maps = maps_of("7f1234567000-7f1234568000 rw-s 00000000 00:01 99   /memfd:rekindle-agent (deleted)\n");
 	assert_int_equal(maps.agent_page_count, 1);
 	assert_int_equal(maps.agent_pages[0], 0x7f1234567000);
-	assert_int_equal(maps_of("7f10-7f20 rw-s 00000000 00:01 99 /memfd:rekindle-agent-x (deleted)\n").agent_page_count, 0);
+	assert_int_equal(
+		maps_of("7f10-7f20 rw-s 00000000 00:01 99 /memfd:rekindle-agent-x (deleted)\n").agent_page_count, 0);
 	assert_int_equal(maps_of("7f10-7f20 rw-s 00000000 00:01 99 /tmp/rekindle-agent\n").agent_page_count, 0);
 }
 
@@ -149,7 +151,7 @@ static void says_why_an_agent_is_not_usable(void **state)
 {
 	struct fake_agent fake;
 	struct agent agent;
-	struct process_maps none = { 0 };
+	struct process_maps none = {0};
 
 	(void)state;
 	agent_open(&agent, getpid(), &none);

@@ -86,7 +86,8 @@ uint64_t process_start_time(pid_t pid)
 	length = fread(text, 1, sizeof(text) - 1, file);
 	fclose(file);
 	text[length] = '\0';
-	/* The name is in parentheses and may hold anything; field 3 follows the last one, field 22 is the start time. */
+	/* The name is in parentheses and may hold anything; field 3 follows the last one, field 22 is the start time.
+	 */
 	at = strrchr(text, ')');
 	for (int field = 2; at && field < 22; field++)
 		at = strchr(at + 1, ' ');

@@ -22,7 +22,7 @@ static size_t seen_count;
 /* Reaches the pool and lets it begin to fill device memory. */
 static int begin_with_pool(struct error_text *error)
 {
-	struct pool_request prefetch = { .type = POOL_PREFETCH };
+	struct pool_request prefetch = {.type = POOL_PREFETCH};
 	struct pool_reply reply;
 	int code;
 
@@ -56,7 +56,7 @@ int restore_begin(bool names_plugin)
 
 static int resume_process(pid_t pid, const struct process_maps *maps, struct error_text *error)
 {
-	struct pool_request query = { .type = POOL_QUERY, .pid = pid };
+	struct pool_request query = {.type = POOL_QUERY, .pid = pid};
 	struct pool_request resume;
 	struct pool_reply reply;
 	struct agent agent;
@@ -76,7 +76,8 @@ static int resume_process(pid_t pid, const struct process_maps *maps, struct err
 	}
 	agent_open(&agent, pid, maps);
 	if (agent.has_page && agent.page.state == AGENT_STATE_RELEASED && !agent.usable) {
-		code = fail(error, -ENXIO, "the device memory of process %d is in the GPU image, but its agent cannot be reached: %s",
+		code = fail(error, -ENXIO,
+			    "the device memory of process %d is in the GPU image, but its agent cannot be reached: %s",
 			    (int)pid, agent.note);
 		goto out;
 	}

@@ -62,7 +62,8 @@ int run_connect(struct run *run, bool fresh_private, struct error_text *error)
 	code = pool_connection_call(&run->pool, &hello, folders, 2, &reply, run_timeout_ms(run), error);
 	if (!code && reply.version != POOL_PROTOCOL_VERSION)
 		code = fail(error, -EPROTO,
-			    "the pool speaks version %u of the protocol and this plugin %u: install the same version of both",
+			    "the pool speaks version %u of the protocol and this plugin %u: install the same version "
+			    "of both",
 			    reply.version, POOL_PROTOCOL_VERSION);
 	if (!code)
 		log_info("the pool is %s", reply.pool_warm ? "warm" : "cold");
@@ -71,7 +72,7 @@ int run_connect(struct run *run, bool fresh_private, struct error_text *error)
 
 struct pool_request run_resume_request(pid_t pid, int initial_state, const struct agent *agent)
 {
-	struct pool_request request = { .type = POOL_RESUME, .pid = pid, .initial_state = initial_state };
+	struct pool_request request = {.type = POOL_RESUME, .pid = pid, .initial_state = initial_state};
 
 	if (agent->has_page && agent->page.state == AGENT_STATE_RELEASED) {
 		request.agent_released = 1;
@@ -99,10 +100,10 @@ static pid_t as_seen_here(pid_t pid, pid_t tid)
 	return found > 0 ? found : tid;
 }
 
-int run_call_with_threads(struct run *run, struct pool_request *request, pid_t restore_thread, const struct agent *agent,
-			  struct pool_reply *reply, struct error_text *error)
+int run_call_with_threads(struct run *run, struct pool_request *request, pid_t restore_thread,
+			  const struct agent *agent, struct pool_reply *reply, struct error_text *error)
 {
-	struct released_thread restore = { 0 }, helper = { 0 };
+	struct released_thread restore = {0}, helper = {0};
 	struct error_text stop_error;
 	int code, stop_code;
 
@@ -115,7 +116,8 @@ int run_call_with_threads(struct run *run, struct pool_request *request, pid_t r
 			goto stop;
 		request->has_agent = 1;
 	}
-	code = pool_connection_call(&run->pool, request, &agent->control, agent->usable, reply, run_timeout_ms(run), error);
+	code = pool_connection_call(&run->pool, request, &agent->control, agent->usable, reply, run_timeout_ms(run),
+				    error);
 stop:
 	/* Whatever happened, CRIU must find both as it left them. */
 	stop_code = thread_stop(&helper, run_timeout_ms(run), &stop_error);
@@ -140,7 +142,7 @@ void run_fail(struct run *run, const struct error_text *error)
 
 void run_end(struct run *run, int criu_result)
 {
-	struct pool_request finish = { .type = POOL_FINISH };
+	struct pool_request finish = {.type = POOL_FINISH};
 	struct pool_reply reply;
 	struct error_text error;
 	int code = -ENOTCONN;

@@ -20,7 +20,7 @@ struct run {
 	uint64_t began;	 /* CLOCK_MONOTONIC at plugin init */
 	int work_folder; /* CRIU's work folder, which is its current one at init */
 	struct pool_connection pool;
-	bool failed;		   /* in our part; failure has the first sentence */
+	bool failed; /* in our part; failure has the first sentence */
 	struct error_text failure;
 };
 
@@ -31,8 +31,8 @@ int run_begin(struct run *run, uint32_t stage, struct error_text *error);
 int run_connect(struct run *run, bool fresh_private, struct error_text *error);
 
 /* A request about one process during which the driver's restore thread and the agent's (where usable) may run. */
-int run_call_with_threads(struct run *run, struct pool_request *request, pid_t restore_thread, const struct agent *agent,
-			  struct pool_reply *reply, struct error_text *error);
+int run_call_with_threads(struct run *run, struct pool_request *request, pid_t restore_thread,
+			  const struct agent *agent, struct pool_reply *reply, struct error_text *error);
 
 /* A request about one process that needs no thread to run. */
 int run_call(struct run *run, struct pool_request *request, struct pool_reply *reply, struct error_text *error);

@@ -13,7 +13,7 @@
 #include "support/clock.h"
 
 /* The kernel's signal set has 64 bits; glibc's sigset_t is longer. */
-#define KERNEL_SIGNALS	     ((void *)sizeof(uint64_t))
+#define KERNEL_SIGNALS ((void *)sizeof(uint64_t))
 #define ALL_SIGNALS_BUT_TRAP (~(UINT64_C(1) << (SIGTRAP - 1)))
 
 static int failed(const struct released_thread *thread, const char *what, struct error_text *error)
@@ -30,7 +30,7 @@ int thread_release(struct released_thread *thread, pid_t pid, pid_t tid, struct 
 	struct thread_status status;
 	int code;
 
-	*thread = (struct released_thread){ .pid = pid, .tid = tid };
+	*thread = (struct released_thread){.pid = pid, .tid = tid};
 	code = thread_status_read(pid, tid, &status);
 	if (code)
 		return fail(error, code, "thread %d of process %d is gone", (int)tid, (int)pid);
@@ -63,7 +63,7 @@ restore_signals:
 static int wait_for_stop(const struct released_thread *thread, unsigned int timeout_ms, struct error_text *error)
 {
 	uint64_t deadline = monotonic_nanoseconds() + (uint64_t)timeout_ms * 1000000u;
-	const struct timespec pause = { .tv_nsec = 50000 };
+	const struct timespec pause = {.tv_nsec = 50000};
 
 	for (;;) {
 		int status = 0;

@@ -9,13 +9,13 @@
 #include "support/error_text.h"
 
 /*
- * Lets single threads of a process that CRIU has seized and stopped run for a while, all signals blocked, and stops them
- * again exactly as CRIU left them. Only for the process that traces: CRIU itself.
+ * Lets single threads of a process that CRIU has seized and stopped run for a while, all signals blocked, and stops
+ * them again exactly as CRIU left them. Only for the process that traces: CRIU itself.
  */
 struct released_thread {
 	pid_t pid, tid;
-	bool running;	/* we let it run and have to stop it */
-	bool seccomp;	/* it has a seccomp filter, which CRIU suspends */
+	bool running;	  /* we let it run and have to stop it */
+	bool seccomp;	  /* it has a seccomp filter, which CRIU suspends */
 	uint64_t signals; /* its own signal mask */
 };
 

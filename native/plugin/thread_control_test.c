@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #define THREADS 3
-#define SECOND	UINT64_C(1000000000)
+#define SECOND UINT64_C(1000000000)
 
 /* What the child counts, so that the test sees which of its threads run. */
 struct shared {
@@ -47,7 +47,7 @@ static void count_signal(int number)
 static void *count(void *argument)
 {
 	size_t index = (size_t)argument;
-	const struct timespec pause = { .tv_nsec = 1000 };
+	const struct timespec pause = {.tv_nsec = 1000};
 
 	atomic_store(&shared->ids[index], gettid());
 	for (;;) {
@@ -59,7 +59,7 @@ static void *count(void *argument)
 
 static _Noreturn void run_child(void)
 {
-	struct sigaction action = { .sa_handler = count_signal };
+	struct sigaction action = {.sa_handler = count_signal};
 	pthread_t thread;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -193,7 +193,7 @@ static void says_when_the_thread_is_gone(void **state)
 
 static void kills_a_traced_process_for_good(void **state)
 {
-	siginfo_t info = { 0 };
+	siginfo_t info = {0};
 
 	(void)state;
 	failed_restore_kill(child);

@@ -19,8 +19,8 @@ union descriptor_buffer {
 int message_send(int socket, const void *message, size_t size, const int *fds, size_t fd_count)
 {
 	union descriptor_buffer buffer;
-	struct iovec part = { .iov_base = (void *)message, .iov_len = size };
-	struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1 };
+	struct iovec part = {.iov_base = (void *)message, .iov_len = size};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 	ssize_t sent;
 
 	if (fd_count > MESSAGE_DESCRIPTORS_MAX)
@@ -48,7 +48,7 @@ int message_send(int socket, const void *message, size_t size, const int *fds, s
 /* Waits until there is something to receive; what poll says about errors recvmsg says better. */
 static int wait_readable(int socket, int timeout_ms)
 {
-	struct pollfd poll_socket = { .fd = socket, .events = POLLIN };
+	struct pollfd poll_socket = {.fd = socket, .events = POLLIN};
 	uint64_t deadline = monotonic_nanoseconds() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * 1000000u;
 
 	for (;;) {
@@ -97,8 +97,8 @@ static void take_descriptors(struct msghdr *header, int *fds, size_t room, size_
 ssize_t message_receive(int socket, void *message, size_t capacity, int *fds, size_t *fd_count, int timeout_ms)
 {
 	union descriptor_buffer buffer;
-	struct iovec part = { .iov_base = message, .iov_len = capacity };
-	struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1 };
+	struct iovec part = {.iov_base = message, .iov_len = capacity};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 	size_t room = fd_count ? *fd_count : 0;
 	size_t taken = 0;
 	ssize_t received;

@@ -93,7 +93,7 @@ static void carries_descriptors_in_order(void **state)
 
 static void refuses_too_many_descriptors(void **state)
 {
-	int sent[MESSAGE_DESCRIPTORS_MAX + 1] = { 0 };
+	int sent[MESSAGE_DESCRIPTORS_MAX + 1] = {0};
 
 	(void)state;
 	assert_int_equal(message_send(ends[0], "x", 1, sent, MESSAGE_DESCRIPTORS_MAX + 1), -E2BIG);
@@ -101,7 +101,7 @@ static void refuses_too_many_descriptors(void **state)
 
 static void closes_descriptors_without_room(void **state)
 {
-	int sent[3] = { 0, 0, 0 };
+	int sent[3] = {0, 0, 0};
 	int received[1];
 	size_t count = 1;
 	char byte;
@@ -154,9 +154,9 @@ static void ignore_alarm(int signal_number)
 
 static void times_out_in_spite_of_signals(void **state)
 {
-	struct sigaction action = { .sa_handler = ignore_alarm }; /* no SA_RESTART: poll is interrupted */
-	struct itimerval often = { .it_interval.tv_usec = 5000, .it_value.tv_usec = 5000 };
-	struct itimerval never = { 0 };
+	struct sigaction action = {.sa_handler = ignore_alarm}; /* no SA_RESTART: poll is interrupted */
+	struct itimerval often = {.it_interval.tv_usec = 5000, .it_value.tv_usec = 5000};
+	struct itimerval never = {0};
 	uint64_t began, took;
 	char byte;
 

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define DEFAULT_CONFIGURATION "/etc/rekindle.conf"
-#define SECTION		      "rekindle"
+#define SECTION "rekindle"
 
 #define KIB ((uint64_t)1024)
 #define MIB (1024 * KIB)
@@ -30,14 +30,23 @@ struct setting {
 	bool absolute;			    /* paths: of a file that processes with other current folders share */
 };
 
-#define SWITCH(name, member) { name, KIND_SWITCH, offsetof(struct settings, member), 0, 1, 1, 0, false, false }
-#define NUMBER(name, member, lowest, highest)                                                                          \
-	{ name, KIND_NUMBER, offsetof(struct settings, member), lowest, highest, 1, 0, false, false }
-#define SIZE(name, member, lowest, highest, multiple)                                                                  \
-	{ name, KIND_SIZE, offsetof(struct settings, member), lowest, highest, multiple, 0, false, false }
-#define PATH(name, member, may_be_empty, absolute)                                                                     \
-	{ name, KIND_PATH, offsetof(struct settings, member), 0, 0, 0, sizeof(((struct settings *)0)->member),         \
-	  may_be_empty, absolute }
+#define SWITCH(name, member)                                                                   \
+	{                                                                                      \
+		name, KIND_SWITCH, offsetof(struct settings, member), 0, 1, 1, 0, false, false \
+	}
+#define NUMBER(name, member, lowest, highest)                                                             \
+	{                                                                                                 \
+		name, KIND_NUMBER, offsetof(struct settings, member), lowest, highest, 1, 0, false, false \
+	}
+#define SIZE(name, member, lowest, highest, multiple)                                                          \
+	{                                                                                                      \
+		name, KIND_SIZE, offsetof(struct settings, member), lowest, highest, multiple, 0, false, false \
+	}
+#define PATH(name, member, may_be_empty, absolute)                                                                   \
+	{                                                                                                            \
+		name, KIND_PATH, offsetof(struct settings, member), 0, 0, 0, sizeof(((struct settings *)0)->member), \
+			may_be_empty, absolute                                                                       \
+	}
 
 static const struct setting known_settings[] = {
 	SWITCH("CRIU_CUDA_CONTEXT_POOL", context_pool),
@@ -57,16 +66,15 @@ static const struct setting known_settings[] = {
 
 /* Names of other parts, which this one neither reads nor complains about. A name that ends in _ stands for a family. */
 static const char *const other_names[] = {
-	"REKINDLE_CONFIGURATION", /* this file's own */
-	"REKINDLE_SIMCUDA_",	  /* the simulated driver */
-	"REKINDLE_AGENT",	  /* the preloaded agent */
-	"REKINDLE_AGENT_",
-	"REKINDLE_CRIU",	  /* which criu to run: C API, tests, scripts */
-	"REKINDLE_LIBRARY",	  /* which librekindle.so: Java */
-	"REKINDLE_HOME",	  /* where Rekindle is installed: Java, scripts */
-	"REKINDLE_BUILD_",	  /* build and demonstration scripts */
-	"REKINDLE_DEMO_",	  /* demonstration */
-	"REKINDLE_TEST_",	  /* tests */
+	"REKINDLE_CONFIGURATION",		   /* this file's own */
+	"REKINDLE_SIMCUDA_",			   /* the simulated driver */
+	"REKINDLE_AGENT",			   /* the preloaded agent */
+	"REKINDLE_AGENT_",	  "REKINDLE_CRIU", /* which criu to run: C API, tests, scripts */
+	"REKINDLE_LIBRARY",			   /* which librekindle.so: Java */
+	"REKINDLE_HOME",			   /* where Rekindle is installed: Java, scripts */
+	"REKINDLE_BUILD_",			   /* build and demonstration scripts */
+	"REKINDLE_DEMO_",			   /* demonstration */
+	"REKINDLE_TEST_",			   /* tests */
 };
 
 /* Which setting came from where; the environment wins whatever the order of the file. */
@@ -94,8 +102,8 @@ static bool belongs_to_another_part(const char *name)
 	for (size_t index = 0; index < sizeof(other_names) / sizeof(other_names[0]); index++) {
 		size_t length = strlen(other_names[index]);
 
-		if (other_names[index][length - 1] == '_' ? !strncmp(name, other_names[index], length) :
-							   !strcmp(name, other_names[index]))
+		if (other_names[index][length - 1] == '_' ? !strncmp(name, other_names[index], length)
+							  : !strcmp(name, other_names[index]))
 			return true;
 	}
 	return false;
@@ -168,11 +176,13 @@ static int bad_value(struct error_text *error, const struct setting *setting, co
 		break;
 	}
 	if (!*value)
-		return fail(error, -EINVAL, "%s (%s) is empty: set it to a path, or leave it out", setting->name, where);
+		return fail(error, -EINVAL, "%s (%s) is empty: set it to a path, or leave it out", setting->name,
+			    where);
 	if (setting->absolute && *value != '/')
-		return fail(error, -EINVAL, "%s=%s (%s) is not valid: set it to an absolute path", setting->name, value, where);
-	return fail(error, -EINVAL, "%s (%s) is too long: a path there has at most %zu characters", setting->name, where,
-		    setting->capacity - 1);
+		return fail(error, -EINVAL, "%s=%s (%s) is not valid: set it to an absolute path", setting->name, value,
+			    where);
+	return fail(error, -EINVAL, "%s (%s) is too long: a path there has at most %zu characters", setting->name,
+		    where, setting->capacity - 1);
 }
 
 static int set_value(struct settings *settings, const struct setting *setting, const char *value, const char *where,
@@ -217,8 +227,8 @@ static int take_entry(void *context, const char *section, const char *name, cons
 		return 0;
 	if (strcmp(section, SECTION)) {
 		loading->code = fail(loading->error, -EINVAL,
-				     "%s has %s in section [%s]: settings stand in section [" SECTION "]", loading->path,
-				     name, section);
+				     "%s has %s in section [%s]: settings stand in section [" SECTION "]",
+				     loading->path, name, section);
 		return 0;
 	}
 	setting = find_setting(name);
@@ -258,14 +268,15 @@ static int load_file(struct loading *loading, bool must_exist)
 			    loading->path, strerror(errno));
 	line = ini_parse_stream(read_line, loading, take_entry, loading);
 	if (!loading->code && loading->too_long)
-		loading->code = fail(loading->error, -EINVAL, "%s line %d is too long: set it in the environment instead",
-				     loading->path, loading->line);
+		loading->code =
+			fail(loading->error, -EINVAL, "%s line %d is too long: set it in the environment instead",
+			     loading->path, loading->line);
 	else if (!loading->code && ferror(loading->file))
-		loading->code = fail(loading->error, -EINVAL, "cannot read the settings file %s: it is no readable file",
-				     loading->path);
+		loading->code = fail(loading->error, -EINVAL,
+				     "cannot read the settings file %s: it is no readable file", loading->path);
 	else if (!loading->code && line)
-		loading->code = fail(loading->error, -EINVAL, "%s line %d is not a [section], a name = value or a comment",
-				     loading->path, line);
+		loading->code = fail(loading->error, -EINVAL,
+				     "%s line %d is not a [section], a name = value or a comment", loading->path, line);
 	fclose(loading->file);
 	return loading->code;
 }
@@ -311,7 +322,7 @@ static unsigned int default_streams(void)
 
 int settings_load(struct settings *settings, const char *configuration_path, struct error_text *error)
 {
-	struct loading loading = { .settings = settings, .path = configuration_path, .error = error };
+	struct loading loading = {.settings = settings, .path = configuration_path, .error = error};
 	bool must_exist;
 	int code;
 

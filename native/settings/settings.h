@@ -25,7 +25,7 @@ struct settings {
 	unsigned int idle_seconds;    /* REKINDLE_POOL_IDLE, 0 (never) to 604800, default 600: idle time after which a pool
 					 that the plugin started ends */
 	unsigned int timeout_seconds; /* REKINDLE_TIMEOUT, 1 to 86400, default 600: longest that one step may take */
-	char pool_socket[108];	      /* REKINDLE_POOL_SOCKET, default /run/rekindle/pool.sock */
+	char pool_socket[108];	      /* REKINDLE_POOL_SOCKET, absolute; default /run/rekindle/pool.sock */
 	char pool_program[256];	      /* REKINDLE_POOL_PROGRAM, default: rekindled beside the plugin's installation */
 	char cuda_driver[256];	      /* REKINDLE_CUDA_DRIVER, default empty: libcuda.so.1 of the system */
 };

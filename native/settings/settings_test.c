@@ -121,20 +121,34 @@ static void named_file_must_exist(void **state)
 static void names_what_is_wrong_in_the_environment(void **state)
 {
 	static const char *const wrong[][2] = {
-		{ "CRIU_CUDA_CONTEXT_POOL", "2" },   { "CRIU_CUDA_CONTEXT_POOL", "yes" },
-		{ "CRIU_CUDA_CONTEXT_POOL", "" },    { "CRIU_CUDA_PARALLEL_RESTORE", "-1" },
-		{ "CRIU_CUDA_STREAMS", "0" },	     { "CRIU_CUDA_STREAMS", "65" },
-		{ "CRIU_CUDA_STREAMS", "4 " },	     { "CRIU_CUDA_STREAMS", "4M" },
-		{ "CRIU_CUDA_STREAMS", "0x4" },	     { "CRIU_CUDA_STREAMS", "18446744073709551617" },
-		{ "CRIU_CUDA_STREAMSS", "4" },	     { "REKINDLE_CHUNK_SIZE", "1M" },
-		{ "REKINDLE_CHUNK_SIZE", "3M" },     { "REKINDLE_CHUNK_SIZE", "66M" },
-		{ "REKINDLE_CHUNK_SIZE", "16MB" },   { "REKINDLE_RING_SIZE", "7M" },
-		{ "REKINDLE_RING_SIZE", "17G" },     { "REKINDLE_RING_SIZE", "17179869185G" },
-		{ "REKINDLE_CHECKSUMS", "true" },    { "REKINDLE_READ_AHEAD", "3" },
-		{ "REKINDLE_POOL_IDLE", "604801" },  { "REKINDLE_TIMEOUT", "0" },
-		{ "REKINDLE_TIMEOUT", "86401" },     { "REKINDLE_POOL_SOCKET", "" },
-		{ "REKINDLE_POOL_SOCKET", "pool.sock" }, { "REKINDLE_POOL_PROGRAM", "" },     { "REKINDLE_SOMETHING", "1" },
-		{ "REKINDLE_CRIUX", "1" },
+		{"CRIU_CUDA_CONTEXT_POOL", "2"},
+		{"CRIU_CUDA_CONTEXT_POOL", "yes"},
+		{"CRIU_CUDA_CONTEXT_POOL", ""},
+		{"CRIU_CUDA_PARALLEL_RESTORE", "-1"},
+		{"CRIU_CUDA_STREAMS", "0"},
+		{"CRIU_CUDA_STREAMS", "65"},
+		{"CRIU_CUDA_STREAMS", "4 "},
+		{"CRIU_CUDA_STREAMS", "4M"},
+		{"CRIU_CUDA_STREAMS", "0x4"},
+		{"CRIU_CUDA_STREAMS", "18446744073709551617"},
+		{"CRIU_CUDA_STREAMSS", "4"},
+		{"REKINDLE_CHUNK_SIZE", "1M"},
+		{"REKINDLE_CHUNK_SIZE", "3M"},
+		{"REKINDLE_CHUNK_SIZE", "66M"},
+		{"REKINDLE_CHUNK_SIZE", "16MB"},
+		{"REKINDLE_RING_SIZE", "7M"},
+		{"REKINDLE_RING_SIZE", "17G"},
+		{"REKINDLE_RING_SIZE", "17179869185G"},
+		{"REKINDLE_CHECKSUMS", "true"},
+		{"REKINDLE_READ_AHEAD", "3"},
+		{"REKINDLE_POOL_IDLE", "604801"},
+		{"REKINDLE_TIMEOUT", "0"},
+		{"REKINDLE_TIMEOUT", "86401"},
+		{"REKINDLE_POOL_SOCKET", ""},
+		{"REKINDLE_POOL_SOCKET", "pool.sock"},
+		{"REKINDLE_POOL_PROGRAM", ""},
+		{"REKINDLE_SOMETHING", "1"},
+		{"REKINDLE_CRIUX", "1"},
 	};
 
 	(void)state;
@@ -166,11 +180,11 @@ static void refuses_a_path_that_does_not_fit(void **state)
 static void names_what_is_wrong_in_the_file(void **state)
 {
 	static const char *const wrong[][2] = {
-		{ "[rekindle]\nCRIU_CUDA_STREAMS = 900\n", "CRIU_CUDA_STREAMS" },
-		{ "[rekindle]\nSTREAMS = 9\n", "STREAMS" },
-		{ "[other]\nCRIU_CUDA_STREAMS = 9\n", "[other]" },
-		{ "CRIU_CUDA_STREAMS = 9\n", "CRIU_CUDA_STREAMS" },
-		{ "[rekindle]\nnonsense\n", "line 2" },
+		{"[rekindle]\nCRIU_CUDA_STREAMS = 900\n", "CRIU_CUDA_STREAMS"},
+		{"[rekindle]\nSTREAMS = 9\n", "STREAMS"},
+		{"[other]\nCRIU_CUDA_STREAMS = 9\n", "[other]"},
+		{"CRIU_CUDA_STREAMS = 9\n", "CRIU_CUDA_STREAMS"},
+		{"[rekindle]\nnonsense\n", "line 2"},
 	};
 
 	(void)state;

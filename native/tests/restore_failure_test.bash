@@ -222,6 +222,27 @@ test_damaged_manifest() {
 	check_worker worker "$checksum"
 }
 
+test_a_lasting_pool_outlives_failures() {
+	local data first
+	export CRIU_CUDA_CONTEXT_POOL=1
+	make_image agent
+	first=$(pool_pid)
+	data=$(echo image/rekindle-pages-*.img)
+	flip_a_bit "$data" 4096
+	damaged "bit flipped" "chunk"
+	flip_a_bit "$data" 4096
+	inject worker cuMemMap=999
+	must_not_restore image
+	after_failure
+	inject worker
+	must_restore image
+	check_worker worker "$checksum"
+	must_dump "$pid" image2
+	must_restore image2
+	check_worker worker "$checksum"
+	expect "the pool" "$(pool_pid)" "$first"
+}
+
 test_image_of_another_dump() {
 	local first
 	start_worker worker agent
