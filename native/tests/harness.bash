@@ -7,7 +7,8 @@
 # is ended after it.
 #
 # From the environment (ctest sets them): REKINDLE_TEST_BUILD, the build folder; REKINDLE_TEST_SOURCE, the native folder;
-# REKINDLE_CRIU, optional, a criu program.
+# REKINDLE_CRIU, optional, a criu program; REKINDLE_TEST_DIRECTORY, optional, where test folders are made;
+# REKINDLE_TEST_KEEP, optional, a folder for what failed tests leave.
 set -euo pipefail
 
 : "${REKINDLE_TEST_BUILD:?is not set: run this through ctest}" "${REKINDLE_TEST_SOURCE:?is not set: run this through ctest}"
@@ -34,7 +35,9 @@ preload=$build/lib/librekindle-preload.so
 worker=$build/bin/rekindle-worker
 control=$build/bin/rekindle-worker-control
 criu=${REKINDLE_CRIU:-$("$REKINDLE_TEST_SOURCE/criu/provide-criu.sh" | tail -n1)}
+# In memory where there is room, as containers often have a tiny /dev/shm.
 parent=${REKINDLE_TEST_DIRECTORY:-/dev/shm}
+[ "$(df --output=avail -B1M "$parent" | tail -n1)" -ge 1024 ] || parent=${TMPDIR:-/tmp}
 root=$(mktemp -d "$parent/rekindle-test-XXXXXX")
 trap 'rm -rf -- "$root"' EXIT
 
