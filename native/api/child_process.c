@@ -19,14 +19,14 @@
  */
 static void become(const struct child_start *start, int null_file, int output, volatile int *child_error)
 {
-	struct sigaction action = { .sa_handler = SIG_DFL };
+	struct sigaction action = { .sa_handler = SIG_IGN };
+	/* All zero is SIG_DFL. glibc's function refuses the two signals of its own, which children of a JVM may ignore. */
+	static const unsigned long kernel_default[8];
 	sigset_t none;
 	int number;
 
 	for (number = 1; number < NSIG; number++)
-		if (number != SIGKILL && number != SIGSTOP)
-			sigaction(number, &action, NULL); /* refused for the two that glibc keeps: harmless */
-	action.sa_handler = SIG_IGN;
+		syscall(SYS_rt_sigaction, number, kernel_default, NULL, NSIG / 8);
 	sigaction(SIGXFSZ, &action, NULL);
 	/* A terminal's Ctrl-C must not end CRIU in the middle of a dump: that is what cancellation is for. */
 	if (!start->keep_terminal && setpgid(0, 0))
