@@ -63,7 +63,8 @@ int copy_engine_create(struct copy_engine **engine_out, unsigned int workers, si
 		engine->workers[i].memory = engine->ring + i * engine->slice_bytes;
 		if (pthread_create(&engine->workers[i].thread, NULL, copy_worker_main, &engine->workers[i])) {
 			copy_engine_destroy(engine);
-			return fail(error, -EAGAIN, "Could not start %u copy threads; lower CRIU_CUDA_STREAMS", workers);
+			return fail(error, -EAGAIN, "Could not start %u copy threads; lower CRIU_CUDA_STREAMS",
+				    workers);
 		}
 		engine->started++;
 	}

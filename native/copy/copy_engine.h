@@ -12,7 +12,7 @@
 /*
  * Moves data between files and the memory of one device. An engine has N workers; each has a thread, a stream and a
  * slice of the pinned staging ring, cut into small blocks. A worker takes the next chunk of the oldest job, and within
- * it reads a block, hashes it while it is in the cache and hands it to the device, so that reading, hashing and copying
+ * it reads a block, hashes it and hands it to the device while it reads the next, so that reading, hashing and copying
  * overlap and a few megabytes of pinned memory are enough (pinning costs about 0.2 s per GiB).
  */
 struct copy_engine;
@@ -45,12 +45,12 @@ enum copy_direction { COPY_FILE_TO_DEVICE, COPY_DEVICE_TO_FILE };
 
 struct copy_request {
 	enum copy_direction direction;
-	int file;		    /* stays the caller's, open until the job has ended */
-	const char *file_name;	    /* for messages; copied */
-	struct copy_chunk *chunks;  /* stay the caller's, alive until the job has ended */
+	int file;		   /* stays the caller's, open until the job has ended */
+	const char *file_name;	   /* for messages; copied */
+	struct copy_chunk *chunks; /* stay the caller's, alive until the job has ended */
 	size_t chunk_count;
-	unsigned int worker_limit;  /* most workers on this job at once, 0: all */
-	bool verify;		    /* COPY_FILE_TO_DEVICE: compare checksums */
+	unsigned int worker_limit; /* most workers on this job at once, 0: all */
+	bool verify;		   /* COPY_FILE_TO_DEVICE: compare checksums */
 };
 
 struct copy_job;

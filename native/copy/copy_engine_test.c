@@ -17,12 +17,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#define MEBIBYTE    1048576u
+#define MEBIBYTE 1048576u
 #define CHUNK_BYTES (4 * MEBIBYTE)
-#define CHUNKS	    9u
-#define LAST_BYTES  (2 * MEBIBYTE + 8192) /* a last chunk that is no whole number of blocks */
-#define BYTES	    ((CHUNKS - 1) * CHUNK_BYTES + LAST_BYTES)
-#define ZERO_CHUNK  3u
+#define CHUNKS 9u
+#define LAST_BYTES (2 * MEBIBYTE + 8192) /* a last chunk that is no whole number of blocks */
+#define BYTES ((CHUNKS - 1) * CHUNK_BYTES + LAST_BYTES)
+#define ZERO_CHUNK 3u
 
 static struct cuda_driver real_driver;
 static struct cuda_driver driver; /* the same with functions exchanged by a test */
@@ -353,7 +353,7 @@ static void cancelled_job_ends_soon(void **state)
 
 static void unattached_engine_refuses_jobs(void **state)
 {
-	struct copy_request request = { .file_name = "test.img" };
+	struct copy_request request = {.file_name = "test.img"};
 	struct copy_engine *engine;
 	struct error_text error;
 	struct copy_job *job;
@@ -421,8 +421,11 @@ static int close_driver(void **state)
 	return 0;
 }
 
-#define TEST(name)	 cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-#define TEST_SMALL(name) { #name "_with_a_small_ring", name, set_up_small, tear_down, NULL }
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST_SMALL(name)                                                        \
+	{                                                                       \
+#name "_with_a_small_ring", name, set_up_small, tear_down, NULL \
+	}
 
 int main(void)
 {

@@ -143,7 +143,7 @@ bool copy_job_wait(struct copy_job *job, int timeout_ms)
 {
 	struct copy_engine *engine = job->engine;
 	uint64_t end = monotonic_nanoseconds() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * 1000000u;
-	struct timespec until = { .tv_sec = (time_t)(end / 1000000000u), .tv_nsec = (long)(end % 1000000000u) };
+	struct timespec until = {.tv_sec = (time_t)(end / 1000000000u), .tv_nsec = (long)(end % 1000000000u)};
 	bool ended;
 
 	pthread_mutex_lock(&engine->lock);

@@ -100,7 +100,7 @@ static int read_checksums(struct copy_request *copy, struct error_text *error)
 static int measure_file(const struct cuda_driver *driver, CUcontext context, CUdeviceptr target,
 			const struct copy_measure_request *request, uint64_t *nanoseconds, struct error_text *error)
 {
-	struct copy_request copy = { .direction = COPY_FILE_TO_DEVICE, .file = -1, .file_name = request->file };
+	struct copy_request copy = {.direction = COPY_FILE_TO_DEVICE, .file = -1, .file_name = request->file};
 	struct copy_engine *engine = NULL;
 	struct copy_job *job = NULL;
 	uint64_t began;

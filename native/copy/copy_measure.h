@@ -20,9 +20,9 @@ struct copy_measure_request {
 	unsigned int workers; /* 1 to 64 */
 	uint64_t chunk_bytes; /* 2 MiB to 64 MiB */
 	uint64_t bytes;
-	size_t ring_bytes;    /* of all workers */
-	const char *file;     /* NULL for COPY_MEASURE_PINNED */
-	bool checksums;	      /* verify them on the way, as a restore does */
+	size_t ring_bytes; /* of all workers */
+	const char *file;  /* NULL for COPY_MEASURE_PINNED */
+	bool checksums;	   /* verify them on the way, as a restore does */
 };
 
 /* Copies once and says how long it took. Preparation is not part of the time. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Measures copies to the device: copy-measure pinned|cache|disk WORKERS CHUNK_MIB GIB RING_MIB [FILE] [TIMES] [checksums].
- * Uses the driver that REKINDLE_CUDA_DRIVER names, else the system's.
+ * Measures copies to the device: copy-measure pinned|cache|disk WORKERS CHUNK_MIB GIB RING_MIB [FILE] [TIMES]
+ * [checksums]. Uses the driver that REKINDLE_CUDA_DRIVER names, else the system's.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 
 int main(int count, char **arguments)
 {
-	struct copy_measure_request request = { .source = COPY_MEASURE_PINNED };
+	struct copy_measure_request request = {.source = COPY_MEASURE_PINNED};
 	struct cuda_driver driver;
 	struct error_text error;
 	CUcontext context;
@@ -19,7 +19,8 @@ int main(int count, char **arguments)
 	int i, times;
 
 	if (count < 6) {
-		fprintf(stderr, "usage: copy-measure pinned|cache|disk WORKERS CHUNK_MIB GIB RING_MIB [FILE] [TIMES] [checksums]\n");
+		fprintf(stderr, "usage: copy-measure pinned|cache|disk WORKERS CHUNK_MIB GIB RING_MIB [FILE] [TIMES] "
+				"[checksums]\n");
 		return 2;
 	}
 	if (!strcmp(arguments[1], "cache"))
@@ -47,9 +48,9 @@ int main(int count, char **arguments)
 			return 1;
 		}
 		printf("%s%s%s workers=%u chunk=%sMiB ring=%sMiB: %.3f s, %.1f GB/s\n",
-		       driver.simulated ? "SIMULATED " : "", arguments[1],
-		       request.checksums ? " checksums" : "", request.workers, arguments[3], arguments[5],
-		       (double)nanoseconds / 1e9, (double)request.bytes / (double)nanoseconds);
+		       driver.simulated ? "SIMULATED " : "", arguments[1], request.checksums ? " checksums" : "",
+		       request.workers, arguments[3], arguments[5], (double)nanoseconds / 1e9,
+		       (double)request.bytes / (double)nanoseconds);
 	}
 	return 0;
 }

@@ -15,14 +15,14 @@
 
 static int driver_failure(struct copy_job *job, const struct copy_chunk *chunk, const char *call, CUresult status)
 {
-	return copy_job_fail(job, cuda_result_to_errno(status),
-			     "%s failed with %s at allocation %llu, chunk %u of %s", call,
-			     cuda_result_name(job->engine->driver, status), (unsigned long long)chunk->allocation_id,
-			     chunk->number, job->file_name);
+	return copy_job_fail(job, cuda_result_to_errno(status), "%s failed with %s at allocation %llu, chunk %u of %s",
+			     call, cuda_result_name(job->engine->driver, status),
+			     (unsigned long long)chunk->allocation_id, chunk->number, job->file_name);
 }
 
 /* Waits until the device has finished with a slot. */
-static int slot_wait(struct copy_worker *worker, struct copy_job *job, const struct copy_chunk *chunk, unsigned int slot)
+static int slot_wait(struct copy_worker *worker, struct copy_job *job, const struct copy_chunk *chunk,
+		     unsigned int slot)
 {
 	CUresult status;
 
@@ -33,7 +33,8 @@ static int slot_wait(struct copy_worker *worker, struct copy_job *job, const str
 	return status == CUDA_SUCCESS ? 0 : driver_failure(job, chunk, "cuEventSynchronize", status);
 }
 
-static int slot_mark(struct copy_worker *worker, struct copy_job *job, const struct copy_chunk *chunk, unsigned int slot)
+static int slot_mark(struct copy_worker *worker, struct copy_job *job, const struct copy_chunk *chunk,
+		     unsigned int slot)
 {
 	CUresult status = job->engine->driver->cuEventRecord(worker->events[slot], worker->stream);
 
@@ -45,8 +46,8 @@ static int slot_mark(struct copy_worker *worker, struct copy_job *job, const str
 
 static void count_done(struct copy_job *job, uint64_t bytes)
 {
-	_Atomic uint64_t *total = job->request.direction == COPY_FILE_TO_DEVICE ? &job->engine->to_device :
-										    &job->engine->from_device;
+	_Atomic uint64_t *total =
+		job->request.direction == COPY_FILE_TO_DEVICE ? &job->engine->to_device : &job->engine->from_device;
 
 	atomic_fetch_add_explicit(&job->bytes_done, bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(total, bytes, memory_order_relaxed);
@@ -80,23 +81,6 @@ static int read_block(struct copy_job *job, const struct copy_chunk *chunk, char
 	return 0;
 }
 
-/* Reads a block, hashing each piece of it while it is in the cache. Around the page cache one read is better. */
-static int fill_block(struct copy_job *job, const struct copy_chunk *chunk, char *buffer, size_t bytes, uint64_t offset,
-		      XXH3_state_t *checksum)
-{
-	size_t piece = job->direct_file >= 0 ? bytes : COPY_PIECE_BYTES, at;
-
-	for (at = 0; at < bytes; at += piece) {
-		if (piece > bytes - at)
-			piece = bytes - at;
-		if (read_block(job, chunk, buffer + at, piece, offset + at))
-			return -EIO;
-		if (job->request.verify)
-			XXH3_64bits_update(checksum, buffer + at, piece);
-	}
-	return 0;
-}
-
 static int load_chunk(struct copy_worker *worker, struct copy_job *job, const struct copy_chunk *chunk)
 {
 	const struct cuda_driver *driver = job->engine->driver;
@@ -120,8 +104,10 @@ static int load_chunk(struct copy_worker *worker, struct copy_job *job, const st
 		bytes = chunk->bytes - at < worker->block_bytes ? (size_t)(chunk->bytes - at) : worker->block_bytes;
 		buffer = worker->memory + worker->slot * worker->block_bytes;
 		if (slot_wait(worker, job, chunk, worker->slot) ||
-		    fill_block(job, chunk, buffer, bytes, chunk->file_offset + at, &checksum))
+		    read_block(job, chunk, buffer, bytes, chunk->file_offset + at))
 			return -EIO;
+		if (job->request.verify)
+			XXH3_64bits_update(&checksum, buffer, bytes);
 		status = driver->cuMemcpyHtoDAsync(chunk->device_address + at, buffer, bytes, worker->stream);
 		if (status != CUDA_SUCCESS)
 			return driver_failure(job, chunk, "cuMemcpyHtoDAsync", status);
@@ -131,10 +117,11 @@ static int load_chunk(struct copy_worker *worker, struct copy_job *job, const st
 		count_done(job, bytes);
 	}
 	if (job->request.verify && XXH3_64bits_digest(&checksum) != chunk->checksum)
-		return copy_job_fail(job, -EBADMSG,
-				     "%s is damaged: the checksum of allocation %llu, chunk %u does not match; restore from "
-				     "another copy of the image",
-				     job->file_name, (unsigned long long)chunk->allocation_id, chunk->number);
+		return copy_job_fail(
+			job, -EBADMSG,
+			"%s is damaged: the checksum of allocation %llu, chunk %u does not match; restore from "
+			"another copy of the image",
+			job->file_name, (unsigned long long)chunk->allocation_id, chunk->number);
 	return 0;
 }
 
@@ -164,9 +151,10 @@ static int write_block(struct copy_job *job, const struct copy_chunk *chunk, con
 		if (count < 0 && errno == EINTR)
 			continue;
 		if (count < 0 && (errno == ENOSPC || errno == EDQUOT))
-			return copy_job_fail(job, -errno,
-					     "The disk is full: no room to write %s; free space or choose another folder",
-					     job->file_name);
+			return copy_job_fail(
+				job, -errno,
+				"The disk is full: no room to write %s; free space or choose another folder",
+				job->file_name);
 		if (count < 0)
 			return copy_job_fail(job, -errno, "Writing allocation %llu, chunk %u of %s failed: %s",
 					     (unsigned long long)chunk->allocation_id, chunk->number, job->file_name,
@@ -209,8 +197,8 @@ static bool store_ask(struct copy_worker *worker, struct copy_job *job, struct s
 	block = &store->pending[slot];
 	block->chunk = store->chunk;
 	block->at = store->at;
-	block->bytes = store->chunk->bytes - store->at < worker->block_bytes ? (size_t)(store->chunk->bytes - store->at) :
-										worker->block_bytes;
+	block->bytes = store->chunk->bytes - store->at < worker->block_bytes ? (size_t)(store->chunk->bytes - store->at)
+									     : worker->block_bytes;
 	status = job->engine->driver->cuMemcpyDtoHAsync(worker->memory + slot * worker->block_bytes,
 							store->chunk->device_address + store->at, block->bytes,
 							worker->stream);
@@ -258,7 +246,7 @@ static int store_take(struct copy_worker *worker, struct copy_job *job, struct s
 
 static void store_chunks(struct copy_worker *worker, struct copy_job *job)
 {
-	struct store_state store = { .count = 0 };
+	struct store_state store = {.count = 0};
 	int result = 0;
 
 	do {
@@ -270,13 +258,14 @@ static void store_chunks(struct copy_worker *worker, struct copy_job *job)
 static void run_job(struct copy_worker *worker, struct copy_job *job)
 {
 	struct copy_engine *engine = job->engine;
-	size_t wanted = job->direct_file >= 0 ? COPY_DIRECT_BLOCK_BYTES : COPY_BLOCK_BYTES;
 	struct copy_chunk *chunk;
 	uint64_t unset = 0;
 	CUresult status;
 
 	atomic_compare_exchange_strong(&job->began, &unset, monotonic_nanoseconds());
-	worker->block_bytes = wanted < engine->slice_bytes / 2 ? wanted : engine->slice_bytes / 2 / 4096 * 4096;
+	worker->block_bytes = engine->slice_bytes / 2 / 4096 * 4096;
+	if (worker->block_bytes > COPY_BLOCK_BYTES)
+		worker->block_bytes = COPY_BLOCK_BYTES;
 	worker->slots = (unsigned int)(engine->slice_bytes / worker->block_bytes);
 	if (worker->slots > COPY_SLOTS_MAX)
 		worker->slots = COPY_SLOTS_MAX;
@@ -317,8 +306,9 @@ static void prepare(struct copy_worker *worker)
 	pthread_mutex_lock(&engine->lock);
 	worker->ready = status == CUDA_SUCCESS;
 	if (!worker->ready && engine->result == 0)
-		engine->result = fail(&engine->error, cuda_result_to_errno(status),
-				      "Could not prepare a copy worker: %s: %s", call, cuda_result_name(driver, status));
+		engine->result =
+			fail(&engine->error, cuda_result_to_errno(status), "Could not prepare a copy worker: %s: %s",
+			     call, cuda_result_name(driver, status));
 	engine->prepared++;
 	pthread_cond_broadcast(&engine->changed);
 	pthread_mutex_unlock(&engine->lock);

@@ -14,7 +14,7 @@
 #define SYS_cachestat 451
 #endif
 
-#define SAMPLES	     32u
+#define SAMPLES 32u
 #define SAMPLE_BYTES (256u * 1024u)
 
 /* Kernel ABI of cachestat(2). */
@@ -29,7 +29,7 @@ struct cache_pages {
 /* Pages of the range in memory, -1 where it cannot be found out. */
 static long pages_cached(int file, uint64_t offset, uint64_t bytes, uint64_t page)
 {
-	struct cache_range range = { .offset = offset, .bytes = bytes };
+	struct cache_range range = {.offset = offset, .bytes = bytes};
 	struct cache_pages pages;
 	unsigned char present[SAMPLE_BYTES / 4096];
 	long count = 0;

@@ -17,7 +17,7 @@
  */
 
 #define GPU_IMAGE_FORMAT_VERSION 1u
-#define GPU_IMAGE_NAME_MAX	 96
+#define GPU_IMAGE_NAME_MAX 96
 
 /* The mode's values are those of enum pool_mode. */
 enum gpu_image_mode { GPU_IMAGE_OFFLOAD = 1, GPU_IMAGE_NATIVE = 2 };

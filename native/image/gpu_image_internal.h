@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #define GPU_IMAGE_FILE_NAME_MAX 64
-#define GPU_IMAGE_TEMPORARY	".tmp"
+#define GPU_IMAGE_TEMPORARY ".tmp"
 
 /* In front of the protobuf manifest. Little endian. */
 struct gpu_image_header {

@@ -77,13 +77,15 @@ static int load_manifest(int folder, const char *name, uint8_t **buffer, size_t 
 		goto out;
 	}
 	if (header.format_version != GPU_IMAGE_FORMAT_VERSION) {
-		result = fail(error, -ENOTSUP, "%s has format version %u; this Rekindle reads version %u: use the one that wrote it",
+		result = fail(error, -ENOTSUP,
+			      "%s has format version %u; this Rekindle reads version %u: use the one that wrote it",
 			      name, header.format_version, GPU_IMAGE_FORMAT_VERSION);
 		goto out;
 	}
 	if (header.manifest_bytes > GPU_IMAGE_MANIFEST_BYTES_MAX || fstat(file, &status) < 0 ||
 	    (uint64_t)status.st_size != sizeof(header) + header.manifest_bytes) {
-		result = fail(error, -EBADMSG, "%s is truncated or damaged: its size is not what its header says", name);
+		result =
+			fail(error, -EBADMSG, "%s is truncated or damaged: its size is not what its header says", name);
 		goto out;
 	}
 	*buffer = malloc(header.manifest_bytes + 1);
@@ -94,8 +96,8 @@ static int load_manifest(int folder, const char *name, uint8_t **buffer, size_t 
 	count = pread(file, *buffer, header.manifest_bytes, sizeof(header));
 	if (count != (ssize_t)header.manifest_bytes ||
 	    XXH3_64bits(*buffer, header.manifest_bytes) != header.manifest_checksum) {
-		result = fail(error, -EBADMSG, "%s is damaged: its checksum does not match; use another copy of the image",
-			      name);
+		result = fail(error, -EBADMSG,
+			      "%s is damaged: its checksum does not match; use another copy of the image", name);
 		free(*buffer);
 		*buffer = NULL;
 		goto out;
@@ -123,8 +125,8 @@ static const char *find_fault(const Rekindle__GpuImage *message, int32_t pid)
 		return "the mode";
 	if (message->n_allocations > UINT32_MAX || message->n_devices > 1024)
 		return "a count";
-	if (message->n_allocations && (message->chunk_bytes < MEBIBYTE || message->chunk_bytes > 1024 * MEBIBYTE ||
-				       message->chunk_bytes % 4096))
+	if (message->n_allocations &&
+	    (message->chunk_bytes < MEBIBYTE || message->chunk_bytes > 1024 * MEBIBYTE || message->chunk_bytes % 4096))
 		return "the chunk size";
 	if (message->n_allocations && (!message->data_file[0] || strchr(message->data_file, '/') ||
 				       strlen(message->data_file) >= GPU_IMAGE_FILE_NAME_MAX))
@@ -207,9 +209,9 @@ static int check_data_size(int file, const struct gpu_image *image, struct error
 	if (fstat(file, &status) < 0)
 		return fail(error, -errno, "Could not read the size of %s: %s", image->data_file, strerror(errno));
 	if ((uint64_t)status.st_size < image->data_bytes)
-		return fail(error, -ENODATA, "%s is truncated: %llu bytes of %llu are there; use another copy of the image",
-			    image->data_file, (unsigned long long)status.st_size,
-			    (unsigned long long)image->data_bytes);
+		return fail(
+			error, -ENODATA, "%s is truncated: %llu bytes of %llu are there; use another copy of the image",
+			image->data_file, (unsigned long long)status.st_size, (unsigned long long)image->data_bytes);
 	return 0;
 }
 

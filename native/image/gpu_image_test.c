@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 #define MEBIBYTE 1048576u
-#define CHUNK	 (2 * MEBIBYTE)
+#define CHUNK (2 * MEBIBYTE)
 
 struct fixture {
 	char path[64];
@@ -98,7 +98,7 @@ static struct gpu_image *write_image(int folder, int32_t pid)
 static int verify(int folder, const struct gpu_image *image, uint64_t *bytes, struct error_text *error)
 {
 	_Atomic uint64_t done = 0;
-	struct gpu_image_verification verification = { .threads = 3, .bytes_done = &done };
+	struct gpu_image_verification verification = {.threads = 3, .bytes_done = &done};
 	int result;
 
 	verification.data = gpu_image_open_data(folder, image, error);
@@ -259,7 +259,7 @@ static void unwritable_folder_is_named_as_such(void **state)
 {
 	struct fixture *fixture = *state;
 	struct gpu_image *image = gpu_image_create(1, CHUNK, 1, 1);
-	struct error_text error = { "" };
+	struct error_text error = {""};
 	int folder;
 
 	(void)fixture;
@@ -276,7 +276,7 @@ static void verification_can_be_cancelled(void **state)
 	struct fixture *fixture = *state;
 	struct gpu_image *image = write_image(fixture->folder, 42);
 	atomic_bool cancel = true;
-	struct gpu_image_verification verification = { .threads = 2, .cancel = &cancel };
+	struct gpu_image_verification verification = {.threads = 2, .cancel = &cancel};
 	struct error_text error;
 
 	verification.data = gpu_image_open_data(fixture->folder, image, &error);

@@ -16,7 +16,7 @@ struct verify_job {
 	const struct gpu_image *image;
 	const struct gpu_image_verification *verification;
 	atomic_bool stop;
-	pthread_mutex_t lock; /* what follows */
+	pthread_mutex_t lock;	    /* what follows */
 	uint32_t allocation, chunk; /* next to read */
 	int result;
 	struct error_text error;
@@ -109,7 +109,7 @@ static void *verify_main(void *argument)
 int gpu_image_verify(const struct gpu_image *image, const struct gpu_image_verification *verification,
 		     struct error_text *error)
 {
-	struct verify_job job = { .image = image, .verification = verification, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct verify_job job = {.image = image, .verification = verification, .lock = PTHREAD_MUTEX_INITIALIZER};
 	unsigned int wanted = verification->threads < THREADS_MAX ? verification->threads : THREADS_MAX, started = 0, i;
 	pthread_t threads[THREADS_MAX];
 

@@ -19,8 +19,8 @@ static int file_failure(struct error_text *error, int code, const char *what, co
 	switch (code) {
 	case ENOSPC:
 	case EDQUOT:
-		return fail(error, -code, "The disk is full: could not %s %s; free space or choose another folder", what,
-			    name);
+		return fail(error, -code, "The disk is full: could not %s %s; free space or choose another folder",
+			    what, name);
 	case EROFS:
 		return fail(error, -code, "The file system is read-only: could not %s %s; choose another folder", what,
 			    name);
@@ -75,7 +75,7 @@ static int pack_manifest(struct gpu_image *image, uint8_t **buffer, size_t *byte
 	Rekindle__GpuAllocation *allocations = calloc(image->allocation_count + 1, sizeof(*allocations));
 	Rekindle__GpuAllocation **allocation_pointers =
 		calloc(image->allocation_count + 1, sizeof(*allocation_pointers));
-	struct gpu_image_header header = { .magic = GPU_IMAGE_MAGIC, .format_version = GPU_IMAGE_FORMAT_VERSION };
+	struct gpu_image_header header = {.magic = GPU_IMAGE_MAGIC, .format_version = GPU_IMAGE_FORMAT_VERSION};
 	struct gpu_image_allocation *from;
 	int result = -ENOMEM;
 	uint32_t i;

@@ -52,8 +52,8 @@ static int hear(const struct agent_client *agent, struct agent_message *message,
 		size_t *descriptor_count, struct error_text *error)
 {
 	struct pollfd polled[2] = {
-		{ .fd = agent->socket, .events = POLLIN },
-		{ .fd = agent->process, .events = POLLIN },
+		{.fd = agent->socket, .events = POLLIN},
+		{.fd = agent->process, .events = POLLIN},
 	};
 	ssize_t size;
 	int ready;
@@ -62,7 +62,8 @@ static int hear(const struct agent_client *agent, struct agent_message *message,
 		ready = poll(polled, 2, agent->timeout_ms);
 	while (ready < 0 && errno == EINTR);
 	if (ready == 0)
-		return fail(error, -ETIMEDOUT, "The agent in the process did not answer within %d s; raise REKINDLE_TIMEOUT",
+		return fail(error, -ETIMEDOUT,
+			    "The agent in the process did not answer within %d s; raise REKINDLE_TIMEOUT",
 			    agent->timeout_ms / 1000);
 	if (ready > 0 && !polled[0].revents && polled[1].revents)
 		return fail(error, -ESRCH, "The process ended while its agent was asked");
@@ -72,11 +73,12 @@ static int hear(const struct agent_client *agent, struct agent_message *message,
 		return fail(error, (int)size, "The agent in the process is gone: %s", strerror((int)-size));
 	message->error.text[sizeof(message->error.text) - 1] = '\0';
 	if (size != sizeof(*message) ||
-	    (message->type == AGENT_ALLOCATIONS ?
-		     message->count > AGENT_ALLOCATIONS_MAX || message->count != *descriptor_count :
-		     message->type != AGENT_REPLY || *descriptor_count != 0 || message->result > 0)) {
+	    (message->type == AGENT_ALLOCATIONS
+		     ? message->count > AGENT_ALLOCATIONS_MAX || message->count != *descriptor_count
+		     : message->type != AGENT_REPLY || *descriptor_count != 0 || message->result > 0)) {
 		close_all(descriptors, *descriptor_count);
-		return fail(error, -EPROTO, "The agent in the process does not speak this protocol (message of %zd bytes, type %u)",
+		return fail(error, -EPROTO,
+			    "The agent in the process does not speak this protocol (message of %zd bytes, type %u)",
 			    size, message->type);
 	}
 	return 0;
@@ -93,7 +95,8 @@ static int hear_reply(const struct agent_client *agent, struct agent_message *me
 		return result;
 	if (message->type != AGENT_REPLY) {
 		close_all(descriptors, count);
-		return fail(error, -EPROTO, "The agent in the process does not speak this protocol (type %u for a reply)",
+		return fail(error, -EPROTO,
+			    "The agent in the process does not speak this protocol (type %u for a reply)",
 			    message->type);
 	}
 	if (message->result < 0)
@@ -123,7 +126,8 @@ static int add_allocations(struct agent_export *export, const struct agent_messa
 	uint32_t i;
 
 	if (export->count + message->count > EXPORT_COUNT_MAX)
-		return fail(error, -EPROTO, "The agent in the process reports more than %u allocations", EXPORT_COUNT_MAX);
+		return fail(error, -EPROTO, "The agent in the process reports more than %u allocations",
+			    EXPORT_COUNT_MAX);
 	allocations = realloc(export->allocations, (export->count + message->count + 1) * sizeof(*allocations));
 	if (allocations)
 		export->allocations = allocations;
@@ -132,12 +136,14 @@ static int add_allocations(struct agent_export *export, const struct agent_messa
 		export->descriptors = grown;
 	if (!allocations || !grown)
 		return fail(error, -ENOMEM, "Out of memory");
-	/* Counted in one by one, so that two of one message are compared as well; the descriptors follow when all are good. */
+	/* Counted in one by one, so that two of one message are compared as well; the descriptors follow when all are
+	 * good. */
 	for (i = 0; i < message->count; i++) {
 		fault = find_fault(&message->allocations[i], export);
 		if (fault) {
 			export->count -= i;
-			return fail(error, -EPROTO, "The agent in the process reports an allocation with an impossible %s", fault);
+			return fail(error, -EPROTO,
+				    "The agent in the process reports an allocation with an impossible %s", fault);
 		}
 		export->allocations[export->count++] = message->allocations[i];
 	}
@@ -151,11 +157,11 @@ static int add_allocations(struct agent_export *export, const struct agent_messa
 int agent_export_all(const struct agent_client *agent, struct agent_export *export, bool *answered,
 		     struct error_text *error)
 {
-	struct agent_message message = { .type = AGENT_EXPORT };
+	struct agent_message message = {.type = AGENT_EXPORT};
 	int descriptors[MESSAGE_DESCRIPTORS_MAX], result;
 	size_t count;
 
-	*export = (struct agent_export){ .count = 0 };
+	*export = (struct agent_export){.count = 0};
 	*answered = false;
 	result = ask(agent, &message, NULL, 0, error);
 	while (result == 0) {
@@ -186,13 +192,13 @@ void agent_export_free(struct agent_export *export)
 			close(export->descriptors[i]);
 	free(export->allocations);
 	free(export->descriptors);
-	*export = (struct agent_export){ .count = 0 };
+	*export = (struct agent_export){.count = 0};
 }
 
 int agent_release_all(const struct agent_client *agent, const uint8_t image_id[16], uint32_t expected,
 		      struct error_text *error)
 {
-	struct agent_message message = { .type = AGENT_RELEASE };
+	struct agent_message message = {.type = AGENT_RELEASE};
 	int result;
 
 	memcpy(message.image_id, image_id, sizeof(message.image_id));
@@ -212,7 +218,7 @@ int agent_map_all(const struct agent_client *agent, struct held_memory *memory, 
 	uint32_t at = 0, i;
 
 	do {
-		message = (struct agent_message){ .type = AGENT_MAP };
+		message = (struct agent_message){.type = AGENT_MAP};
 		while (result == 0 && message.count < AGENT_ALLOCATIONS_MAX && at < count) {
 			i = message.count;
 			descriptors[i] = held_memory_export(&memory[at], error);

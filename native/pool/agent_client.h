@@ -30,7 +30,8 @@ void agent_export_free(struct agent_export *export);
 int agent_release_all(const struct agent_client *agent, const uint8_t image_id[16], uint32_t expected,
 		      struct error_text *error);
 
-/* Gives memory to the application and lets it map it where it was; with count 0 it only says that nothing is missing. */
+/* Gives memory to the application and lets it map it where it was; with count 0 it only says that nothing is missing.
+ */
 int agent_map_all(const struct agent_client *agent, struct held_memory *memory, uint32_t count,
 		  struct error_text *error);
 

@@ -55,7 +55,7 @@ static bool is_final(int result)
 
 int run_checkpoint(struct run *run, struct run_process *process, const char *note, struct error_text *error)
 {
-	struct error_text why = { "" };
+	struct error_text why = {""};
 	bool native_works = false;
 	CUprocessState state;
 	int result;
@@ -65,12 +65,14 @@ int run_checkpoint(struct run *run, struct run_process *process, const char *not
 		return result;
 	if (state == CU_PROCESS_STATE_CHECKPOINTED && !process->checkpointed) {
 		process->mode = POOL_MODE_NATIVE;
-		snprintf(process->reason, sizeof(process->reason), "the process was checkpointed already before the dump");
+		snprintf(process->reason, sizeof(process->reason),
+			 "the process was checkpointed already before the dump");
 		return 0;
 	}
 	if (state != CU_PROCESS_STATE_LOCKED)
-		return fail(error, -EINVAL, "Process %d is not locked (state %d): POOL_LOCK comes before POOL_CHECKPOINT",
-			    process->pid, (int)state);
+		return fail(error, -EINVAL,
+			    "Process %d is not locked (state %d): POOL_LOCK comes before POOL_CHECKPOINT", process->pid,
+			    (int)state);
 
 	if (process->agent >= 0) {
 		result = run_offload(run, process, &native_works, &why);
@@ -88,6 +90,7 @@ int run_checkpoint(struct run *run, struct run_process *process, const char *not
 		snprintf(process->reason, sizeof(process->reason), "%s",
 			 note[0] ? note : "the process does not run under librekindle-preload.so");
 	}
-	log_warning("Process %d: the driver saves the contents itself (native mode): %s", process->pid, process->reason);
+	log_warning("Process %d: the driver saves the contents itself (native mode): %s", process->pid,
+		    process->reason);
 	return checkpoint_native(run, process, error);
 }

@@ -8,8 +8,8 @@
 
 struct connection {
 	struct pool *pool;
-	int socket; /* owned */
-	atomic_bool busy; /* a run that is not finished */
+	int socket;		/* owned */
+	atomic_bool busy;	/* a run that is not finished */
 	atomic_bool stop_asked; /* POOL_STOP came */
 };
 

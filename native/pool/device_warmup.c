@@ -63,9 +63,10 @@ int pool_driver_prepare(struct pool *pool, struct error_text *error)
 	}
 	status = pool->driver.cuInit(0);
 	if (status != CUDA_SUCCESS) {
-		result = fail(error, cuda_result_to_errno(status), "The CUDA driver does not start: cuInit: %s%s",
-			      cuda_result_name(&pool->driver, status),
-			      status == CUDA_ERROR_NO_DEVICE ? ": this machine has no GPU that the driver can use" : "");
+		result =
+			fail(error, cuda_result_to_errno(status), "The CUDA driver does not start: cuInit: %s%s",
+			     cuda_result_name(&pool->driver, status),
+			     status == CUDA_ERROR_NO_DEVICE ? ": this machine has no GPU that the driver can use" : "");
 		goto out;
 	}
 	result = find_devices(pool, error);
@@ -127,8 +128,9 @@ static int warm(struct pool_device *device, struct error_text *error)
 	if (!device->retained) {
 		status = driver->cuDevicePrimaryCtxRetain(&device->context, device->device);
 		if (status != CUDA_SUCCESS) {
-			result = fail(error, cuda_result_to_errno(status), "Could not make a CUDA context on GPU %d (%s): %s",
-				      device->device, device->name, cuda_result_name(driver, status));
+			result = fail(error, cuda_result_to_errno(status),
+				      "Could not make a CUDA context on GPU %d (%s): %s", device->device, device->name,
+				      cuda_result_name(driver, status));
 			goto out;
 		}
 		device->retained = true;
@@ -148,14 +150,13 @@ static void *warm_main(void *argument)
 	struct pool_device *device = argument;
 	struct pool *pool = device->pool;
 	uint64_t began = monotonic_nanoseconds();
-	struct error_text error = { "" };
+	struct error_text error = {""};
 	int result = warm(device, &error);
 
 	if (result == 0)
 		log_info("%sGPU %d (%s) is warm: context and %zu MiB of pinned ring in %.3f s",
 			 pool->driver.simulated ? "SIMULATED " : "", device->device, device->name,
-			 copy_engine_ring_bytes(device->engine) >> 20,
-			 (double)(monotonic_nanoseconds() - began) / 1e9);
+			 copy_engine_ring_bytes(device->engine) >> 20, (double)(monotonic_nanoseconds() - began) / 1e9);
 	pthread_mutex_lock(&pool->lock);
 	device->result = result;
 	device->error = error;
@@ -212,8 +213,9 @@ int pool_device_use(struct pool_device *device, struct error_text *error)
 	CUresult status = driver->cuCtxSetCurrent(device->context);
 
 	if (status != CUDA_SUCCESS)
-		return fail(error, cuda_result_to_errno(status), "The context on GPU %d is unusable: cuCtxSetCurrent: %s",
-			    device->device, cuda_result_name(driver, status));
+		return fail(error, cuda_result_to_errno(status),
+			    "The context on GPU %d is unusable: cuCtxSetCurrent: %s", device->device,
+			    cuda_result_name(driver, status));
 	return 0;
 }
 

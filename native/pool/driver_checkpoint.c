@@ -17,7 +17,7 @@ int driver_process_query(struct pool *pool, int pid, struct driver_process *proc
 	CUresult status;
 	int result;
 
-	*process = (struct driver_process){ .uses_cuda = false };
+	*process = (struct driver_process){.uses_cuda = false};
 	result = pool_driver_prepare(pool, error);
 	if (result)
 		return result;
@@ -44,7 +44,7 @@ int driver_process_state(struct pool *pool, int pid, CUprocessState *state, stru
 
 int driver_process_lock(struct pool *pool, int pid, unsigned int timeout_ms, struct error_text *error)
 {
-	CUcheckpointLockArgs arguments = { .timeoutMs = timeout_ms };
+	CUcheckpointLockArgs arguments = {.timeoutMs = timeout_ms};
 	CUresult status;
 	int result;
 
@@ -54,8 +54,8 @@ int driver_process_lock(struct pool *pool, int pid, unsigned int timeout_ms, str
 	status = pool->driver.cuCheckpointProcessLock(pid, &arguments);
 	if (status == CUDA_ERROR_NOT_READY)
 		return fail(error, -ETIMEDOUT,
-			    "The GPU work of process %d did not end within %u ms; try later or raise CRIU's --timeout", pid,
-			    timeout_ms);
+			    "The GPU work of process %d did not end within %u ms; try later or raise CRIU's --timeout",
+			    pid, timeout_ms);
 	return status == CUDA_SUCCESS ? 0 : call_failed(pool, pid, "cuCheckpointProcessLock", status, error);
 }
 
@@ -86,7 +86,7 @@ int driver_process_checkpoint(struct pool *pool, int pid, struct error_text *err
 int driver_process_restore(struct pool *pool, int pid, const CUcheckpointGpuPair *pairs, unsigned int pair_count,
 			   struct error_text *error)
 {
-	CUcheckpointRestoreArgs arguments = { .gpuPairs = (CUcheckpointGpuPair *)pairs, .gpuPairsCount = pair_count };
+	CUcheckpointRestoreArgs arguments = {.gpuPairs = (CUcheckpointGpuPair *)pairs, .gpuPairsCount = pair_count};
 	CUresult status;
 	int result;
 

@@ -41,14 +41,13 @@ static struct pool_device *find_substitute(struct pool *pool, const struct gpu_i
 	return NULL;
 }
 
-int gpu_match_make(struct pool *pool, const struct gpu_image *image, struct gpu_match *match,
-		   struct error_text *error)
+int gpu_match_make(struct pool *pool, const struct gpu_image *image, struct gpu_match *match, struct error_text *error)
 {
 	bool same = true;
 	uint32_t i;
 
-	*match = (struct gpu_match){ .devices = calloc(image->device_count + 1, sizeof(*match->devices)),
-				     .pairs = calloc(image->device_count + 1, sizeof(*match->pairs)) };
+	*match = (struct gpu_match){.devices = calloc(image->device_count + 1, sizeof(*match->devices)),
+				    .pairs = calloc(image->device_count + 1, sizeof(*match->pairs))};
 	if (!match->devices || !match->pairs) {
 		gpu_match_free(match);
 		return fail(error, -ENOMEM, "Out of memory");
@@ -62,7 +61,8 @@ int gpu_match_make(struct pool *pool, const struct gpu_image *image, struct gpu_
 		match->devices[i] = find_substitute(pool, image, match, i);
 		if (!match->devices[i] && holds_allocations(image, i)) {
 			fail(error, -ENODEV,
-			     "The image was made on a GPU \"%s\" with %llu MiB, and this machine has %s%s%s; restore it on a "
+			     "The image was made on a GPU \"%s\" with %llu MiB, and this machine has %s%s%s; restore "
+			     "it on a "
 			     "machine with the same type of GPU",
 			     image->devices[i].name, (unsigned long long)(image->devices[i].memory_bytes >> 20),
 			     pool->device_count ? "\"" : "none", pool->device_count ? pool->devices[0].name : "",
@@ -85,5 +85,5 @@ void gpu_match_free(struct gpu_match *match)
 {
 	free(match->devices);
 	free(match->pairs);
-	*match = (struct gpu_match){ .devices = NULL };
+	*match = (struct gpu_match){.devices = NULL};
 }

@@ -16,8 +16,7 @@ struct gpu_match {
 };
 
 /* Fails where a GPU that holds allocations of the image has none to stand for it. The driver must be ready. */
-int gpu_match_make(struct pool *pool, const struct gpu_image *image, struct gpu_match *match,
-		   struct error_text *error);
+int gpu_match_make(struct pool *pool, const struct gpu_image *image, struct gpu_match *match, struct error_text *error);
 void gpu_match_free(struct gpu_match *match);
 
 #endif

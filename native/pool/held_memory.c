@@ -38,7 +38,7 @@ int held_memory_create(struct held_memory *memory, struct error_text *error)
 	CUmemAllocationProp properties = {
 		.type = CU_MEM_ALLOCATION_TYPE_PINNED,
 		.requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
-		.location = { .type = CU_MEM_LOCATION_TYPE_DEVICE, .id = memory->device->device },
+		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = memory->device->device},
 	};
 	size_t free_bytes = 0, total = 0;
 	CUresult status;
@@ -52,7 +52,8 @@ int held_memory_create(struct held_memory *memory, struct error_text *error)
 	if (status == CUDA_ERROR_OUT_OF_MEMORY) {
 		driver->cuMemGetInfo(&free_bytes, &total);
 		return fail(error, -ENOMEM,
-			    "GPU %d (%s) has no room for the image: allocation %llu needs %llu MiB, %zu MiB are free; end what "
+			    "GPU %d (%s) has no room for the image: allocation %llu needs %llu MiB, %zu MiB are free; "
+			    "end what "
 			    "else uses this GPU",
 			    memory->device->device, memory->device->name, (unsigned long long)memory->allocation_id,
 			    (unsigned long long)(memory->bytes >> 20), free_bytes >> 20);
@@ -67,7 +68,7 @@ int held_memory_map(struct held_memory *memory, struct error_text *error)
 {
 	const struct cuda_driver *driver = &memory->device->pool->driver;
 	CUmemAccessDesc access = {
-		.location = { .type = CU_MEM_LOCATION_TYPE_DEVICE, .id = memory->device->device },
+		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = memory->device->device},
 		.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
 	};
 	const char *call = "cuMemAddressReserve";
@@ -104,10 +105,11 @@ int held_memory_export(struct held_memory *memory, struct error_text *error)
 
 	if (memory->descriptor >= 0) {
 		descriptor = fcntl(memory->descriptor, F_DUPFD_CLOEXEC, 3);
-		return descriptor >= 0 ? descriptor : fail(error, -errno, "Could not duplicate a descriptor: %s", strerror(errno));
+		return descriptor >= 0 ? descriptor
+				       : fail(error, -errno, "Could not duplicate a descriptor: %s", strerror(errno));
 	}
-	status = memory->device->pool->driver.cuMemExportToShareableHandle(
-		&descriptor, memory->handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
+	status = memory->device->pool->driver.cuMemExportToShareableHandle(&descriptor, memory->handle,
+									   CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
 	return status == CUDA_SUCCESS ? descriptor : call_failed(memory, "cuMemExportToShareableHandle", status, error);
 }
 

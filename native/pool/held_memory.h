@@ -22,7 +22,8 @@ int held_memory_create(struct held_memory *memory, struct error_text *error);
 /* Maps it here, to be copied from or to. */
 int held_memory_map(struct held_memory *memory, struct error_text *error);
 void held_memory_unmap(struct held_memory *memory);
-/* A descriptor to give to the application: duplicate or fresh export, the caller's to close. Negative errno on failure. */
+/* A descriptor to give to the application: duplicate or fresh export, the caller's to close. Negative errno on failure.
+ */
 int held_memory_export(struct held_memory *memory, struct error_text *error);
 /* Lets go of everything, the descriptor too. */
 void held_memory_release(struct held_memory *memory);

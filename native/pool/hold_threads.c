@@ -20,7 +20,7 @@
 
 /* How long a dying CRIU, or a thread in the kernel, may take. */
 #define PATIENCE_NANOSECONDS 5000000000ull
-#define STEP_MICROSECONDS    2000
+#define STEP_MICROSECONDS 2000
 
 static pid_t find_agent_thread(pid_t pid)
 {
@@ -146,7 +146,7 @@ void hold_threads(struct pool *pool, pid_t pid, struct held_threads *held)
 	bool found = true;
 	int result = 0;
 
-	*held = (struct held_threads){ .count = 0 };
+	*held = (struct held_threads){.count = 0};
 	agent_thread = find_agent_thread(pid);
 	if (agent_thread <= 0 || driver_process_query(pool, pid, &process, &error) || !process.uses_cuda) {
 		log_warning("Process %d runs while it gets its memory back: its agent's thread was not found", pid);
@@ -169,5 +169,5 @@ void let_threads_go(struct held_threads *held)
 		ptrace(PTRACE_DETACH, held->threads[i], NULL, (void *)(intptr_t)held->signals[i]);
 	free(held->threads);
 	free(held->signals);
-	*held = (struct held_threads){ .count = 0 };
+	*held = (struct held_threads){.count = 0};
 }

@@ -19,8 +19,8 @@ struct held_threads {
 };
 
 /*
- * Stops every thread but the driver's restore thread and the agent's. Retries while CRIU, which may just be dying, still
- * traces them. Where it cannot be done, says so in the log and holds nothing.
+ * Stops every thread but the driver's restore thread and the agent's. Retries while CRIU, which may just be dying,
+ * still traces them. Where it cannot be done, says so in the log and holds nothing.
  */
 void hold_threads(struct pool *pool, pid_t pid, struct held_threads *held);
 /* Lets them go on. */

@@ -39,18 +39,18 @@ static int take_lock(struct listening_socket *listening, struct error_text *erro
 	if (flock(listening->lock, LOCK_EX | LOCK_NB) == 0)
 		return 0;
 	return fail(error, errno == EWOULDBLOCK ? -EADDRINUSE : -errno,
-		    errno == EWOULDBLOCK ? "A pool listens at %s already; stop it, or set REKINDLE_POOL_SOCKET" :
-					   "Could not lock %s.lock",
+		    errno == EWOULDBLOCK ? "A pool listens at %s already; stop it, or set REKINDLE_POOL_SOCKET"
+					 : "Could not lock %s.lock",
 		    listening->path);
 }
 
 int listening_socket_open(struct listening_socket *listening, const char *path, struct error_text *error)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	mode_t mask;
 	int result;
 
-	*listening = (struct listening_socket){ .socket = -1, .lock = -1 };
+	*listening = (struct listening_socket){.socket = -1, .lock = -1};
 	if (strlen(path) >= sizeof(address.sun_path))
 		return fail(error, -ENAMETOOLONG, "The pool socket's path is too long: %s", path);
 	strcpy(listening->path, path);

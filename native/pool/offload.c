@@ -30,7 +30,7 @@ struct offload {
 
 static bool process_has_ended(const struct run_process *process)
 {
-	struct pollfd polled = { .fd = process->pidfd, .events = POLLIN };
+	struct pollfd polled = {.fd = process->pidfd, .events = POLLIN};
 
 	return process->pidfd >= 0 && poll(&polled, 1, 0) > 0;
 }
@@ -58,10 +58,11 @@ static int take_memory(struct offload *offload, struct error_text *error)
 		process->memory_count++;
 		memory->device = pool_device_find(pool, offload->export.allocations[i].device.bytes);
 		if (!memory->device)
-			return fail(error, -ENODEV,
-				    "Process %d holds memory on a GPU that the pool does not see; start the pool without "
-				    "CUDA_VISIBLE_DEVICES",
-				    process->pid);
+			return fail(
+				error, -ENODEV,
+				"Process %d holds memory on a GPU that the pool does not see; start the pool without "
+				"CUDA_VISIBLE_DEVICES",
+				process->pid);
 		offload->image->allocations[i].id = memory->allocation_id;
 		offload->image->allocations[i].address = memory->address;
 		offload->image->allocations[i].device = (uint32_t)(memory->device - pool->devices);
@@ -140,7 +141,7 @@ static int wait_for_job(struct offload *offload, struct copy_job *job, struct er
 /* Chunks, as the copy left them, into the manifest: they are in its order, device by device. */
 static void keep_checksums(struct offload *offload)
 {
-	size_t at[POOL_DEVICES_MAX] = { 0 };
+	size_t at[POOL_DEVICES_MAX] = {0};
 	const struct copy_chunk *chunk;
 	uint32_t i, number, device;
 
@@ -156,7 +157,7 @@ static void keep_checksums(struct offload *offload)
 
 static int copy_out(struct offload *offload, struct error_text *error)
 {
-	struct copy_request request = { .direction = COPY_DEVICE_TO_FILE, .file_name = offload->image->data_file };
+	struct copy_request request = {.direction = COPY_DEVICE_TO_FILE, .file_name = offload->image->data_file};
 	struct error_text other;
 	int result, one, device;
 
@@ -172,7 +173,8 @@ static int copy_out(struct offload *offload, struct error_text *error)
 			continue;
 		request.chunks = offload->chunks[device];
 		request.chunk_count = offload->chunk_counts[device];
-		result = copy_job_start(offload->run->pool->devices[device].engine, &request, &offload->jobs[device], error);
+		result = copy_job_start(offload->run->pool->devices[device].engine, &request, &offload->jobs[device],
+					error);
 	}
 	for (device = 0; device < POOL_DEVICES_MAX; device++) {
 		if (!offload->jobs[device])
@@ -194,8 +196,8 @@ static int copy_out(struct offload *offload, struct error_text *error)
 /* The image is about to be the only copy: on the disk, and read back. */
 static int flush_and_verify(struct offload *offload, struct error_text *error)
 {
-	struct gpu_image_verification verification = { .data = offload->data,
-						       .threads = offload->run->pool->settings.streams };
+	struct gpu_image_verification verification = {.data = offload->data,
+						      .threads = offload->run->pool->settings.streams};
 	int result;
 
 	result = gpu_image_flush_data(offload->data, offload->image, error);
@@ -254,7 +256,8 @@ static int release_memory(struct offload *offload, struct error_text *error)
 		process->released = false;
 		return result;
 	}
-	log_error("Process %d: after the release failed its memory could not be mapped back: %s", process->pid, other.text);
+	log_error("Process %d: after the release failed its memory could not be mapped back: %s", process->pid,
+		  other.text);
 	return result;
 }
 
@@ -282,15 +285,15 @@ static void warm_ahead(struct pool *pool)
 
 int run_offload(struct run *run, struct run_process *process, bool *native_works, struct error_text *error)
 {
-	struct offload offload = { .run = run, .process = process, .data = -1 };
+	struct offload offload = {.run = run, .process = process, .data = -1};
 	struct error_text other;
 	bool answered = false;
 	int result;
 
 	*native_works = false;
-	offload.agent = (struct agent_client){ .socket = process->agent,
-					       .process = process->pidfd,
-					       .timeout_ms = (int)run->pool->settings.timeout_seconds * 1000 };
+	offload.agent = (struct agent_client){.socket = process->agent,
+					      .process = process->pidfd,
+					      .timeout_ms = (int)run->pool->settings.timeout_seconds * 1000};
 	run_progress(run, REKINDLE_PHASE_COPY_OUT, 0, 0);
 	warm_ahead(run->pool);
 	/* Every thread but the agent's is stopped, so the GPU stays quiet while the driver lets the agent work. */

@@ -47,16 +47,16 @@ struct pool {
 	uint64_t started;
 
 	pthread_mutex_t driver_lock; /* held while the driver is opened */
-	atomic_bool driver_opened; /* driver is valid */
-	atomic_bool driver_ready;  /* cuInit is done and devices are known */
+	atomic_bool driver_opened;   /* driver is valid */
+	atomic_bool driver_ready;    /* cuInit is done and devices are known */
 	struct cuda_driver driver;
 	struct pool_device devices[POOL_DEVICES_MAX];
 	int device_count;
 
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* state of a device */
+	pthread_cond_t changed;		  /* state of a device */
 	struct copy_engine *spare_engine; /* made ahead, while cuInit runs */
-	struct prefetch *kept; /* filled ahead for clients, until a restore adopts it */
+	struct prefetch *kept;		  /* filled ahead for clients, until a restore adopts it */
 
 	_Atomic uint64_t restores, checkpoints, device_bytes_held, measured_to_device;
 	_Atomic uint32_t runs;

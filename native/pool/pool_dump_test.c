@@ -264,7 +264,7 @@ static void client_lost_in_mid_copy_cancels_it(void **state)
 {
 	struct pool_fixture *fixture = *state;
 	struct application *application = application_start(fixture, 20, 8, "none");
-	struct pool_request request = { .type = POOL_CHECKPOINT, .pid = application->pid, .has_agent = 1 };
+	struct pool_request request = {.type = POOL_CHECKPOINT, .pid = application->pid, .has_agent = 1};
 	struct pool_status status;
 	struct pool_reply reply;
 	int client = client_begin(fixture, POOL_STAGE_DUMP);
@@ -285,10 +285,17 @@ static void client_lost_in_mid_copy_cancels_it(void **state)
 static void injected_failures_never_cost_the_process_its_memory(void **state)
 {
 	static const char *const rules[] = {
-		"cuCheckpointProcessUnlock=999@1",   "cuMemImportFromShareableHandle=999@2", "cuMemAddressReserve=2@1",
-		"cuMemMap=999@2",		     "cuMemSetAccess=999@1",		     "cuMemcpyDtoHAsync=700@3",
-		"cuEventRecord=700@2",		     "cuStreamSynchronize=700@1",	     "cuEventSynchronize=700@4",
-		"cuCheckpointProcessCheckpoint=999@1", "cuCheckpointProcessLock=999@2",
+		"cuCheckpointProcessUnlock=999@1",
+		"cuMemImportFromShareableHandle=999@2",
+		"cuMemAddressReserve=2@1",
+		"cuMemMap=999@2",
+		"cuMemSetAccess=999@1",
+		"cuMemcpyDtoHAsync=700@3",
+		"cuEventRecord=700@2",
+		"cuStreamSynchronize=700@1",
+		"cuEventSynchronize=700@4",
+		"cuCheckpointProcessCheckpoint=999@1",
+		"cuCheckpointProcessLock=999@2",
 	};
 	struct pool_fixture *fixture = *state;
 	struct application *application = application_start(fixture, 4, 4, "none");

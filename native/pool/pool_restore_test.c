@@ -47,8 +47,10 @@ static void restores_from_the_image(void **state)
 	assert_int_equal(reply.mode, POOL_MODE_OFFLOAD);
 	assert_int_equal(reply.bytes, 36 << 20);
 	assert_int_equal(application_checksum(application), application->checksum);
-	pool_server_status(fixture->server, &status);
-	assert_int_equal(status.device_bytes_held, 0); /* let go of after the reply */
+	/* The pool lets go of the memory after its reply, and before it answers again. */
+	assert_int_equal(client_simple(client, POOL_STATUS, 0, &reply), 0);
+	status = reply.status;
+	assert_int_equal(status.device_bytes_held, 0);
 	assert_int_equal(status.restores, 1);
 	assert_int_equal(status.bytes_to_device, 36 << 20);
 	client_finish(client, 0);
@@ -90,13 +92,16 @@ static void restored_process_can_be_dumped_and_restored_again(void **state)
 static void without_overlap_filling_begins_at_resume(void **state)
 {
 	struct pool_fixture *fixture = *state;
-	struct pool_request hello = { .type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION,
-				      .stage = POOL_STAGE_RESTORE, .parallel = 0, .verify = 1 };
+	struct pool_request hello = {.type = POOL_HELLO,
+				     .version = POOL_PROTOCOL_VERSION,
+				     .stage = POOL_STAGE_RESTORE,
+				     .parallel = 0,
+				     .verify = 1};
 	struct pool_status status;
 	struct pool_reply reply;
 	uint8_t image_id[16];
 	struct application *application = dumped(fixture, true, image_id);
-	int client = client_connect(fixture), folders[2] = { fixture->folder, fixture->folder };
+	int client = client_connect(fixture), folders[2] = {fixture->folder, fixture->folder};
 
 	client_hello(client, &hello, folders);
 	assert_int_equal(client_simple(client, POOL_PREFETCH, 0, &reply), 0);
@@ -143,8 +148,8 @@ static void image_of_another_plugin_needs_no_manifest(void **state)
 static void initial_state_is_kept(void **state)
 {
 	struct pool_fixture *fixture = *state;
-	struct pool_request request = { .type = POOL_RESUME, .has_agent = 1, .agent_released = 1,
-					.initial_state = CU_PROCESS_STATE_LOCKED };
+	struct pool_request request = {
+		.type = POOL_RESUME, .has_agent = 1, .agent_released = 1, .initial_state = CU_PROCESS_STATE_LOCKED};
 	struct pool_reply reply;
 	struct application *application = dumped(fixture, true, request.image_id);
 	int client = begin_restore(fixture, &reply);
@@ -293,9 +298,9 @@ static void lost_client_drops_the_prefetch(void **state)
 
 static void assert_image_is_whole(struct pool_fixture *fixture, pid_t pid)
 {
-	struct gpu_image_verification verification = { .threads = 2 };
+	struct gpu_image_verification verification = {.threads = 2};
 	struct gpu_image *image = NULL;
-	struct error_text error = { "" };
+	struct error_text error = {""};
 
 	assert_int_equal(gpu_image_read(fixture->folder, pid, &image, &error), 0);
 	verification.data = gpu_image_open_data(fixture->folder, image, &error);
@@ -306,10 +311,16 @@ static void assert_image_is_whole(struct pool_fixture *fixture, pid_t pid)
 
 static void injected_failures_fail_the_restore_and_leave_the_image(void **state)
 {
-	static const char *const rules[] = { "cuCheckpointProcessRestore=999@1", "cuMemCreate=2@2", "cuMemAddressReserve=999@1", "cuMemMap=999@3",
-					     "cuMemSetAccess=999@1", "cuMemcpyHtoDAsync=700@4", "cuMemsetD8Async=700@1",
-					     "cuEventRecord=999@2", "cuStreamSynchronize=999@1",
-					     "cuMemExportToShareableHandle=999@2" };
+	static const char *const rules[] = {"cuCheckpointProcessRestore=999@1",
+					    "cuMemCreate=2@2",
+					    "cuMemAddressReserve=999@1",
+					    "cuMemMap=999@3",
+					    "cuMemSetAccess=999@1",
+					    "cuMemcpyHtoDAsync=700@4",
+					    "cuMemsetD8Async=700@1",
+					    "cuEventRecord=999@2",
+					    "cuStreamSynchronize=999@1",
+					    "cuMemExportToShareableHandle=999@2"};
 	struct pool_fixture *fixture = *state;
 	struct pool_reply reply;
 	uint8_t image_id[16];
@@ -360,7 +371,7 @@ static void what_was_filled_ahead_is_adopted(void **state)
 static void what_was_filled_ahead_can_be_dropped(void **state)
 {
 	struct pool_fixture *fixture = *state;
-	struct pool_request request = { .type = POOL_PREFETCH };
+	struct pool_request request = {.type = POOL_PREFETCH};
 	struct pool_status status;
 	struct pool_reply reply;
 	struct error_text error;
@@ -384,7 +395,7 @@ static void what_was_filled_ahead_can_be_dropped(void **state)
 static void progress_is_shown_and_ends(void **state)
 {
 	struct pool_fixture *fixture = *state;
-	struct pool_progress progress = { .phase = 0 };
+	struct pool_progress progress = {.phase = 0};
 	struct pool_reply reply;
 	uint8_t image_id[16];
 	struct application *application = dumped(fixture, true, image_id);

@@ -15,7 +15,7 @@
 
 void run_init(struct run *run, struct pool *pool, int socket)
 {
-	*run = (struct run){ .pool = pool, .socket = socket, .folder = -1, .work = -1, .progress = -1 };
+	*run = (struct run){.pool = pool, .socket = socket, .folder = -1, .work = -1, .progress = -1};
 }
 
 struct run_process *run_process_find(struct run *run, int32_t pid)
@@ -52,7 +52,7 @@ struct run_process *run_process_get(struct run *run, int32_t pid)
 void run_phase_put(struct run_process *process, const char *name, uint64_t start, uint64_t end, uint64_t bytes)
 {
 	if (process->phase_count < RUN_PHASES_MAX)
-		process->phases[process->phase_count++] = (struct run_phase){ name, start, end - start, bytes };
+		process->phases[process->phase_count++] = (struct run_phase){name, start, end - start, bytes};
 }
 
 void run_phase_add(struct run_process *process, const char *name, uint64_t start, uint64_t bytes)
@@ -62,14 +62,15 @@ void run_phase_add(struct run_process *process, const char *name, uint64_t start
 
 bool run_is_abandoned(const struct run *run)
 {
-	struct pollfd polled = { .fd = run->socket, .events = POLLRDHUP };
+	struct pollfd polled = {.fd = run->socket, .events = POLLRDHUP};
 
 	return !run->closing && poll(&polled, 1, 0) > 0 && (polled.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
 static void write_progress(struct run *run, const struct pool_progress *progress)
 {
-	/* For display only: whoever cannot be shown it does without. Not mapped, so that a truncated file cannot hurt. */
+	/* For display only: whoever cannot be shown it does without. Not mapped, so that a truncated file cannot hurt.
+	 */
 	if (run->progress >= 0 && pwrite(run->progress, progress, sizeof(*progress), 0) < 0) {
 		close(run->progress);
 		run->progress = -1;
@@ -78,7 +79,7 @@ static void write_progress(struct run *run, const struct pool_progress *progress
 
 void run_progress(struct run *run, uint32_t phase, uint64_t done, uint64_t total)
 {
-	struct pool_progress progress = { .phase = phase };
+	struct pool_progress progress = {.phase = phase};
 
 	run->phase = phase;
 	/* A phase that moves no data leaves the figures of the copy before it. */
@@ -179,10 +180,10 @@ void run_close(struct run *run)
 
 void run_progress_ended(struct run *run)
 {
-	struct pool_progress progress = { .ended = 1 };
+	struct pool_progress progress = {.ended = 1};
 
 	if (run->progress >= 0 && pread(run->progress, &progress, sizeof(progress), 0) != sizeof(progress))
-		progress = (struct pool_progress){ .ended = 1 };
+		progress = (struct pool_progress){.ended = 1};
 	progress.ended = 1;
 	write_progress(run, &progress);
 }

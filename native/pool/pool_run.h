@@ -18,9 +18,9 @@ struct run_phase {
 
 struct run_process {
 	int32_t pid;
-	int pidfd;	 /* -1 where the process had ended already */
-	int agent;	 /* its agent's control socket, -1: none */
-	uint32_t mode;	 /* enum pool_mode */
+	int pidfd;     /* -1 where the process had ended already */
+	int agent;     /* its agent's control socket, -1: none */
+	uint32_t mode; /* enum pool_mode */
 	char reason[256];
 	bool locked;	   /* by us, and not given back yet */
 	bool was_locked;   /* it was locked before we came */
@@ -39,9 +39,9 @@ struct run_process {
 
 struct run {
 	struct pool *pool;
-	int socket; /* the connection; not owned */
-	uint32_t stage; /* enum pool_stage, 0 before HELLO */
-	int folder, work, progress; /* descriptors, -1: none */
+	int socket;			  /* the connection; not owned */
+	uint32_t stage;			  /* enum pool_stage, 0 before HELLO */
+	int folder, work, progress;	  /* descriptors, -1: none */
 	uint64_t bytes_done, bytes_total; /* as the progress file says */
 	bool parallel, verify, warm, started_by_us;
 	bool counted; /* in pool->runs */
@@ -55,7 +55,7 @@ struct run {
 	struct run_process **processes;
 	size_t process_count;
 	char gpu_name[96];
-	uint32_t phase; /* enum rekindle_phase_kind, what is being done */
+	uint32_t phase;		 /* enum rekindle_phase_kind, what is being done */
 	struct error_text error; /* the first failure, for the statistics, its code and phase */
 	int error_code;
 	uint32_t error_phase;
@@ -66,8 +66,8 @@ void run_init(struct run *run, struct pool *pool, int socket);
 void run_request(struct run *run, const struct pool_request *request, int *descriptors, size_t count,
 		 struct pool_reply *reply);
 /*
- * Ends the run: after a failed dump every process gets its memory back and the images of the run are removed; statistics
- * are written and what is held is dropped.
+ * Ends the run: after a failed dump every process gets its memory back and the images of the run are removed;
+ * statistics are written and what is held is dropped.
  */
 void run_finish(struct run *run, int criu_result, const char *criu_note);
 /* Work that can wait until the reply is out. */

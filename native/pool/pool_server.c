@@ -116,8 +116,8 @@ static void *server_main(void *argument)
 	struct pool_server *server = argument;
 	uint64_t active = monotonic_nanoseconds(), count;
 	struct pollfd polled[2] = {
-		{ .fd = server->wake, .events = POLLIN },
-		{ .fd = server->listening.socket, .events = POLLIN },
+		{.fd = server->wake, .events = POLLIN},
+		{.fd = server->listening.socket, .events = POLLIN},
 	};
 
 	while (!atomic_load(&server->stop) || server->served) {
@@ -227,7 +227,7 @@ void pool_server_stop(struct pool_server *server)
 
 int pool_serve_private(const struct settings *settings, int socket, struct error_text *error)
 {
-	struct connection connection = { .socket = socket };
+	struct connection connection = {.socket = socket};
 	int result;
 
 	result = pool_create(&connection.pool, settings, error);
@@ -252,7 +252,8 @@ static int find_device(struct pool_server *server, int ordinal, struct pool_devi
 	if (result)
 		return result;
 	if (ordinal < 0 || ordinal >= server->pool->device_count)
-		return fail(error, -EINVAL, "There is no GPU %d; this machine has %d", ordinal, server->pool->device_count);
+		return fail(error, -EINVAL, "There is no GPU %d; this machine has %d", ordinal,
+			    server->pool->device_count);
 	*device = &server->pool->devices[ordinal];
 	return pool_device_warm(*device, error);
 }
@@ -278,7 +279,8 @@ static int open_directory(const char *directory, struct error_text *error)
 {
 	int folder = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	return folder >= 0 ? folder : fail(error, -errno, "Could not open the folder %s: %s", directory, strerror(errno));
+	return folder >= 0 ? folder
+			   : fail(error, -errno, "Could not open the folder %s: %s", directory, strerror(errno));
 }
 
 int pool_server_prefetch(struct pool_server *server, const char *directory, struct error_text *error)

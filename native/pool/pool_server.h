@@ -19,7 +19,7 @@ struct pool_server;
 
 struct pool_server_options {
 	unsigned int idle_seconds; /* end after this long without a connection, a lease or kept memory; 0: never */
-	bool warm; /* begin to warm every GPU at once */
+	bool warm;		   /* begin to warm every GPU at once */
 };
 
 /* -EADDRINUSE where a pool listens there already. */

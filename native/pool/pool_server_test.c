@@ -25,7 +25,7 @@ static void socket_is_for_its_owner_only(void **state)
 static void second_pool_at_one_place_is_refused(void **state)
 {
 	struct pool_fixture *fixture = *state;
-	struct pool_server_options options = { .warm = false };
+	struct pool_server_options options = {.warm = false};
 	struct pool_server *second;
 	struct error_text error;
 
@@ -37,7 +37,7 @@ static void second_pool_at_one_place_is_refused(void **state)
 static void socket_of_a_dead_pool_is_replaced(void **state)
 {
 	struct pool_fixture *fixture = *state;
-	struct pool_server_options options = { .warm = true };
+	struct pool_server_options options = {.warm = true};
 	struct error_text error;
 	int file;
 
@@ -53,9 +53,9 @@ static void socket_of_a_dead_pool_is_replaced(void **state)
 static void protocol_errors_are_answered(void **state)
 {
 	struct pool_fixture *fixture = *state;
-	struct pool_request hello = { .type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION + 1,
-				      .stage = POOL_STAGE_CLIENT };
-	struct pool_request unknown = { .type = 4711 };
+	struct pool_request hello = {
+		.type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION + 1, .stage = POOL_STAGE_CLIENT};
+	struct pool_request unknown = {.type = 4711};
 	struct pool_reply reply;
 	int client = client_connect(fixture);
 
@@ -95,7 +95,7 @@ static void message_of_another_size_ends_the_connection(void **state)
 static void descriptors_that_nobody_asked_for_are_closed(void **state)
 {
 	struct pool_fixture *fixture = *state;
-	struct pool_request request = { .type = POOL_STATUS };
+	struct pool_request request = {.type = POOL_STATUS};
 	int client = client_begin(fixture, POOL_STAGE_CLIENT), ends[2];
 	struct pool_reply reply;
 	char byte;
@@ -131,7 +131,7 @@ static void stop_waits_for_runs(void **state)
 static void idle_pool_ends(void **state)
 {
 	struct pool_fixture *fixture = *state;
-	struct pool_server_options options = { .warm = false, .idle_seconds = 1 };
+	struct pool_server_options options = {.warm = false, .idle_seconds = 1};
 	struct error_text error;
 	CUcontext context;
 
@@ -165,10 +165,14 @@ static void private_pool_serves_one_run(void **state)
 {
 	struct pool_fixture *fixture = *state;
 	struct application *application = application_start(fixture, 3, 4, "none");
-	struct private_pool private = { .settings = fixture->settings };
-	struct pool_request hello = { .type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION, .stage = POOL_STAGE_DUMP,
-				      .parallel = 1, .verify = 1, .started_by_us = 1 };
-	int ends[2], folders[2] = { fixture->folder, fixture->folder };
+	struct private_pool private = {.settings = fixture->settings};
+	struct pool_request hello = {.type = POOL_HELLO,
+				     .version = POOL_PROTOCOL_VERSION,
+				     .stage = POOL_STAGE_DUMP,
+				     .parallel = 1,
+				     .verify = 1,
+				     .started_by_us = 1};
+	int ends[2], folders[2] = {fixture->folder, fixture->folder};
 	struct pool_reply reply;
 	char *statistics;
 	pthread_t thread;
@@ -191,8 +195,11 @@ static void private_pool_serves_one_run(void **state)
 static void copies_can_be_measured(void **state)
 {
 	struct pool_fixture *fixture = *state;
-	struct copy_measure_request request = { .source = COPY_MEASURE_PINNED, .workers = 2, .chunk_bytes = 2 << 20,
-						.bytes = 16 << 20, .checksums = true };
+	struct copy_measure_request request = {.source = COPY_MEASURE_PINNED,
+					       .workers = 2,
+					       .chunk_bytes = 2 << 20,
+					       .bytes = 16 << 20,
+					       .checksums = true};
 	struct pool_status status;
 	struct error_text error;
 	uint64_t nanoseconds = 0;
@@ -222,7 +229,7 @@ static void copies_can_be_measured(void **state)
 static void failed_warming_is_named_and_tried_again(void **state)
 {
 	struct pool_fixture *fixture = *state;
-	struct pool_server_options options = { .warm = true };
+	struct pool_server_options options = {.warm = true};
 	struct error_text error;
 	CUcontext context;
 

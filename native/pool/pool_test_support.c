@@ -31,8 +31,8 @@ void inject(const char *rules)
 int pool_fixture_set_up(void **state)
 {
 	struct pool_fixture *fixture = calloc(1, sizeof(*fixture));
-	struct pool_server_options options = { .warm = true };
-	struct error_text error = { "" };
+	struct pool_server_options options = {.warm = true};
+	struct error_text error = {""};
 	char control[64];
 
 	snprintf(control, sizeof(control), CONTROL_FILE ".%d", getpid());
@@ -49,7 +49,8 @@ int pool_fixture_set_up(void **state)
 	fixture->settings.chunk_bytes = 2 << 20;
 	fixture->settings.ring_bytes = 8 << 20;
 	fixture->settings.timeout_seconds = 2;
-	snprintf(fixture->settings.pool_socket, sizeof(fixture->settings.pool_socket), "%s/socket/pool.sock", fixture->path);
+	snprintf(fixture->settings.pool_socket, sizeof(fixture->settings.pool_socket), "%s/socket/pool.sock",
+		 fixture->path);
 	if (pool_server_start(&fixture->settings, &options, &fixture->server, &error) ||
 	    pool_server_wait_warm(fixture->server, &error)) {
 		print_error("%s\n", error.text);
@@ -88,8 +89,14 @@ struct application *application_start(struct pool_fixture *fixture, int allocati
 {
 	struct application *application = &fixture->applications[fixture->application_count++];
 	char agent_text[16], outside_text[16], commands_text[16], allocations_text[16], mebibytes_text[16];
-	char *arguments[] = { (char *)REKINDLE_TEST_APPLICATION, agent_text, outside_text, commands_text, allocations_text,
-			      mebibytes_text, (char *)behaviour, NULL };
+	char *arguments[] = {(char *)REKINDLE_TEST_APPLICATION,
+			     agent_text,
+			     outside_text,
+			     commands_text,
+			     allocations_text,
+			     mebibytes_text,
+			     (char *)behaviour,
+			     NULL};
 	int agent[2], commands[2];
 	char *control = strdup(getenv("REKINDLE_SIMCUDA_CONTROL"));
 
@@ -149,7 +156,7 @@ void application_kill(struct application *application)
 int client_connect(struct pool_fixture *fixture)
 {
 	int client = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	strcpy(address.sun_path, fixture->settings.pool_socket);
 	assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
@@ -176,9 +183,9 @@ void client_hello(int client, const struct pool_request *hello, const int *folde
 
 int client_begin(struct pool_fixture *fixture, uint32_t stage)
 {
-	struct pool_request request = { .type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION, .stage = stage,
-					.parallel = 1, .verify = 1 };
-	int client = client_connect(fixture), folders[2] = { fixture->folder, fixture->folder };
+	struct pool_request request = {
+		.type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION, .stage = stage, .parallel = 1, .verify = 1};
+	int client = client_connect(fixture), folders[2] = {fixture->folder, fixture->folder};
 	struct pool_reply reply;
 
 	assert_int_equal(exchange(client, &request, folders, stage == POOL_STAGE_CLIENT ? 0 : 2, &reply), 0);
@@ -193,14 +200,14 @@ int client_ask(int client, struct pool_request *request, int descriptor, struct 
 
 int client_simple(int client, uint32_t type, pid_t pid, struct pool_reply *reply)
 {
-	struct pool_request request = { .type = type, .pid = pid };
+	struct pool_request request = {.type = type, .pid = pid, .wants_state = type == POOL_QUERY};
 
 	return client_ask(client, &request, -1, reply);
 }
 
 int client_checkpoint(int client, struct application *application, bool with_agent, struct pool_reply *reply)
 {
-	struct pool_request request = { .type = POOL_CHECKPOINT, .pid = application->pid, .has_agent = with_agent };
+	struct pool_request request = {.type = POOL_CHECKPOINT, .pid = application->pid, .has_agent = with_agent};
 
 	if (!with_agent)
 		strcpy(request.note, "no agent in this test");
@@ -209,7 +216,7 @@ int client_checkpoint(int client, struct application *application, bool with_age
 
 int client_resume(int client, struct application *application, const uint8_t *image_id, struct pool_reply *reply)
 {
-	struct pool_request request = { .type = POOL_RESUME, .pid = application->pid, .has_agent = 1 };
+	struct pool_request request = {.type = POOL_RESUME, .pid = application->pid, .has_agent = 1};
 
 	request.agent_released = image_id != NULL;
 	if (image_id)
@@ -219,7 +226,7 @@ int client_resume(int client, struct application *application, const uint8_t *im
 
 void client_finish(int client, int criu_result)
 {
-	struct pool_request request = { .type = POOL_FINISH, .criu_result = criu_result };
+	struct pool_request request = {.type = POOL_FINISH, .criu_result = criu_result};
 	struct pool_reply reply;
 
 	assert_int_equal(client_ask(client, &request, -1, &reply), 0);
@@ -229,7 +236,7 @@ void client_finish(int client, int criu_result)
 void image_id_of(struct pool_fixture *fixture, pid_t pid, uint8_t *image_id)
 {
 	struct gpu_image *image = NULL;
-	struct error_text error = { "" };
+	struct error_text error = {""};
 
 	if (gpu_image_read(fixture->folder, pid, &image, &error))
 		fail_msg("%s", error.text);

@@ -239,7 +239,7 @@ static int begin_image(struct prefetch *prefetch, struct prefetch_image *image, 
 static void end_image(struct prefetch *prefetch, struct prefetch_image *image)
 {
 	uint64_t began, ended, first = 0, last = 0;
-	struct error_text error = { "" }, other;
+	struct error_text error = {""}, other;
 	int result = 0, one;
 	unsigned int i;
 
@@ -271,7 +271,7 @@ static void end_image(struct prefetch *prefetch, struct prefetch_image *image)
 static void *prefetch_main(void *argument)
 {
 	struct prefetch *prefetch = argument;
-	struct error_text error = { "" };
+	struct error_text error = {""};
 	int driver_result, result;
 	bool cancelled;
 	size_t i;
@@ -284,8 +284,8 @@ static void *prefetch_main(void *argument)
 
 	if (!cancelled && prefetch->bytes)
 		pool_spare_engine_begin(prefetch->pool);
-	driver_result = cancelled ? fail(&error, -ECANCELED, "The restore was cancelled") :
-				    pool_driver_prepare(prefetch->pool, &error);
+	driver_result = cancelled ? fail(&error, -ECANCELED, "The restore was cancelled")
+				  : pool_driver_prepare(prefetch->pool, &error);
 	for (i = 0; i < prefetch->count; i++) {
 		result = driver_result ? driver_result : begin_image(prefetch, &prefetch->images[i], &error);
 		if (result)
@@ -365,7 +365,7 @@ int prefetch_wait_filled(struct prefetch *prefetch, struct prefetch_image *image
 			 struct error_text *error)
 {
 	uint64_t end = monotonic_nanoseconds() + (uint64_t)timeout_ms * 1000000u;
-	struct timespec until = { .tv_sec = (time_t)(end / 1000000000u), .tv_nsec = (long)(end % 1000000000u) };
+	struct timespec until = {.tv_sec = (time_t)(end / 1000000000u), .tv_nsec = (long)(end % 1000000000u)};
 	int result;
 
 	pthread_mutex_lock(&prefetch->lock);
@@ -436,7 +436,8 @@ void prefetch_end(struct prefetch *prefetch)
 	pthread_mutex_lock(&prefetch->lock);
 	prefetch->cancelled = true;
 	for (i = 0; i < prefetch->count; i++)
-		for (job = 0; prefetch->images[i].state == PREFETCH_FILLING && job < prefetch->images[i].job_count; job++)
+		for (job = 0; prefetch->images[i].state == PREFETCH_FILLING && job < prefetch->images[i].job_count;
+		     job++)
 			copy_job_cancel(prefetch->images[i].jobs[job].job);
 	pthread_cond_broadcast(&prefetch->changed);
 	pthread_mutex_unlock(&prefetch->lock);

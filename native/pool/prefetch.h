@@ -8,7 +8,8 @@
 
 /*
  * Device memory that is filled from the GPU images of a folder in the background. Manifests are read, and judged, when
- * it starts; everything that needs the driver is done by its own thread. One image after the other, each by all workers.
+ * it starts; everything that needs the driver is done by its own thread. One image after the other, each by all
+ * workers.
  */
 
 enum prefetch_state { PREFETCH_WAITING, PREFETCH_FILLING, PREFETCH_FILLED, PREFETCH_FAILED };
@@ -32,7 +33,7 @@ struct prefetch_image {
 
 	/* Under the prefetch's lock. */
 	enum prefetch_state state;
-	bool given; /* the application has it; nothing is held any more */
+	bool given;	       /* the application has it; nothing is held any more */
 	uint64_t began, ended; /* of the filling */
 	int result;
 	struct error_text error;

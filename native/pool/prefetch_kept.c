@@ -84,7 +84,7 @@ static bool has_failed(struct prefetch *prefetch)
 
 int prefetch_keep(struct pool *pool, int folder, uint64_t *bytes, struct error_text *error)
 {
-	struct prefetch_options options = { .verify = pool->settings.checksums, .overlap = true };
+	struct prefetch_options options = {.verify = pool->settings.checksums, .overlap = true};
 	struct prefetch *prefetch, *other;
 	uint8_t(*ids)[16] = NULL;
 	size_t count = 0;

@@ -14,15 +14,14 @@
 #include "settings/settings.h"
 #include "support/log.h"
 
-static const char usage[] =
-	"usage: rekindled [--socket PATH] [--idle SECONDS] [--log FILE] [--configuration FILE]\n"
-	"                 [--private-descriptor NUMBER] [--version] [--help]\n"
-	"Keeps GPUs warm for checkpoints and restores by CRIU with cuda_plugin.so.\n"
-	"  --socket PATH                where to listen (REKINDLE_POOL_SOCKET)\n"
-	"  --idle SECONDS               end after this long without work; 0: never (default)\n"
-	"  --log FILE                   log there instead of to stderr\n"
-	"  --configuration FILE         settings, instead of /etc/rekindle.conf\n"
-	"  --private-descriptor NUMBER  serve only the client on this connected socket, then end\n";
+static const char usage[] = "usage: rekindled [--socket PATH] [--idle SECONDS] [--log FILE] [--configuration FILE]\n"
+			    "                 [--private-descriptor NUMBER] [--version] [--help]\n"
+			    "Keeps GPUs warm for checkpoints and restores by CRIU with cuda_plugin.so.\n"
+			    "  --socket PATH                where to listen (REKINDLE_POOL_SOCKET)\n"
+			    "  --idle SECONDS               end after this long without work; 0: never (default)\n"
+			    "  --log FILE                   log there instead of to stderr\n"
+			    "  --configuration FILE         settings, instead of /etc/rekindle.conf\n"
+			    "  --private-descriptor NUMBER  serve only the client on this connected socket, then end\n";
 
 struct arguments {
 	const char *socket, *log, *configuration;
@@ -43,14 +42,14 @@ static int parse_number(const char *text, long highest, long *number)
 static int parse_arguments(int count, char **values, struct arguments *arguments)
 {
 	static const struct option options[] = {
-		{ "socket", required_argument, NULL, 's' },
-		{ "idle", required_argument, NULL, 'i' },
-		{ "log", required_argument, NULL, 'l' },
-		{ "configuration", required_argument, NULL, 'c' },
-		{ "private-descriptor", required_argument, NULL, 'p' },
-		{ "version", no_argument, NULL, 'V' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{"socket", required_argument, NULL, 's'},
+		{"idle", required_argument, NULL, 'i'},
+		{"log", required_argument, NULL, 'l'},
+		{"configuration", required_argument, NULL, 'c'},
+		{"private-descriptor", required_argument, NULL, 'p'},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	long number;
 	int option;
@@ -100,7 +99,7 @@ static int parse_arguments(int count, char **values, struct arguments *arguments
 
 static void write_log_line(enum log_level level, const char *line, void *context)
 {
-	static const char *const names[] = { "", "error: ", "warning: ", "", "debug: " };
+	static const char *const names[] = {"", "error: ", "warning: ", "", "debug: "};
 	struct timespec now;
 	struct tm date;
 	char text[32];
@@ -141,7 +140,7 @@ static void *wait_for_signal(void *server)
 
 static int serve(const struct settings *settings, const struct arguments *arguments)
 {
-	struct pool_server_options options = { .idle_seconds = arguments->idle_seconds, .warm = true };
+	struct pool_server_options options = {.idle_seconds = arguments->idle_seconds, .warm = true};
 	struct pool_server *server;
 	struct error_text error;
 	pthread_t thread;
@@ -165,7 +164,7 @@ static int serve(const struct settings *settings, const struct arguments *argume
 
 int main(int count, char **values)
 {
-	struct arguments arguments = { .private_descriptor = -1 };
+	struct arguments arguments = {.private_descriptor = -1};
 	struct settings settings;
 	struct error_text error;
 	FILE *log = stderr;

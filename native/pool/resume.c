@@ -37,7 +37,7 @@ struct source {
 static int find_image(struct run *run, const struct run_process *process, const uint8_t *image_id,
 		      struct source *source, struct error_text *error)
 {
-	struct prefetch_options options = { .verify = run->verify, .overlap = true, .only_id = image_id };
+	struct prefetch_options options = {.verify = run->verify, .overlap = true, .only_id = image_id};
 	struct prefetch *prefetch;
 	int result;
 
@@ -56,7 +56,8 @@ static int find_image(struct run *run, const struct run_process *process, const 
 		prefetch_end(prefetch);
 	}
 	return fail(error, -ENOENT,
-		    "Process %d needs its GPU image %02x%02x%02x%02x..., and the folder has none with that id; restore from a "
+		    "Process %d needs its GPU image %02x%02x%02x%02x..., and the folder has none with that id; restore "
+		    "from a "
 		    "folder where rekindle-*.img is complete",
 		    process->pid, image_id[0], image_id[1], image_id[2], image_id[3]);
 }
@@ -64,13 +65,14 @@ static int find_image(struct run *run, const struct run_process *process, const 
 static int find_source(struct run *run, struct run_process *process, const struct resume_request *request,
 		       struct source *source, struct error_text *error)
 {
-	*source = (struct source){ .held = false };
+	*source = (struct source){.held = false};
 	if (!request->released && !process->released)
 		return 0;
 	if (process->agent < 0)
-		return fail(error, -EINVAL,
-			    "Process %d has its device memory in a GPU image, and its agent cannot be reached to map it",
-			    process->pid);
+		return fail(
+			error, -EINVAL,
+			"Process %d has its device memory in a GPU image, and its agent cannot be reached to map it",
+			process->pid);
 	if (process->released && process->memory) {
 		source->held = true;
 		return 0;
@@ -83,7 +85,7 @@ static int match_gpus(struct run *run, struct gpu_match *match, struct error_tex
 {
 	size_t i;
 
-	*match = (struct gpu_match){ .devices = NULL };
+	*match = (struct gpu_match){.devices = NULL};
 	for (i = 0; run->prefetch && i < run->prefetch->count; i++)
 		if (run->prefetch->images[i].image->device_count)
 			return gpu_match_make(run->pool, run->prefetch->images[i].image, match, error);
@@ -94,7 +96,7 @@ static int match_gpus(struct run *run, struct gpu_match *match, struct error_tex
 static int revive(struct run *run, struct run_process *process, struct error_text *error)
 {
 	uint64_t began = monotonic_nanoseconds();
-	struct gpu_match match = { .devices = NULL };
+	struct gpu_match match = {.devices = NULL};
 	CUprocessState state;
 	int result;
 
@@ -110,8 +112,8 @@ static int revive(struct run *run, struct run_process *process, struct error_tex
 	if (result == 0 && state == CU_PROCESS_STATE_LOCKED)
 		result = driver_process_unlock(run->pool, process->pid, error);
 	else if (result == 0 && state != CU_PROCESS_STATE_RUNNING)
-		result = fail(error, -EIO, "Process %d is in state %d of the driver and cannot be restored", process->pid,
-			      (int)state);
+		result = fail(error, -EIO, "Process %d is in state %d of the driver and cannot be restored",
+			      process->pid, (int)state);
 	if (result == 0)
 		run_phase_add(process, "driver_restore", began, 0);
 	return result;
@@ -138,9 +140,9 @@ static int wait_filled(struct run *run, struct run_process *process, struct pref
 static int map(struct run *run, struct run_process *process, struct held_memory *memory, uint32_t count,
 	       struct error_text *error)
 {
-	struct agent_client agent = { .socket = process->agent,
-				      .process = process->pidfd,
-				      .timeout_ms = (int)run->pool->settings.timeout_seconds * 1000 };
+	struct agent_client agent = {.socket = process->agent,
+				     .process = process->pidfd,
+				     .timeout_ms = (int)run->pool->settings.timeout_seconds * 1000};
 	uint64_t began = monotonic_nanoseconds(), bytes = 0;
 	uint32_t i;
 	int result = 0;
@@ -211,6 +213,7 @@ int run_resume(struct run *run, struct run_process *process, const struct resume
 		return result;
 	process->released = false;
 	if (request->initial_state == CU_PROCESS_STATE_LOCKED)
-		result = driver_process_lock(run->pool, process->pid, run->pool->settings.timeout_seconds * 1000, error);
+		result =
+			driver_process_lock(run->pool, process->pid, run->pool->settings.timeout_seconds * 1000, error);
 	return result;
 }

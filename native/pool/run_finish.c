@@ -15,7 +15,7 @@ static bool bring_back(struct run *run, struct run_process *process)
 		.image_id = process->image_id,
 		.initial_state = process->was_locked ? CU_PROCESS_STATE_LOCKED : CU_PROCESS_STATE_RUNNING,
 	};
-	struct held_threads held = { .count = 0 };
+	struct held_threads held = {.count = 0};
 	struct error_text error;
 	int result;
 

@@ -41,7 +41,8 @@ static int hello(struct run *run, const struct pool_request *request, struct rec
 		return fail(&reply->error, -EPROTO, "HELLO came twice on one connection");
 	if (request->version != POOL_PROTOCOL_VERSION)
 		return fail(&reply->error, -EPROTO,
-			    "The pool (version %s) speaks protocol %u and the client %u; install plugin and pool of one version",
+			    "The pool (version %s) speaks protocol %u and the client %u; install plugin and pool of "
+			    "one version",
 			    REKINDLE_VERSION, POOL_PROTOCOL_VERSION, request->version);
 	if (request->stage < POOL_STAGE_DUMP || request->stage > POOL_STAGE_CLIENT)
 		return fail(&reply->error, -EPROTO, "HELLO has no valid stage (%u)", request->stage);
@@ -49,7 +50,8 @@ static int hello(struct run *run, const struct pool_request *request, struct rec
 		run->folder = take(received, 0);
 		run->work = take(received, 1);
 		if (!is_folder(run->folder) || !is_folder(run->work))
-			return fail(&reply->error, -EPROTO, "HELLO of a run needs the folder of images and the work folder");
+			return fail(&reply->error, -EPROTO,
+				    "HELLO of a run needs the folder of images and the work folder");
 		run->progress = openat(run->work, POOL_PROGRESS_FILE, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 		atomic_fetch_add(&run->pool->runs, 1);
 		run->counted = true;
@@ -60,22 +62,24 @@ static int hello(struct run *run, const struct pool_request *request, struct rec
 	run->started_by_us = request->started_by_us != 0;
 	run->warm = pool_is_warm(run->pool);
 	run->hello_time = monotonic_nanoseconds();
-	run->hook_time = request->hook_nanoseconds && request->hook_nanoseconds < run->hello_time ?
-				 request->hook_nanoseconds : run->hello_time;
+	run->hook_time = request->hook_nanoseconds && request->hook_nanoseconds < run->hello_time
+				 ? request->hook_nanoseconds
+				 : run->hello_time;
 	reply->pool_warm = run->warm;
 	return 0;
 }
 
 static int prefetch(struct run *run, struct received *received, struct pool_reply *reply)
 {
-	struct prefetch_options options = { .verify = run->verify, .overlap = run->parallel,
-					    .workers = run->parallel ? 0 : 1 };
+	struct prefetch_options options = {
+		.verify = run->verify, .overlap = run->parallel, .workers = run->parallel ? 0 : 1};
 	int folder, result;
 
 	if (run->stage == POOL_STAGE_CLIENT) {
 		folder = take(received, 0);
-		result = is_folder(folder) ? prefetch_keep(run->pool, folder, &reply->bytes, &reply->error) :
-					     fail(&reply->error, -EPROTO, "PREFETCH of a client needs the folder of images");
+		result = is_folder(folder)
+				 ? prefetch_keep(run->pool, folder, &reply->bytes, &reply->error)
+				 : fail(&reply->error, -EPROTO, "PREFETCH of a client needs the folder of images");
 		if (folder >= 0)
 			close(folder);
 		return result;
@@ -292,8 +296,8 @@ static int answer(struct run *run, const struct pool_request *request, struct re
 	case POOL_UNLOCK:
 		break;
 	default:
-		return fail(&reply->error, -EPROTO, "Request type %u is unknown to this pool (version %s)", request->type,
-			    REKINDLE_VERSION);
+		return fail(&reply->error, -EPROTO, "Request type %u is unknown to this pool (version %s)",
+			    request->type, REKINDLE_VERSION);
 	}
 	result = need_process(run, request, &process, reply);
 	if (result)
@@ -310,9 +314,9 @@ static int answer(struct run *run, const struct pool_request *request, struct re
 void run_request(struct run *run, const struct pool_request *request, int *descriptors, size_t count,
 		 struct pool_reply *reply)
 {
-	struct received received = { .descriptors = descriptors, .count = count };
+	struct received received = {.descriptors = descriptors, .count = count};
 
-	*reply = (struct pool_reply){ .version = POOL_PROTOCOL_VERSION };
+	*reply = (struct pool_reply){.version = POOL_PROTOCOL_VERSION};
 	reply->result = answer(run, request, &received, reply);
 	if (reply->result == 0)
 		return;

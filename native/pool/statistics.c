@@ -36,7 +36,7 @@ static struct json_object *phase_object(const struct run_phase *phase)
 
 static struct json_object *process_object(const struct run_process *process)
 {
-	static const char *const modes[] = { "none", "offload", "native" };
+	static const char *const modes[] = {"none", "offload", "native"};
 	struct json_object *object = json_object_new_object(), *phases = json_object_new_array();
 	uint32_t i;
 
@@ -98,14 +98,18 @@ static struct json_object *run_object(const struct run *run, int criu_result, co
 	json_object_object_add(object, "succeeded", json_object_new_boolean(!failed));
 	if (failed) {
 		add_text(object, "failure", message);
-		json_object_object_add(object, "failure_code", json_object_new_int(run->error_code ? run->error_code : -EIO));
+		json_object_object_add(object, "failure_code",
+				       json_object_new_int(run->error_code ? run->error_code : -EIO));
 		add_number(object, "failure_phase", run->error_code ? run->error_phase : REKINDLE_PHASE_CRIU);
 	}
 	json_object_object_add(object, "simulated", json_object_new_boolean(status.simulated != 0));
 	json_object_object_add(object, "driver_version", json_object_new_int(status.driver_version));
 	add_text(object, "gpu_name", run->gpu_name);
 	json_object_object_add(object, "pool_warm", json_object_new_boolean(run->warm && !run->started_by_us));
-	add_text(object, "pool", run->pool->private_run ? "private" : run->warm && !run->started_by_us ? "warm" : "cold");
+	add_text(object, "pool",
+		 run->pool->private_run		    ? "private"
+		 : run->warm && !run->started_by_us ? "warm"
+						    : "cold");
 	add_number(object, "workers", run->parallel ? run->pool->settings.streams : 1);
 	add_number(object, "chunk_bytes", run->pool->settings.chunk_bytes);
 	add_text(object, "note", criu_note);
@@ -124,7 +128,8 @@ void run_write_statistics(struct run *run, int criu_result, const char *criu_not
 	int file;
 
 	/* Whoever reads it never sees half of it. */
-	file = openat(run->work, POOL_STATISTICS_FILE ".tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	file = openat(run->work, POOL_STATISTICS_FILE ".tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+		      0644);
 	if (file < 0 || json_object_to_fd(file, object, JSON_C_TO_STRING_PRETTY) < 0 ||
 	    renameat(run->work, POOL_STATISTICS_FILE ".tmp", run->work, POOL_STATISTICS_FILE) < 0) {
 		log_warning("Could not write " POOL_STATISTICS_FILE ": %s", strerror(errno));

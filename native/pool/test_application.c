@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An application for the pool's tests: test-application AGENT-DESCRIPTOR OUTSIDE-DESCRIPTOR COMMAND-DESCRIPTOR ALLOCATIONS MIB BEHAVIOUR.
- * It holds exportable device memory with known contents, has a plain agent that speaks agent_protocol.h on one
- * socketpair, and answers commands of one byte on another: 'c' the checksum of all contents, 'w' writes other contents.
- * BEHAVIOUR is how the agent misbehaves, "none" for not at all.
+ * An application for the pool's tests: test-application AGENT-DESCRIPTOR OUTSIDE-DESCRIPTOR COMMAND-DESCRIPTOR
+ * ALLOCATIONS MIB BEHAVIOUR. It holds exportable device memory with known contents, has a plain agent that speaks
+ * agent_protocol.h on one socketpair, and answers commands of one byte on another: 'c' the checksum of all contents,
+ * 'w' writes other contents. BEHAVIOUR is how the agent misbehaves, "none" for not at all.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -46,8 +46,8 @@ static void check(CUresult status, const char *call)
 
 static void map(struct piece *piece)
 {
-	CUmemAccessDesc access = { .location = { .type = CU_MEM_LOCATION_TYPE_DEVICE },
-				   .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE };
+	CUmemAccessDesc access = {.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE},
+				  .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
 
 	check(driver.cuMemMap(piece->address, piece->bytes, 0, piece->handle, 0), "cuMemMap");
 	check(driver.cuMemSetAccess(piece->address, piece->bytes, &access, 1), "cuMemSetAccess");
@@ -56,9 +56,9 @@ static void map(struct piece *piece)
 
 static void create(struct piece *piece)
 {
-	CUmemAllocationProp properties = { .type = CU_MEM_ALLOCATION_TYPE_PINNED,
-					   .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
-					   .location = { .type = CU_MEM_LOCATION_TYPE_DEVICE } };
+	CUmemAllocationProp properties = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+					  .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+					  .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE}};
 
 	check(driver.cuMemCreate(&piece->handle, piece->bytes, &properties, 0), "cuMemCreate");
 	piece->imported = false;
@@ -86,7 +86,7 @@ static void make_own(struct piece *piece)
 
 static void reply(int result, uint32_t count, const char *text)
 {
-	struct agent_message message = { .type = AGENT_REPLY, .result = result, .count = count };
+	struct agent_message message = {.type = AGENT_REPLY, .result = result, .count = count};
 
 	snprintf(message.error.text, sizeof(message.error.text), "%s", text);
 	message_send(agent_socket, &message, sizeof(message), NULL, 0);
@@ -95,21 +95,22 @@ static void reply(int result, uint32_t count, const char *text)
 static void export_pieces(void)
 {
 	int descriptors[AGENT_ALLOCATIONS_MAX];
-	struct agent_message message = { .type = AGENT_ALLOCATIONS };
+	struct agent_message message = {.type = AGENT_ALLOCATIONS};
 	uint32_t i, j;
 
 	for (i = 0; i < piece_count; i++) {
 		if (pieces[i].imported)
 			make_own(&pieces[i]);
 		j = message.count++;
-		message.allocations[j] = (struct agent_allocation){ .allocation_id = i + 1, .bytes = pieces[i].bytes,
-								    .address = pieces[i].address, .device = uuid };
+		message.allocations[j] = (struct agent_allocation){
+			.allocation_id = i + 1, .bytes = pieces[i].bytes, .address = pieces[i].address, .device = uuid};
 		if (!strcmp(behaviour, "export-twice"))
 			message.allocations[j].allocation_id = 1;
 		if (!strcmp(behaviour, "export-size"))
 			message.allocations[j].bytes = 12345;
 		check(driver.cuMemExportToShareableHandle(&descriptors[j], pieces[i].handle,
-							  CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0), "export");
+							  CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0),
+		      "export");
 		if (message.count < AGENT_ALLOCATIONS_MAX && i + 1 < piece_count)
 			continue;
 		message_send(agent_socket, &message, sizeof(message), descriptors,
@@ -163,7 +164,8 @@ static void on_map(const struct agent_message *message, const int *descriptors)
 		if (piece->mapped)
 			continue;
 		check(driver.cuMemImportFromShareableHandle(&piece->handle, (void *)(intptr_t)descriptors[i],
-							    CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR), "import");
+							    CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR),
+		      "import");
 		piece->imported = true;
 		map(piece);
 	}
@@ -188,9 +190,12 @@ static void publish_page(int outside)
 	if (page == MAP_FAILED)
 		_exit(3);
 	close(file);
-	*page = (struct agent_page){ .magic = AGENT_PAGE_MAGIC, .protocol_version = AGENT_PROTOCOL_VERSION,
-				     .state = AGENT_STATE_MAPPED, .process_id = getpid(), .thread_id = gettid(),
-				     .control_descriptor = outside };
+	*page = (struct agent_page){.magic = AGENT_PAGE_MAGIC,
+				    .protocol_version = AGENT_PROTOCOL_VERSION,
+				    .state = AGENT_STATE_MAPPED,
+				    .process_id = getpid(),
+				    .thread_id = gettid(),
+				    .control_descriptor = outside};
 }
 
 static void *agent_main(void *unused)
