@@ -186,6 +186,17 @@ static int check_untracked(pid_t pid, const struct process_maps *maps, struct er
 	return 0;
 }
 
+/* What an earlier run took away and could not bring back is in that run's image, and would be missing in this one. */
+static int check_in_place(pid_t pid, const struct agent *agent, struct error_text *error)
+{
+	if (!agent->has_page || agent->page.state == AGENT_STATE_MAPPED)
+		return 0;
+	return fail(error, -EINVAL,
+		    "the device memory of process %d is not in place since an earlier run failed: restore it from that "
+		    "run's image instead",
+		    (int)pid);
+}
+
 static int checkpoint_process(struct dumped_process *process, const struct process_maps *maps, struct error_text *error)
 {
 	struct pool_request request = {.type = POOL_CHECKPOINT, .pid = process->pid};
@@ -194,13 +205,9 @@ static int checkpoint_process(struct dumped_process *process, const struct proce
 	int code;
 
 	agent_open(&agent, process->pid, maps);
-	if (agent.has_page && agent.page.state != AGENT_STATE_MAPPED) {
-		code = fail(error, -EINVAL,
-			    "the device memory of process %d is not in place since an earlier run failed: "
-			    "restore it from its image instead",
-			    (int)process->pid);
+	code = check_in_place(process->pid, &agent, error);
+	if (code || process->initial_state == CU_PROCESS_STATE_CHECKPOINTED)
 		goto out;
-	}
 	snprintf(request.note, sizeof(request.note), "%s", agent.note);
 	process->checkpointed = true;
 	code = run_call_with_threads(&run, &request, process->restore_thread, &agent, &reply, error);
@@ -228,8 +235,6 @@ int dump_checkpoint_devices(int pid)
 	code = process_maps_read(pid, &maps, &error);
 	if (!code && !process && !maps.has_cuda_library)
 		return -ENOTSUP;
-	if (!code && process && process->initial_state == CU_PROCESS_STATE_CHECKPOINTED)
-		return 0;
 	if (!code) {
 		criu_alarm_suspend(&alarm);
 		code = process ? checkpoint_process(process, &maps, &error) : check_untracked(pid, &maps, &error);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -148,6 +149,9 @@ void run_end(struct run *run, int criu_result)
 	int code = -ENOTCONN;
 
 	finish.criu_result = criu_result > 0 || (!criu_result && run->failed) ? -EIO : criu_result;
+	/* What failed here and not in the pool, the pool knows only from us. */
+	if (run->failed)
+		snprintf(finish.note, sizeof(finish.note), "%.*s", (int)sizeof(finish.note) - 1, run->failure.text);
 	if (run->pool.socket >= 0) {
 		code = pool_connection_call(&run->pool, &finish, NULL, 0, &reply, run_timeout_ms(run), &error);
 		if (code)

@@ -83,7 +83,9 @@ static struct json_object *run_object(const struct run *run, int criu_result, co
 
 	pool_fill_status(run->pool, &status);
 	snprintf(message, sizeof(message), "%s", run->error.text);
-	if (criu_result < 0 && !message[0])
+	if (criu_result < 0 && !message[0] && criu_note[0])
+		snprintf(message, sizeof(message), "%s", criu_note);
+	else if (criu_result < 0 && !message[0])
 		snprintf(message, sizeof(message), "CRIU %s; its log says why",
 			 criu_result == -ECONNRESET ? "died before the run was finished" : "failed");
 	for (i = 0; i < run->process_count; i++) {

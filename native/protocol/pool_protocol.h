@@ -80,7 +80,7 @@ struct pool_request {
 	uint32_t started_by_us;	 /* HELLO: 1 = the client started this pool for this run (pool "cold") */
 	uint8_t image_id[16];	 /* RESUME: from the agent's page */
 	uint64_t hook_nanoseconds; /* HELLO: CLOCK_MONOTONIC when plugin init began, for the overlap figures */
-	char note[256]; /* CHECKPOINT: why the plugin found no usable agent, empty otherwise; FINISH: patched CRIU's options in use */
+	char note[256]; /* CHECKPOINT: why the plugin found no usable agent, empty otherwise; FINISH: what failed in the plugin */
 };
 
 struct pool_status {

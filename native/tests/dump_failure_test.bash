@@ -134,6 +134,11 @@ test_a_process_without_gpu_after_the_dump_is_told() {
 	# The dump itself succeeds; then nothing can bring the process back.
 	REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999 dump "$pid" image --leave-running || true
 	expect_line image/dump.log "Error \(rekindle\): .*could not get its GPU back"
+	# What it is now makes no image.
+	must_not_dump "$pid" image2
+	expect_line image2/dump.log "Error \(rekindle\): .*not in place since an earlier run failed"
+	[[ $(json image2/stats-rekindle.json failure) = *"not in place since an earlier run failed"* ]] ||
+		fail "the statistics do not say why"
 	kill -KILL "$pid"
 	wait_until 20 is_gone "$pid"
 	must_restore image
