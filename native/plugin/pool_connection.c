@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "plugin/pool_start.h"
@@ -17,6 +18,9 @@
 
 /* How long a pool that was just started may take until it listens; contexts come later. */
 #define LISTEN_TIMEOUT_MS 10000u
+/* A pool that ended without anybody listening after it is started again, so often and so much later. */
+#define STARTS_MAX 3u
+#define RESTART_MS 500u
 
 /* Returns a connected socket, or a negative errno code: -ENOENT and -ECONNREFUSED mean that no pool listens. */
 static int connect_to(const char *path, struct error_text *error)
@@ -73,34 +77,57 @@ static int start_private_pool(struct pool_connection *connection, const struct s
 	return 0;
 }
 
-/* Two plugins may do this at once: one pool wins the socket, the other one ends, and both plugins find the winner. */
+/*
+ * Two plugins may do this at once: one pool wins the socket, the other one ends, and both plugins find the winner,
+ * which may listen only a moment later. Or the pool ends that a former idle one still keeps from the socket: start it
+ * again.
+ */
 static int start_lasting_pool(struct pool_connection *connection, const struct settings *settings, int work_folder,
 			      struct error_text *error)
 {
 	uint64_t deadline = monotonic_nanoseconds() + LISTEN_TIMEOUT_MS * UINT64_C(1000000);
-	int pidfd = pool_start(settings, work_folder, -1, error);
-	bool ended = false;
+	const struct timespec pause = {.tv_nsec = 5000000};
+	uint64_t next_start = 0;
+	unsigned int starts = 0;
+	bool ended = true;
+	int pidfd = -1;
 	int code;
 
-	if (pidfd < 0)
-		return pidfd;
 	for (;;) {
+		uint64_t now = monotonic_nanoseconds();
+
 		code = connect_to(settings->pool_socket, error);
-		if (!nobody_listens(code) || ended)
+		if (!nobody_listens(code))
 			break;
-		if (monotonic_nanoseconds() > deadline) {
+		if (now > deadline) {
 			code = fail(error, -ETIMEDOUT,
-				    "the pool does not listen on %s %u s after its start: see rekindled.log in the "
-				    "work folder",
+				    "no pool listens on %s %u s after its start: see rekindled.log in the work folder",
 				    settings->pool_socket, LISTEN_TIMEOUT_MS / 1000);
 			break;
 		}
-		/* After its end one more look: the winner of a race may listen only now. */
-		ended = pool_has_ended(pidfd, 5);
+		if (ended && now >= next_start) {
+			if (starts++ == STARTS_MAX) {
+				fail(error, code,
+				     "the pool ends right after its start: see rekindled.log in the work folder");
+				break;
+			}
+			if (pidfd >= 0)
+				close(pidfd);
+			pidfd = pool_start(settings, work_folder, -1, error);
+			if (pidfd < 0 && pidfd != -ESRCH) {
+				code = pidfd;
+				break;
+			}
+			ended = pidfd < 0;
+			next_start = now + RESTART_MS * UINT64_C(1000000);
+		}
+		if (ended)
+			nanosleep(&pause, NULL);
+		else
+			ended = pool_has_ended(pidfd, 5);
 	}
-	if (ended && nobody_listens(code))
-		fail(error, code, "the pool ended right after its start: see rekindled.log in the work folder");
-	close(pidfd);
+	if (pidfd >= 0)
+		close(pidfd);
 	if (code < 0)
 		return code;
 	connection->socket = code;

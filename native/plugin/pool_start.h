@@ -10,7 +10,8 @@
  * own session, with nothing inherited but its log file (rekindled.log in work_folder).
  *
  * private_end: the pool's end of a socket pair for a pool that serves this run only; -1 for a lasting pool, which
- * listens on settings->pool_socket. Returns a pidfd of the pool, or a negative errno code with the sentence in error.
+ * listens on settings->pool_socket. Returns a pidfd of the pool, or a negative errno code with the sentence in error;
+ * -ESRCH: it has ended already.
  */
 int pool_start(const struct settings *settings, int work_folder, int private_end, struct error_text *error);
 

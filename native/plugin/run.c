@@ -49,18 +49,23 @@ int run_connect(struct run *run, bool fresh_private, struct error_text *error)
 	};
 	struct pool_reply reply;
 	int folders[2];
-	int code;
+	int code = 0;
 
 	folders[0] = criu_get_image_dir();
 	folders[1] = run->work_folder;
 	if (folders[0] < 0)
 		return fail(error, -EBADF, "CRIU has no image folder open");
-	pool_connection_close(&run->pool);
-	code = pool_connection_open(&run->pool, &run->settings, run->work_folder, fresh_private, error);
-	if (code)
-		return code;
-	hello.started_by_us = run->pool.started;
-	code = pool_connection_call(&run->pool, &hello, folders, 2, &reply, run_timeout_ms(run), error);
+	for (int tries = 0; tries < 2; tries++) {
+		pool_connection_close(&run->pool);
+		code = pool_connection_open(&run->pool, &run->settings, run->work_folder, fresh_private, error);
+		if (code)
+			return code;
+		hello.started_by_us = run->pool.started;
+		code = pool_connection_call(&run->pool, &hello, folders, 2, &reply, run_timeout_ms(run), error);
+		/* A pool may end of idleness just when somebody comes; the second try starts another one. */
+		if (!run->pool.lost || run->pool.abandoned || run->pool.started)
+			break;
+	}
 	if (!code && reply.version != POOL_PROTOCOL_VERSION)
 		code = fail(error, -EPROTO,
 			    "the pool speaks version %u of the protocol and this plugin %u: install the same version "
