@@ -4,7 +4,9 @@
  *   FAULTY_EIO=OFFSET  a read that touches this offset fails with EIO
  *   FAULTY_SHORT=1     no read returns more than one page and a half
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
@@ -31,7 +33,7 @@ static int fails(int fd, off64_t off, size_t len)
 	const char *at = getenv("FAULTY_EIO");
 	long long eio = at ? atoll(at) : -1;
 
-	if (eio < off || eio >= (long long)(off + len) || !is_pages(fd))
+	if (eio < off || eio >= (long long)off + (long long)len || !is_pages(fd))
 		return 0;
 	errno = EIO;
 	return 1;

@@ -8,7 +8,9 @@
  * up. On SIGUSR1 it checks every byte and writes DIR/status: "ok", or what
  * differs; a new SIGUSR1 checks again.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -163,7 +165,7 @@ static int file(const char *name, size_t len)
 	if (fd < 0)
 		die(path);
 	for (off = 0; off < len; off += PAGE) {
-		memset(page, 'a' + off / PAGE % 26, PAGE);
+		memset(page, (int)('a' + off / PAGE % 26), PAGE);
 		if (write(fd, page, PAGE) != (ssize_t)PAGE)
 			die(path);
 	}
@@ -355,7 +357,7 @@ static uint64_t frame(pid_t pid, const void *addr)
 
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
 	fd = open(path, O_RDONLY);
-	if (fd < 0 || pread(fd, &e, 8, (uintptr_t)addr / PAGE * 8) != 8)
+	if (fd < 0 || pread(fd, &e, 8, (off_t)((uintptr_t)addr / PAGE * 8)) != 8)
 		e = 0;
 	if (fd >= 0)
 		close(fd);
@@ -424,7 +426,7 @@ static pid_t fork_aside(void)
 			.set_tid_size = 1,
 		};
 
-		pid = syscall(SYS_clone3, &args, sizeof(args));
+		pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 		if (pid >= 0)
 			return pid;
 	}
