@@ -3,6 +3,11 @@ package dev.rekindle.benchmarks;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
@@ -14,15 +19,34 @@ import java.util.stream.Stream;
 
 /** Brings files into the page cache, and out of it. */
 final class FileCache {
+    private static final int DONTNEED = 4;
+    private static final MethodHandle OPEN =
+            libc("open", FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
+    private static final MethodHandle CLOSE =
+            libc("close", FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.JAVA_INT));
+    private static final MethodHandle FADVISE = libc(
+            "posix_fadvise",
+            FunctionDescriptor.of(
+                    ValueLayout.JAVA_INT,
+                    ValueLayout.JAVA_INT,
+                    ValueLayout.JAVA_LONG,
+                    ValueLayout.JAVA_LONG,
+                    ValueLayout.JAVA_INT));
+
     private FileCache() {}
+
+    private static MethodHandle libc(String name, FunctionDescriptor descriptor) {
+        Linker linker = Linker.nativeLinker();
+        return linker.downcallHandle(linker.defaultLookup().findOrThrow(name), descriptor);
+    }
 
     /** Contents without zero chunks, which a copy could leave out. */
     static void writeRandom(Path file, long bytes) {
         byte[] block = new byte[1 << 20];
-        Random random = new Random(1);
+        new Random(1).nextBytes(block);
         try (FileChannel channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
             for (long written = 0; written < bytes; written += block.length) {
-                random.nextBytes(block);
+                block[(int) (written >> 20) % block.length]++;
                 channel.write(ByteBuffer.wrap(block));
             }
             channel.force(true);
@@ -46,8 +70,24 @@ final class FileCache {
         }
     }
 
-    static void dropAll() throws IOException {
-        Files.writeString(Path.of("/proc/sys/vm/drop_caches"), "1\n", StandardOpenOption.WRITE);
+    /** Takes the pages of a file out of the cache; those that are not on the disk yet would stay. */
+    static void drop(Path file) throws IOException {
+        flush(file);
+        try (Arena arena = Arena.ofConfined()) {
+            int descriptor = (int) OPEN.invokeExact(arena.allocateFrom(file.toString()), 0);
+            if (descriptor < 0) {
+                throw new IOException("cannot open " + file);
+            }
+            int result = (int) FADVISE.invokeExact(descriptor, 0L, 0L, DONTNEED);
+            int closed = (int) CLOSE.invokeExact(descriptor);
+            if (result != 0 || closed != 0) {
+                throw new IOException("cannot take " + file + " out of the page cache");
+            }
+        } catch (IOException | RuntimeException | Error failure) {
+            throw failure;
+        } catch (Throwable impossible) {
+            throw new IllegalStateException(impossible);
+        }
     }
 
     static void deleteTree(Path folder) throws IOException {

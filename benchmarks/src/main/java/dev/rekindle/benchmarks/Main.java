@@ -44,6 +44,7 @@ public final class Main {
                 .result(Machine.RESULTS.resolve("results.json").toString())
                 .jvmArgsAppend(
                         "--enable-native-access=ALL-UNNAMED",
+                        "--sun-misc-unsafe-memory-access=allow",
                         "-Drekindle.library.path=" + Machine.NATIVE.resolve("lib"))
                 .build();
         new Runner(options).run();

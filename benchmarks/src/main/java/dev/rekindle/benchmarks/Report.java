@@ -37,7 +37,13 @@ public final class Report {
     private Report() {}
 
     /** One line of JMH's results. */
-    private record Result(String benchmark, Map<String, String> parameters, double score, double error, String unit) {
+    private record Result(
+            String benchmark,
+            Map<String, String> parameters,
+            double score,
+            double error,
+            String unit,
+            Map<String, Double> counters) {
         boolean is(String name) {
             return benchmark.endsWith("." + name);
         }
@@ -88,14 +94,32 @@ public final class Report {
                         .forEach(entry -> parameters.put(entry.getKey(), entry.getValue().getAsString()));
             }
             JsonObject metric = object.getAsJsonObject("primaryMetric");
+            var counters = new TreeMap<String, Double>();
+            object.getAsJsonObject("secondaryMetrics")
+                    .entrySet()
+                    .forEach(entry -> counters.put(entry.getKey(), mean(entry.getValue().getAsJsonObject())));
             results.add(new Result(
                     object.get("benchmark").getAsString(),
                     parameters,
                     metric.get("score").getAsDouble(),
                     number(metric.get("scoreError")),
-                    metric.get("scoreUnit").getAsString()));
+                    metric.get("scoreUnit").getAsString(),
+                    counters));
         }
         return results;
+    }
+
+    /** Of the single iterations: what JMH makes of a counter is their sum. */
+    private static double mean(JsonObject metric) {
+        double sum = 0;
+        int count = 0;
+        for (JsonElement fork : metric.getAsJsonArray("rawData")) {
+            for (JsonElement iteration : fork.getAsJsonArray()) {
+                sum += number(iteration);
+                count++;
+            }
+        }
+        return sum / count;
     }
 
     /** JMH writes "NaN" where there are too few samples. */
@@ -186,7 +210,8 @@ public final class Report {
                 .build();
         var series = new TreeMap<String, Map<Integer, Double>>();
         for (Result copy : copies) {
-            double rate = conditions.copyMebibytes() * 1048576.0 / (copy.score() / 1e3) / 1e9;
+            double nanoseconds = copy.counters().getOrDefault("copyNanoseconds", Double.NaN);
+            double rate = conditions.copyMebibytes() * 1048576.0 / nanoseconds;
             series.computeIfAbsent(
                             words(copy.parameter("source")) + ", " + copy.parameter("chunkMebibytes") + " MiB chunks",
                             key -> new TreeMap<>())
@@ -219,6 +244,7 @@ public final class Report {
                 .toList();
         chart.addSeries("nanoseconds", names, values);
         chart.getStyler().setYAxisLogarithmic(true);
+        chart.getStyler().setYAxisMin(1.0);
         chart.getStyler().setLegendVisible(false);
         chart.getStyler().setLabelsVisible(true).setLabelsFontColor(Color.BLACK);
         image(chart);

@@ -94,20 +94,17 @@ public class RestoreBenchmark {
     /**
      * Brings the image files into the state that is measured.
      *
-     * @throws IOException where the kernel does not let its caches be dropped
+     * @throws IOException where a file cannot be read
      */
     @Setup(Level.Iteration)
     public void prepareCache() throws IOException {
         try (Stream<Path> files = Files.walk(folder.resolve("images"))) {
             for (Path file : (Iterable<Path>) files.filter(Files::isRegularFile)::iterator) {
-                FileCache.flush(file);
+                FileCache.drop(file);
                 if (cache == Cache.WARM) {
                     FileCache.read(file);
                 }
             }
-        }
-        if (cache == Cache.COLD) {
-            FileCache.dropAll();
         }
     }
 
