@@ -52,7 +52,7 @@ final class NativeLibrary {
             LOGGER.debug("loaded {}", file);
             return null;
         } catch (NativeLibraryException failure) {
-            return new Refusal(String.valueOf(failure.getMessage()), failure.getCause());
+            return new Refusal(failure.getMessage(), failure.getCause());
         } catch (IllegalCallerException denied) {
             return new Refusal(
                     "native access is denied to Rekindle: start java with " + nativeAccessFlag(), denied);

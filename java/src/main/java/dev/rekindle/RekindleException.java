@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle;
 
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -26,6 +27,16 @@ public abstract sealed class RekindleException extends RuntimeException
         this.code = failure.code();
         this.phase = failure.phase();
         this.criuLog = failure.criuLog();
+    }
+
+    /**
+     * Says in one sentence what went wrong, and what to do about it.
+     *
+     * @return the sentence
+     */
+    @Override
+    public String getMessage() {
+        return Objects.requireNonNullElse(super.getMessage(), "");
     }
 
     /**
