@@ -28,8 +28,8 @@ final class NativeBundle {
     static final String DIRECTORY_PROPERTY = "rekindle.cache.directory";
 
     /** The library first: without it there is no bundle. The others sit where it looks for them. */
-    private static final List<String> FILES = List.of(
-            "lib/librekindle.so", "lib/criu/cuda_plugin.so", "lib/librekindle-preload.so", "bin/rekindled");
+    private static final List<String> FILES =
+            List.of("lib/librekindle.so", "lib/criu/cuda_plugin.so", "lib/librekindle-preload.so", "bin/rekindled");
 
     private NativeBundle() {}
 

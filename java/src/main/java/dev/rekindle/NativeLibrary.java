@@ -54,11 +54,9 @@ final class NativeLibrary {
         } catch (NativeLibraryException failure) {
             return new Refusal(failure.getMessage(), failure.getCause());
         } catch (IllegalCallerException denied) {
-            return new Refusal(
-                    "native access is denied to Rekindle: start java with " + nativeAccessFlag(), denied);
+            return new Refusal("native access is denied to Rekindle: start java with " + nativeAccessFlag(), denied);
         } catch (UnsatisfiedLinkError | IOException | UncheckedIOException failure) {
-            return new Refusal(
-                    "the native library could not be loaded: " + failure.getMessage(), failure);
+            return new Refusal("the native library could not be loaded: " + failure.getMessage(), failure);
         }
     }
 
@@ -105,7 +103,8 @@ final class NativeLibrary {
             throw new NativeLibraryException(file + " is no Rekindle library", null);
         }
         int number = RekindleNative.rekindle_version_number();
-        int expected = RekindleNative.REKINDLE_VERSION_MAJOR() * 1_000_000 + RekindleNative.REKINDLE_VERSION_MINOR() * 1000;
+        int expected =
+                RekindleNative.REKINDLE_VERSION_MAJOR() * 1_000_000 + RekindleNative.REKINDLE_VERSION_MINOR() * 1000;
         if (number / 1000 != expected / 1000) {
             throw new NativeLibraryException(
                     "%s has version %s, but this Java library needs %d.%d: use files of one release"

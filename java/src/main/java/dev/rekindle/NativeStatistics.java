@@ -94,8 +94,7 @@ record NativeStatistics(MemorySegment run, MemorySegment processes, int capacity
     }
 
     private static ProcessStatistics process(MemorySegment process, long runStart) {
-        int count = Math.min(
-                rekindle_process_statistics.phase_count(process), RekindleNative.REKINDLE_PHASES_MAX());
+        int count = Math.min(rekindle_process_statistics.phase_count(process), RekindleNative.REKINDLE_PHASES_MAX());
         List<Phase> phases = new ArrayList<>(count);
         for (int i = 0; i < count; i++) {
             MemorySegment phase = rekindle_process_statistics.phases(process, i);

@@ -139,8 +139,7 @@ public final class Rekindle implements AutoCloseable {
     public CompletableFuture<CheckpointResult> checkpointAsync(CheckpointRequest request) {
         Objects.requireNonNull(request, "request");
         ensureOpen();
-        return RunFuture.start(
-                executor, request.listener(), operation -> checkpoint(request, operation), result -> {});
+        return RunFuture.start(executor, request.listener(), operation -> checkpoint(request, operation), result -> {});
     }
 
     /**

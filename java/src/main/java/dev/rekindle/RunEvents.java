@@ -151,8 +151,7 @@ final class RunEvents {
             }
             for (ProcessStatistics process : statistics.processes()) {
                 for (Phase part : process.phases()) {
-                    if (part.bytes() > 0
-                            && (part.kind() == PhaseKind.COPY_OUT || part.kind() == PhaseKind.PREFETCH)) {
+                    if (part.bytes() > 0 && (part.kind() == PhaseKind.COPY_OUT || part.kind() == PhaseKind.PREFETCH)) {
                         Copy event = new Copy();
                         event.pid = process.pid();
                         event.phase = part.kind().name();

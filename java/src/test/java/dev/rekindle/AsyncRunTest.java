@@ -5,9 +5,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
-import java.util.ArrayList;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
@@ -61,7 +61,8 @@ class AsyncRunTest {
                     .isInstanceOf(ExecutionException.class)
                     .cause()
                     .isInstanceOfSatisfying(
-                            RestoreException.class, failure -> assertThat(failure.code()).isEqualTo(ErrorCode.NO_IMAGE));
+                            RestoreException.class,
+                            failure -> assertThat(failure.code()).isEqualTo(ErrorCode.NO_IMAGE));
         }
     }
 
@@ -83,7 +84,8 @@ class AsyncRunTest {
             assertThat(run).isCancelled();
             rekindle.close();
             worker.inject();
-            Worker.await("the run to end", () -> threadNames().stream().noneMatch(name -> name.startsWith("rekindle-")));
+            Worker.await(
+                    "the run to end", () -> threadNames().stream().noneMatch(name -> name.startsWith("rekindle-")));
             worker.advance();
             assertThat(worker.checksum()).isEqualTo(before);
         }
@@ -103,7 +105,8 @@ class AsyncRunTest {
                     .build());
             assertThat(begun.await(30, TimeUnit.SECONDS)).isTrue();
             assertThat(run.cancel(true)).isTrue();
-            Worker.await("the run to end", () -> threadNames().stream().noneMatch(name -> name.startsWith("rekindle-")));
+            Worker.await(
+                    "the run to end", () -> threadNames().stream().noneMatch(name -> name.startsWith("rekindle-")));
             worker.awaitEnd();
             worker.inject();
             rekindle.restore(RestoreRequest.of(Path.of("images")));
@@ -126,9 +129,11 @@ class AsyncRunTest {
             assertThatThrownBy(() -> rekindle.checkpoint(request))
                     .isInstanceOf(IllegalStateException.class)
                     .hasMessage("seen enough")
-                    .satisfies(failure -> assertThat(failure.getSuppressed()).singleElement().isInstanceOfSatisfying(
-                            CheckpointException.class,
-                            cancelled -> assertThat(cancelled.code()).isEqualTo(ErrorCode.CANCELLED)));
+                    .satisfies(failure -> assertThat(failure.getSuppressed())
+                            .singleElement()
+                            .isInstanceOfSatisfying(
+                                    CheckpointException.class,
+                                    cancelled -> assertThat(cancelled.code()).isEqualTo(ErrorCode.CANCELLED)));
             worker.inject();
             worker.advance();
             assertThat(worker.checksum()).isEqualTo(before);

@@ -45,7 +45,10 @@ class CheckpointImageTest {
         assertThat(image.gpuUuid()).isNotEmpty();
         assertThat(image.driverVersion()).isPositive();
         assertThat(image.criuVersion()).startsWith("4.");
-        assertThat(image.created()).isBetween(Instant.now().minus(Duration.ofMinutes(10)), Instant.now().plusSeconds(1));
+        assertThat(image.created())
+                .isBetween(
+                        Instant.now().minus(Duration.ofMinutes(10)),
+                        Instant.now().plusSeconds(1));
         assertThat(image.processes()).hasSize(2).allSatisfy(process -> {
             assertThat(process.name()).startsWith("rekindle-worker".substring(0, 15));
             assertThat(process.mode()).isEqualTo(Mode.OFFLOAD);
@@ -77,7 +80,8 @@ class CheckpointImageTest {
         try (RandomAccessFile file = new RandomAccessFile(shorter.toFile(), "rw")) {
             file.setLength(Files.size(shorter) / 2);
         }
-        assertThatThrownBy(() -> CheckpointImage.open(folder.resolve("truncated")).verify())
+        assertThatThrownBy(
+                        () -> CheckpointImage.open(folder.resolve("truncated")).verify())
                 .isInstanceOf(CorruptImageException.class)
                 .hasMessageContaining(shorter.getFileName().toString());
     }

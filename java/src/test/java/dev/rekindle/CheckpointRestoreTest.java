@@ -68,16 +68,18 @@ class CheckpointRestoreTest {
 
             assertThat(hooked).containsExactly(restored);
             assertThat(restored.pid()).isEqualTo(worker.pid());
-            assertThat(restored.processHandle()).hasValueSatisfying(handle -> assertThat(handle.isAlive())
-                    .isTrue());
+            assertThat(restored.processHandle())
+                    .hasValueSatisfying(handle -> assertThat(handle.isAlive()).isTrue());
             assertThat(restored.statistics()).satisfies(run -> {
                 assertThat(run.kind()).isEqualTo(RunKind.RESTORE);
                 assertThat(run.deviceBytes()).isEqualTo(DEVICE_BYTES);
                 assertThat(run.poolWarm()).isFalse();
                 assertThat(run.criu().pagesRestored()).isPositive();
-                assertThat(run.processes()).singleElement().satisfies(process -> assertThat(process.phases())
-                        .extracting(Phase::kind)
-                        .contains(PhaseKind.PREFETCH, PhaseKind.DRIVER_RESTORE, PhaseKind.MAP));
+                assertThat(run.processes())
+                        .singleElement()
+                        .satisfies(process -> assertThat(process.phases())
+                                .extracting(Phase::kind)
+                                .contains(PhaseKind.PREFETCH, PhaseKind.DRIVER_RESTORE, PhaseKind.MAP));
             });
             worker.advance();
             assertThat(worker.checksum()).isEqualTo(before);
@@ -105,8 +107,8 @@ class CheckpointRestoreTest {
                 Worker worker = Worker.start(folder, "worker")) {
             String before = worker.checksum();
             var order = new ArrayList<String>();
-            CheckpointResult dumped =
-                    rekindle.checkpoint(CheckpointRequest.builder(ProcessHandle.of(worker.pid()).orElseThrow(), Path.of("images"))
+            CheckpointResult dumped = rekindle.checkpoint(
+                    CheckpointRequest.builder(ProcessHandle.of(worker.pid()).orElseThrow(), Path.of("images"))
                             .leaveRunning(true)
                             .beforeCheckpoint(() -> order.add("first"))
                             .beforeCheckpoint(() -> order.add("second"))
@@ -192,7 +194,8 @@ class CheckpointRestoreTest {
                     .containsSequence("--timeout", "30")
                     .doesNotContain("--tcp-close", "--leave-stopped");
             assertThat(work.resolve("mine.log")).isNotEmptyFile();
-            assertThat(RunStatistics.read(work, RunKind.CHECKPOINT).deviceBytes()).isEqualTo(DEVICE_BYTES);
+            assertThat(RunStatistics.read(work, RunKind.CHECKPOINT).deviceBytes())
+                    .isEqualTo(DEVICE_BYTES);
         }
     }
 
@@ -202,8 +205,9 @@ class CheckpointRestoreTest {
                 Worker worker = Worker.start(folder, "worker", "--children", "2")) {
             String before = worker.checksum();
             CheckpointResult dumped = rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images")));
-            assertThat(dumped.statistics().processes()).hasSize(3).allSatisfy(process -> assertThat(process.mode())
-                    .isEqualTo(Mode.OFFLOAD));
+            assertThat(dumped.statistics().processes())
+                    .hasSize(3)
+                    .allSatisfy(process -> assertThat(process.mode()).isEqualTo(Mode.OFFLOAD));
             worker.awaitEnd();
             rekindle.restore(RestoreRequest.of(Path.of("images")));
             assertThat(worker.checksum()).isEqualTo(before);

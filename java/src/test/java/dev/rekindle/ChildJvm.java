@@ -35,8 +35,18 @@ final class ChildJvm {
     static Output runIsolated(Class<?> main, List<String> options, String... arguments)
             throws IOException, InterruptedException {
         var isolation = List.of(
-                "unshare", "--pid", "--mount", "--propagation", "private", "--fork", "--mount-proc", "--kill-child",
-                "bash", "-c", "\"$@\" & wait $!", "bash");
+                "unshare",
+                "--pid",
+                "--mount",
+                "--propagation",
+                "private",
+                "--fork",
+                "--mount-proc",
+                "--kill-child",
+                "bash",
+                "-c",
+                "\"$@\" & wait $!",
+                "bash");
         return run(isolation, main, options, List.of(), Map.of(), arguments);
     }
 

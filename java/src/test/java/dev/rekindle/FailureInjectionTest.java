@@ -72,7 +72,9 @@ class FailureInjectionTest {
             }
             CorruptImageException failure = catchThrowableOfType(
                     CorruptImageException.class, () -> rekindle.restore(RestoreRequest.of(Path.of("images"))));
-            assertThat(failure).isNotNull().hasMessageContaining(data.getFileName().toString());
+            assertThat(failure)
+                    .isNotNull()
+                    .hasMessageContaining(data.getFileName().toString());
             assertThat(failure.code()).isEqualTo(ErrorCode.CORRUPT_IMAGE);
             worker.awaitEnd();
         }

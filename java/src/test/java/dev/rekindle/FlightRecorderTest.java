@@ -41,7 +41,8 @@ class FlightRecorderTest {
             assertThat(event.getBoolean("succeeded")).isTrue();
             assertThat(event.getLong("deviceBytes")).isEqualTo(24L << 20);
             assertThat(event.getBoolean("simulated")).isTrue();
-            assertThat(event.getString("directory")).isEqualTo(folder.resolve("images").toString());
+            assertThat(event.getString("directory"))
+                    .isEqualTo(folder.resolve("images").toString());
             assertThat(event.getDuration()).isPositive();
             assertThat(event.getDuration("frozen")).isPositive();
         });

@@ -36,8 +36,7 @@ class MisuseTest {
         Process process = new ProcessBuilder("true").start();
         process.waitFor();
         try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
-            assertThatThrownBy(() -> rekindle.checkpoint(
-                            CheckpointRequest.of(process.pid(), folder.resolve("images"))))
+            assertThatThrownBy(() -> rekindle.checkpoint(CheckpointRequest.of(process.pid(), folder.resolve("images"))))
                     .isInstanceOfSatisfying(CheckpointException.class, failure -> {
                         assertThat(failure.code()).isEqualTo(ErrorCode.NO_SUCH_PROCESS);
                         assertThat(failure).hasMessageContaining(String.valueOf(process.pid()));
@@ -103,8 +102,9 @@ class MisuseTest {
     @Test
     void emptyFolderHoldsNoCheckpoint() {
         assertThatThrownBy(() -> CheckpointImage.open(folder))
-                .isInstanceOfSatisfying(RekindleException.class, failure -> assertThat(failure.code())
-                        .isEqualTo(ErrorCode.NO_IMAGE));
+                .isInstanceOfSatisfying(
+                        RekindleException.class,
+                        failure -> assertThat(failure.code()).isEqualTo(ErrorCode.NO_IMAGE));
         assertThatThrownBy(() -> RunStatistics.read(folder, RunKind.CHECKPOINT))
                 .isInstanceOf(RekindleException.class)
                 .hasMessageContaining(folder.toString());

@@ -75,8 +75,10 @@ class NativeLibraryTest {
                     Map.of());
             assertThat(output.text()).startsWith("version 0.1.");
             try (var unpacked = Files.list(cache)) {
-                assertThat(unpacked).singleElement().satisfies(one -> assertThat(one.resolve("lib/librekindle.so"))
-                        .hasSameBinaryContentAs(LIBRARY));
+                assertThat(unpacked)
+                        .singleElement()
+                        .satisfies(one ->
+                                assertThat(one.resolve("lib/librekindle.so")).hasSameBinaryContentAs(LIBRARY));
             }
         }
     }
@@ -100,7 +102,9 @@ class NativeLibraryTest {
     @Test
     void fileThatIsNoLibraryIsRefused() throws Exception {
         Path file = Files.writeString(folder.resolve("librekindle.so"), "not ELF");
-        assertThat(show("-Drekindle.library.path=" + file)).contains("could not be loaded").contains(file.toString());
+        assertThat(show("-Drekindle.library.path=" + file))
+                .contains("could not be loaded")
+                .contains(file.toString());
     }
 
     @Test

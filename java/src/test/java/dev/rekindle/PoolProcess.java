@@ -22,7 +22,8 @@ final class PoolProcess {
         ProcessBuilder builder = new ProcessBuilder(command)
                 .redirectErrorStream(true)
                 .redirectOutput(folder.resolve("rekindled.log").toFile());
-        builder.environment().put("REKINDLE_POOL_SOCKET", folder.resolve("pool.sock").toString());
+        builder.environment()
+                .put("REKINDLE_POOL_SOCKET", folder.resolve("pool.sock").toString());
         builder.environment().put("REKINDLE_CUDA_DRIVER", TestMachine.SIMULATED_DRIVER.toString());
         builder.environment().putAll(environment);
         return builder.start();

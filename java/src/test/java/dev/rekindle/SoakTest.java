@@ -107,7 +107,8 @@ class SoakTest {
                 folder.toString());
         assertThat(output.exitCode()).as(output.text()).isZero();
         assertThat(output.text()).contains("contents true");
-        List<Use> uses = output.text().lines()
+        List<Use> uses = output.text()
+                .lines()
                 .filter(line -> line.startsWith("use "))
                 .map(Use::parse)
                 .toList();

@@ -22,7 +22,8 @@ final class TestMachine {
         /** The script prints the path of a program that it found, or built before, as its last line. */
         private static Path provide() {
             try {
-                Process process = new ProcessBuilder(SOURCE.resolve("criu/provide-criu.sh").toString())
+                Process process = new ProcessBuilder(
+                                SOURCE.resolve("criu/provide-criu.sh").toString())
                         .redirectError(ProcessBuilder.Redirect.INHERIT)
                         .start();
                 String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);

@@ -25,7 +25,9 @@ class UseGateTest {
         gate.exit();
         assertThat(closed.get(10, TimeUnit.SECONDS)).isTrue();
         assertThat(gate.closeAndWait()).isFalse();
-        assertThatThrownBy(gate::enter).isInstanceOf(IllegalStateException.class).hasMessage("shut");
+        assertThatThrownBy(gate::enter)
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessage("shut");
     }
 
     @RepeatedTest(50)
@@ -36,15 +38,17 @@ class UseGateTest {
         var started = new AtomicInteger();
         var users = new CompletableFuture<?>[4];
         for (int i = 0; i < users.length; i++) {
-            users[i] = CompletableFuture.runAsync(() -> {
-                started.incrementAndGet();
-                while (gate.tryEnter()) {
-                    if (freed.get()) {
-                        usedAfterFree.incrementAndGet();
-                    }
-                    gate.exit();
-                }
-            }, task -> Thread.ofPlatform().start(task));
+            users[i] = CompletableFuture.runAsync(
+                    () -> {
+                        started.incrementAndGet();
+                        while (gate.tryEnter()) {
+                            if (freed.get()) {
+                                usedAfterFree.incrementAndGet();
+                            }
+                            gate.exit();
+                        }
+                    },
+                    task -> Thread.ofPlatform().start(task));
         }
         while (started.get() < users.length) {
             Thread.onSpinWait();

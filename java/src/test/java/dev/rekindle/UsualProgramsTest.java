@@ -31,7 +31,9 @@ class UsualProgramsTest {
                             + matcher.group(2).stripTrailing().stripIndent() + "\n```\n");
         }
         assertThat(names).hasSize(5);
-        assertThat(Pattern.compile("^```java$", Pattern.MULTILINE).matcher(readme).results())
+        assertThat(Pattern.compile("^```java$", Pattern.MULTILINE)
+                        .matcher(readme)
+                        .results())
                 .hasSize(5);
     }
 
@@ -51,7 +53,8 @@ class UsualProgramsTest {
                 assertThat(snapshot.statistics().succeeded()).isTrue();
                 worker.advance();
                 UsualPrograms.inspect(images);
-                assertThat(UsualPrograms.explain(rekindle, folder.resolve("none"))).contains("none");
+                assertThat(UsualPrograms.explain(rekindle, folder.resolve("none")))
+                        .contains("none");
             }
 
             worker.close();

@@ -31,7 +31,8 @@ class WarmPoolTest {
                     assertThat(statistics.leases()).isEqualTo(2);
                     assertThat(statistics.contexts()).isPositive();
                     assertThat(statistics.simulated()).isTrue();
-                    assertThat(statistics.pid()).isEqualTo(ProcessHandle.current().pid());
+                    assertThat(statistics.pid())
+                            .isEqualTo(ProcessHandle.current().pid());
                     assertThat(statistics.uptime()).isPositive();
                 });
                 second.close();
@@ -55,7 +56,9 @@ class WarmPoolTest {
         pool.close();
         lease.close();
         lease.close();
-        assertThatThrownBy(() -> pool.acquire(0)).isInstanceOf(IllegalStateException.class).hasMessageContaining("closed");
+        assertThatThrownBy(() -> pool.acquire(0))
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("closed");
         assertThatThrownBy(pool::statistics).isInstanceOf(IllegalStateException.class);
         assertThatThrownBy(() -> pool.prefetch(folder)).isInstanceOf(IllegalStateException.class);
     }
@@ -83,7 +86,8 @@ class WarmPoolTest {
                 }
                 Worker.await("leases", () -> begun.get() > 1000);
                 pool.close();
-                CompletableFuture.allOf(threads.toArray(CompletableFuture[]::new)).get();
+                CompletableFuture.allOf(threads.toArray(CompletableFuture[]::new))
+                        .get();
             }
         }
     }
@@ -116,8 +120,9 @@ class WarmPoolTest {
     void connectionToAPoolProcess() throws Exception {
         try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
             assertThatThrownBy(rekindle::connectPool)
-                    .isInstanceOfSatisfying(PoolException.class, failure -> assertThat(failure.code())
-                            .isEqualTo(ErrorCode.POOL_UNREACHABLE));
+                    .isInstanceOfSatisfying(
+                            PoolException.class,
+                            failure -> assertThat(failure.code()).isEqualTo(ErrorCode.POOL_UNREACHABLE));
             Process rekindled = PoolProcess.start(folder);
             try (WarmPool pool = PoolProcess.connect(rekindle)) {
                 assertThat(pool.isHosted()).isFalse();
@@ -128,8 +133,10 @@ class WarmPoolTest {
                 }
                 rekindled.destroyForcibly().waitFor();
                 assertThatThrownBy(pool::statistics)
-                        .isInstanceOfSatisfying(PoolException.class, failure -> assertThat(failure.code())
-                                .isIn(ErrorCode.POOL_DIED, ErrorCode.POOL_UNREACHABLE));
+                        .isInstanceOfSatisfying(
+                                PoolException.class,
+                                failure -> assertThat(failure.code())
+                                        .isIn(ErrorCode.POOL_DIED, ErrorCode.POOL_UNREACHABLE));
             } finally {
                 rekindled.destroyForcibly();
             }

@@ -43,14 +43,18 @@ final class Worker implements AutoCloseable {
                 .redirectOutput(folder.resolve(name + ".log").toFile());
         var environment = builder.environment();
         environment.keySet().removeIf(key -> key.startsWith("REKINDLE_") || key.equals("LD_PRELOAD"));
-        environment.put("LD_LIBRARY_PATH", TestMachine.LIBRARY_FOLDER.resolve("simcuda").toString());
-        environment.put("REKINDLE_SIMCUDA_CONTROL", folder.resolve(name + ".rules").toString());
+        environment.put(
+                "LD_LIBRARY_PATH", TestMachine.LIBRARY_FOLDER.resolve("simcuda").toString());
+        environment.put(
+                "REKINDLE_SIMCUDA_CONTROL", folder.resolve(name + ".rules").toString());
         if (agent) {
             environment.put("LD_PRELOAD", TestMachine.AGENT.toString());
         }
         Process process = builder.start();
         Worker worker = new Worker(state, process.pid());
-        await("the worker to begin: " + state + ".log", () -> Files.exists(state) && state.toFile().length() > 0);
+        await(
+                "the worker to begin: " + state + ".log",
+                () -> Files.exists(state) && state.toFile().length() > 0);
         worker.ask("wait-ready");
         worker.tree.add(process.pid());
         process.descendants().map(ProcessHandle::pid).forEach(worker.tree::add);
@@ -87,8 +91,7 @@ final class Worker implements AutoCloseable {
     }
 
     private String ask(String command) throws IOException {
-        Process control = new ProcessBuilder(
-                        program("rekindle-worker-control"), "--state", state.toString(), command)
+        Process control = new ProcessBuilder(program("rekindle-worker-control"), "--state", state.toString(), command)
                 .redirectErrorStream(true)
                 .start();
         String answer = new String(control.getInputStream().readAllBytes(), StandardCharsets.UTF_8);

@@ -39,8 +39,7 @@ public class ContextReuseBenchmark {
         @Setup(Level.Trial)
         public void open() {
             Linker linker = Linker.nativeLinker();
-            SymbolLookup driver =
-                    SymbolLookup.libraryLookup(Machine.DRIVER, Arena.global());
+            SymbolLookup driver = SymbolLookup.libraryLookup(Machine.DRIVER, Arena.global());
             initialise = linker.downcallHandle(
                     driver.findOrThrow("cuInit"), FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.JAVA_INT));
             retain = linker.downcallHandle(
@@ -61,9 +60,7 @@ public class ContextReuseBenchmark {
 
         /** Opens it. */
         public Pool() {
-            rekindle = Machine.rekindle(
-                            Machine.newFolder(Machine.FOLDER))
-                    .build();
+            rekindle = Machine.rekindle(Machine.newFolder(Machine.FOLDER)).build();
             pool = rekindle.openPool();
         }
 

@@ -89,7 +89,6 @@ public class FfmCallBenchmark {
         Rekindle.nativeVersion(); // loads the library
         return Linker.nativeLinker()
                 .downcallHandle(
-                        RekindleNative.rekindle_version_number$address(),
-                        FunctionDescriptor.of(ValueLayout.JAVA_INT));
+                        RekindleNative.rekindle_version_number$address(), FunctionDescriptor.of(ValueLayout.JAVA_INT));
     }
 }

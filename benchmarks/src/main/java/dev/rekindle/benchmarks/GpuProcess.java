@@ -22,10 +22,16 @@ record GpuProcess(Path state, long pid) {
                 .redirectErrorStream(true)
                 .redirectOutput(folder.resolve("worker.log").toFile());
         if (agent) {
-            builder.environment().put("LD_PRELOAD", Machine.NATIVE.resolve("lib/librekindle-preload.so").toString());
+            builder.environment()
+                    .put(
+                            "LD_PRELOAD",
+                            Machine.NATIVE.resolve("lib/librekindle-preload.so").toString());
         }
         if (Machine.simulated()) {
-            builder.environment().put("LD_LIBRARY_PATH", Machine.NATIVE.resolve("lib/simcuda").toString());
+            builder.environment()
+                    .put(
+                            "LD_LIBRARY_PATH",
+                            Machine.NATIVE.resolve("lib/simcuda").toString());
         }
         Process process = builder.start();
         for (int i = 0; !(Files.exists(state) && Files.size(state) > 0); i++) {
@@ -77,7 +83,6 @@ record GpuProcess(Path state, long pid) {
             throw new IOException(interrupt);
         }
     }
-
 
     private static String program(String name) {
         return Machine.NATIVE.resolve("bin").resolve(name).toString();

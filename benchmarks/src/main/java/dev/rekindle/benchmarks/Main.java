@@ -3,11 +3,11 @@ package dev.rekindle.benchmarks;
 
 import java.nio.file.Files;
 import java.util.Arrays;
+import org.openjdk.jmh.results.format.ResultFormatType;
 import org.openjdk.jmh.runner.Runner;
 import org.openjdk.jmh.runner.options.CommandLineOptions;
 import org.openjdk.jmh.runner.options.Options;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
-import org.openjdk.jmh.results.format.ResultFormatType;
 
 /**
  * {@code java -jar benchmarks.jar [JMH OPTION...]} measures and leaves JSON in the folder that BENCHMARK_RESULTS names;

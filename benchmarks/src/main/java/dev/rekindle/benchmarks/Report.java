@@ -72,7 +72,9 @@ public final class Report {
         Conditions conditions = Conditions.read(folder);
         List<Result> results = results(folder.resolve("results.json"));
         page.append("<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Rekindle benchmarks</title>")
-                .append("<style>").append(STYLE).append("</style></head><body><h1>Rekindle benchmarks</h1>");
+                .append("<style>")
+                .append(STYLE)
+                .append("</style></head><body><h1>Rekindle benchmarks</h1>");
         conditions(conditions);
         restores(results);
         timelines(folder);
@@ -91,13 +93,15 @@ public final class Report {
             if (object.has("params")) {
                 object.getAsJsonObject("params")
                         .entrySet()
-                        .forEach(entry -> parameters.put(entry.getKey(), entry.getValue().getAsString()));
+                        .forEach(entry ->
+                                parameters.put(entry.getKey(), entry.getValue().getAsString()));
             }
             JsonObject metric = object.getAsJsonObject("primaryMetric");
             var counters = new TreeMap<String, Double>();
             object.getAsJsonObject("secondaryMetrics")
                     .entrySet()
-                    .forEach(entry -> counters.put(entry.getKey(), mean(entry.getValue().getAsJsonObject())));
+                    .forEach(entry ->
+                            counters.put(entry.getKey(), mean(entry.getValue().getAsJsonObject())));
             results.add(new Result(
                     object.get("benchmark").getAsString(),
                     parameters,
@@ -146,7 +150,11 @@ public final class Report {
     }
 
     private void row(String name, String value) {
-        page.append("<tr><th>").append(escape(name)).append("</th><td>").append(escape(value)).append("</td></tr>");
+        page.append("<tr><th>")
+                .append(escape(name))
+                .append("</th><td>")
+                .append(escape(value))
+                .append("</td></tr>");
     }
 
     private void restores(List<Result> results) throws IOException {
@@ -183,10 +191,9 @@ public final class Report {
     private void timelines(Path folder) throws IOException {
         List<Timeline> timelines = new ArrayList<>();
         try (Stream<Path> files = Files.list(folder)) {
-            for (Path file : (Iterable<Path>) files
-                    .filter(path -> path.getFileName().toString().startsWith("timeline-"))
-                    .sorted((first, second) -> second.compareTo(first))
-                    ::iterator) {
+            for (Path file : (Iterable<Path>)
+                    files.filter(path -> path.getFileName().toString().startsWith("timeline-"))
+                            .sorted((first, second) -> second.compareTo(first))::iterator) {
                 timelines.add(Timeline.read(file));
             }
         }
@@ -196,8 +203,9 @@ public final class Report {
     }
 
     private void copies(List<Result> results, Conditions conditions) throws IOException {
-        List<Result> copies =
-                results.stream().filter(result -> result.is("CopyEngineBenchmark.copy")).toList();
+        List<Result> copies = results.stream()
+                .filter(result -> result.is("CopyEngineBenchmark.copy"))
+                .toList();
         if (copies.isEmpty()) {
             return;
         }
@@ -251,23 +259,31 @@ public final class Report {
     }
 
     private void table(List<Result> results) {
-        page.append("<h2>All results</h2><table><tr><th>benchmark</th><th>parameters</th><th>score</th><th>&plusmn;</th>")
+        page.append(
+                        "<h2>All results</h2><table><tr><th>benchmark</th><th>parameters</th><th>score</th><th>&plusmn;</th>")
                 .append("<th>unit</th></tr>");
         for (Result result : results) {
             String name = result.benchmark().replaceFirst("^.*\\.(\\w+\\.\\w+)$", "$1");
-            page.append("<tr><td>").append(escape(name)).append("</td><td>")
+            page.append("<tr><td>")
+                    .append(escape(name))
+                    .append("</td><td>")
                     .append(escape(result.parameters().toString()))
                     .append(String.format(Locale.ROOT, "</td><td class=\"n\">%.3f", result.score()))
                     .append(String.format(Locale.ROOT, "</td><td class=\"n\">%.3f", result.error()))
-                    .append("</td><td>").append(escape(result.unit())).append("</td></tr>");
+                    .append("</td><td>")
+                    .append(escape(result.unit()))
+                    .append("</td></tr>");
         }
         page.append("</table>");
     }
 
     private void image(Chart<?, ?> chart) throws IOException {
         byte[] png = BitmapEncoder.getBitmapBytes(chart, BitmapFormat.PNG);
-        page.append("<p><img alt=\"").append(escape(chart.getTitle())).append("\" src=\"data:image/png;base64,")
-                .append(Base64.getEncoder().encodeToString(png)).append("\"></p>");
+        page.append("<p><img alt=\"")
+                .append(escape(chart.getTitle()))
+                .append("\" src=\"data:image/png;base64,")
+                .append(Base64.getEncoder().encodeToString(png))
+                .append("\"></p>");
     }
 
     static String words(String constant) {
@@ -275,6 +291,9 @@ public final class Report {
     }
 
     static String escape(String text) {
-        return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\"", "&quot;");
+        return text.replace("&", "&amp;")
+                .replace("<", "&lt;")
+                .replace(">", "&gt;")
+                .replace("\"", "&quot;");
     }
 }

@@ -78,8 +78,7 @@ public class RestoreBenchmark {
     @Setup(Level.Trial)
     public void dump() throws IOException {
         folder = Machine.newFolder(Machine.DISK);
-        Rekindle handle =
-                (settings == Settings.STOCK ? Machine.stock(folder) : Machine.rekindle(folder)).build();
+        Rekindle handle = (settings == Settings.STOCK ? Machine.stock(folder) : Machine.rekindle(folder)).build();
         rekindle = handle;
         if (settings == Settings.REKINDLE_WARM_POOL) {
             pool = handle.openPool();

@@ -14,14 +14,22 @@ final class TimelineDrawing {
     private TimelineDrawing() {}
 
     static String draw(List<Timeline> timelines) {
-        double longest = timelines.stream().mapToDouble(Timeline::milliseconds).max().orElse(1);
+        double longest =
+                timelines.stream().mapToDouble(Timeline::milliseconds).max().orElse(1);
         double scale = (WIDTH - LEFT - 90) / longest;
         var body = new StringBuilder();
         int top = 0;
         for (Timeline timeline : timelines) {
             top += 24;
-            text(body, 0, top, "%s, %s cache: %.0f ms"
-                    .formatted(Report.words(timeline.settings()), Report.words(timeline.cache()), timeline.milliseconds()),
+            text(
+                    body,
+                    0,
+                    top,
+                    "%s, %s cache: %.0f ms"
+                            .formatted(
+                                    Report.words(timeline.settings()),
+                                    Report.words(timeline.cache()),
+                                    timeline.milliseconds()),
                     "bold");
             int colour = 0;
             for (Timeline.Bar bar : timeline.bars()) {
@@ -35,8 +43,12 @@ final class TimelineDrawing {
                         Math.max(1, bar.duration() * scale),
                         BAR,
                         COLOURS[colour++ % COLOURS.length]));
-                text(body, LEFT + (int) ((Math.max(0, bar.start()) + bar.duration()) * scale) + 5, top,
-                        "%.1f ms".formatted(bar.duration()), "normal");
+                text(
+                        body,
+                        LEFT + (int) ((Math.max(0, bar.start()) + bar.duration()) * scale) + 5,
+                        top,
+                        "%.1f ms".formatted(bar.duration()),
+                        "normal");
             }
             top += 8;
         }
@@ -50,7 +62,7 @@ final class TimelineDrawing {
     }
 
     private static void text(StringBuilder body, int x, int y, String text, String weight) {
-        body.append("<text x=\"%d\" y=\"%d\" font-weight=\"%s\">%s</text>"
-                .formatted(x, y, weight, Report.escape(text)));
+        body.append(
+                "<text x=\"%d\" y=\"%d\" font-weight=\"%s\">%s</text>".formatted(x, y, weight, Report.escape(text)));
     }
 }

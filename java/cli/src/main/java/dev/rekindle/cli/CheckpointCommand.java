@@ -31,10 +31,14 @@ final class CheckpointCommand implements Callable<Integer> {
     @Parameters(index = "1", paramLabel = "DIR", description = "Where the images go.")
     private Path directory;
 
-    @Option(names = {"-R", "--leave-running"}, description = "Let the tree go on running.")
+    @Option(
+            names = {"-R", "--leave-running"},
+            description = "Let the tree go on running.")
     private boolean leaveRunning;
 
-    @Option(names = {"-s", "--leave-stopped"}, description = "Leave the tree stopped.")
+    @Option(
+            names = {"-s", "--leave-stopped"},
+            description = "Leave the tree stopped.")
     private boolean leaveStopped;
 
     @Option(names = "--timeout", paramLabel = "SECONDS", description = "How long stopping the tree may take.")

@@ -63,7 +63,8 @@ final class InspectCommand implements Callable<Integer> {
         out.printf("driver       %s%n", Texts.orDash(image.driver()));
         out.printf("plugin       %s%n", image.usesCudaPlugin() ? "cuda_plugin" : "-");
         out.printf("host memory  %s%n", Texts.bytes(image.hostBytes()));
-        out.printf("device       %s, stored in %s%n%n", Texts.bytes(image.deviceBytes()), Texts.bytes(image.imageBytes()));
+        out.printf(
+                "device       %s, stored in %s%n%n", Texts.bytes(image.deviceBytes()), Texts.bytes(image.imageBytes()));
     }
 
     private static void table(CheckpointImage image, PrintWriter out) {

@@ -33,9 +33,13 @@ final class PoolCommand {
     @Command(mixinStandardHelpOptions = true, description = "Start rekindled and wait until it is warm.")
     int start(
             @Mixin Settings settings,
-            @Option(names = "--program", paramLabel = "FILE", description = "The rekindled program.")
-                    @Nullable Path program,
-            @Option(names = "--log", paramLabel = "FILE", description = "Where its log goes.", defaultValue = "/dev/null")
+            @Option(names = "--program", paramLabel = "FILE", description = "The rekindled program.") @Nullable
+                    Path program,
+            @Option(
+                            names = "--log",
+                            paramLabel = "FILE",
+                            description = "Where its log goes.",
+                            defaultValue = "/dev/null")
                     File log)
             throws IOException, InterruptedException {
         try (Rekindle rekindle = settings.open()) {
@@ -83,8 +87,18 @@ final class PoolCommand {
             if (statistics.simulated()) {
                 out.println("SIMULATED GPU");
             }
-            Table table = new Table("PID", "UPTIME", "WORKERS", "CONTEXTS", "RESTORES", "CHECKPOINTS", "TO DEVICE",
-                    "FROM DEVICE", "RING", "HELD", "RUNS");
+            Table table = new Table(
+                    "PID",
+                    "UPTIME",
+                    "WORKERS",
+                    "CONTEXTS",
+                    "RESTORES",
+                    "CHECKPOINTS",
+                    "TO DEVICE",
+                    "FROM DEVICE",
+                    "RING",
+                    "HELD",
+                    "RUNS");
             table.row(
                     statistics.pid(),
                     Texts.seconds(statistics.uptime()),
@@ -115,7 +129,8 @@ final class PoolCommand {
         long end = System.nanoTime() + LIMIT.toNanos();
         while (process.isAlive()) {
             if (System.nanoTime() > end) {
-                throw new IllegalStateException("the pool, pid " + pid + ", did not end within " + LIMIT.toSeconds() + " s");
+                throw new IllegalStateException(
+                        "the pool, pid " + pid + ", did not end within " + LIMIT.toSeconds() + " s");
             }
             Thread.sleep(20);
         }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle.cli;
 
-
 import dev.rekindle.ProgressListener;
 import dev.rekindle.RunRequestBuilder;
 import java.nio.file.Path;
@@ -11,7 +10,9 @@ import picocli.CommandLine.Option;
 
 /** Options that checkpoint and restore share, under CRIU's names. */
 final class RunOptions {
-    @Option(names = {"-j", "--shell-job"}, description = "Allow a tree that is part of a terminal session.")
+    @Option(
+            names = {"-j", "--shell-job"},
+            description = "Allow a tree that is part of a terminal session.")
     private boolean shellJob;
 
     @Option(names = "--tcp-established", description = "Allow established TCP connections.")
@@ -20,7 +21,9 @@ final class RunOptions {
     @Option(names = "--tcp-close", description = "Close TCP connections.")
     private boolean tcpClose;
 
-    @Option(names = {"-l", "--file-locks"}, description = "Handle file locks.")
+    @Option(
+            names = {"-l", "--file-locks"},
+            description = "Handle file locks.")
     private boolean fileLocks;
 
     @Option(names = "--link-remap", description = "Allow links for files that were deleted while open.")
@@ -29,13 +32,21 @@ final class RunOptions {
     @Option(names = "--enable-external-masters", description = "Allow mounts from outside.")
     private boolean externalMasters;
 
-    @Option(names = {"-x", "--ext-unix-sk"}, description = "Allow unix sockets that end outside the tree.")
+    @Option(
+            names = {"-x", "--ext-unix-sk"},
+            description = "Allow unix sockets that end outside the tree.")
     private boolean externalUnixSockets;
 
-    @Option(names = {"-W", "--work-dir"}, paramLabel = "DIR", description = "Where logs and statistics go.")
+    @Option(
+            names = {"-W", "--work-dir"},
+            paramLabel = "DIR",
+            description = "Where logs and statistics go.")
     private @Nullable Path workDirectory;
 
-    @Option(names = {"-o", "--log-file"}, paramLabel = "NAME", description = "Name of CRIU's log.")
+    @Option(
+            names = {"-o", "--log-file"},
+            paramLabel = "NAME",
+            description = "Name of CRIU's log.")
     private @Nullable String logFile;
 
     @Option(names = "--log-level", paramLabel = "1..4", description = "How much CRIU logs.", defaultValue = "4")
@@ -44,7 +55,9 @@ final class RunOptions {
     @Option(names = "--criu-argument", paramLabel = "ARG", description = "A further argument for criu, repeatable.")
     private List<String> arguments = List.of();
 
-    @Option(names = {"-q", "--quiet"}, description = "No progress bar and no table.")
+    @Option(
+            names = {"-q", "--quiet"},
+            description = "No progress bar and no table.")
     private boolean quiet;
 
     boolean quiet() {

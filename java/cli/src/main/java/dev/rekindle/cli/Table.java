@@ -2,13 +2,13 @@
 package dev.rekindle.cli;
 
 import java.io.PrintWriter;
-import picocli.CommandLine.Help.Ansi;
-import picocli.CommandLine.Help.ColorScheme;
-import picocli.CommandLine.Help.TextTable;
-import picocli.CommandLine.Help.Column;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import picocli.CommandLine.Help.Ansi;
+import picocli.CommandLine.Help.ColorScheme;
+import picocli.CommandLine.Help.Column;
+import picocli.CommandLine.Help.TextTable;
 
 /** A table with columns as wide as their widest cell. */
 final class Table {
@@ -29,8 +29,7 @@ final class Table {
             int width = rows.stream().mapToInt(row -> row[index].length()).max().orElseThrow();
             columns[i] = new Column(width + 2, 0, Column.Overflow.TRUNCATE);
         }
-        TextTable table = TextTable.forColumns(
-                new ColorScheme.Builder(Ansi.OFF).build(), columns);
+        TextTable table = TextTable.forColumns(new ColorScheme.Builder(Ansi.OFF).build(), columns);
         rows.forEach(table::addRowValues);
         out.print(table);
         out.flush();
