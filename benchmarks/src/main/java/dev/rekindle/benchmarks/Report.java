@@ -162,7 +162,7 @@ public final class Report {
         for (Result result : results) {
             if (result.is("RestoreBenchmark.restore")) {
                 byCache.computeIfAbsent(result.parameter("cache"), key -> new TreeMap<>())
-                        .put(words(result.parameter("settings")), result.score());
+                        .put(words(result.parameter("settings")), rounded(result.score()));
             }
         }
         if (byCache.isEmpty()) {
@@ -248,7 +248,7 @@ public final class Report {
                 .map(call -> call.benchmark().substring(call.benchmark().lastIndexOf('.') + 1))
                 .toList();
         List<Double> values = calls.stream()
-                .map(call -> call.score() * (call.unit().startsWith("us") ? 1e3 : 1))
+                .map(call -> rounded(call.score() * (call.unit().startsWith("us") ? 1e3 : 1)))
                 .toList();
         chart.addSeries("nanoseconds", names, values);
         chart.getStyler().setYAxisLogarithmic(true);
@@ -278,12 +278,18 @@ public final class Report {
     }
 
     private void image(Chart<?, ?> chart) throws IOException {
+        chart.getStyler().setChartBackgroundColor(Color.WHITE);
         byte[] png = BitmapEncoder.getBitmapBytes(chart, BitmapFormat.PNG);
         page.append("<p><img alt=\"")
                 .append(escape(chart.getTitle()))
                 .append("\" src=\"data:image/png;base64,")
                 .append(Base64.getEncoder().encodeToString(png))
                 .append("\"></p>");
+    }
+
+    /** Bars are labelled with their values. */
+    private static double rounded(double value) {
+        return Math.rint(value * 10) / 10;
     }
 
     static String words(String constant) {

@@ -39,7 +39,7 @@ record Timeline(String settings, String cache, double milliseconds, List<Bar> ba
         var bars = new ArrayList<Bar>();
         double all = milliseconds(run.duration());
         double criu = milliseconds(run.criu().restoreTime());
-        bars.add(new Bar("CRIU: processes and host memory", 0, criu, run.hostBytes()));
+        bars.add(new Bar("CRIU, with host memory", 0, criu, run.hostBytes()));
         if (run.processes().isEmpty()) {
             // The stock plugin leaves no statistics: what is not CRIU's is the plugin's and the driver's.
             bars.add(new Bar("plugin and driver", criu, all - criu, 0));
