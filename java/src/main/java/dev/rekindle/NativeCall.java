@@ -53,6 +53,9 @@ final class NativeCall implements AutoCloseable, SegmentAllocator {
     @Override
     public void close() {
         used = 0;
+        rekindle_error.phase(error, 0);
+        rekindle_error.message(error, 0, (byte) 0);
+        rekindle_error.criu_log(error, 0, (byte) 0);
         int first = (int) Thread.currentThread().threadId();
         for (int i = 0; i < IDLE_MAX; i++) {
             if (IDLE.compareAndSet((first + i) & (IDLE_MAX - 1), null, this)) {

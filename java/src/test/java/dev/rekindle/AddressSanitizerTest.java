@@ -76,7 +76,7 @@ class AddressSanitizerTest {
                             "UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1"),
                     folder.toString(),
                     String.valueOf(worker.pid()));
-            assertThat(output.text()).doesNotContain("AddressSanitizer").doesNotContain("runtime error");
+            assertThat(output.text()).doesNotContain("ERROR: AddressSanitizer").doesNotContain("runtime error");
             assertThat(output.text()).contains("refused: ").contains("done with 0.1.");
             assertThat(output.exitCode()).isZero();
             assertThat(worker.checksum()).isEqualTo(before);
