@@ -123,6 +123,13 @@ class Side:
         self.options = list(options)
         self.environment = environment or {}
 
+    def with_setting(self, text):
+        """The same with one more setting for plugin and pool: patched/CRIU_CUDA_STREAMS=8."""
+        name, value = text.split("=", 1)
+        environment = {**self.environment, name: value}
+        pool = f"{self.pool} {text}" if self.pool else None
+        return Side(f"{self.name}/{text}", self.dump, self.criu, self.plugin, pool, self.options, environment)
+
 
 class Bench:
     def __init__(self, arguments):
@@ -155,19 +162,25 @@ class Bench:
         environment.update(side.environment)
         return environment
 
-    def set_pool(self, wanted):
-        if wanted and not self.pool:
-            log = open(self.work / "rekindled.log", "ab")
-            self.pool = subprocess.Popen(
-                [self.bundle / "bin" / "rekindled", "--socket", self.pool_socket], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True)
-            wait_until("the pool", self.pool_socket.exists, 60)
-            time.sleep(2)  # contexts and ring: it is warm long before that
-        elif not wanted and self.pool:
+    def side(self, name):
+        name, _, setting = name.partition("/")
+        return self.sides[name].with_setting(setting) if setting else self.sides[name]
+
+    def set_pool(self, side):
+        """The pool that the side wants, and no other: None stops the one there is."""
+        wanted = side.pool if side else None
+        if self.pool and wanted != self.pool_kind:
             self.pool.send_signal(signal.SIGTERM)
             self.pool.wait(60)
             self.pool = None
-            time.sleep(0.5)
+        if wanted and not self.pool:
+            self.pool_kind = wanted
+            log = open(self.work / "rekindled.log", "wb")
+            self.pool = subprocess.Popen(
+                [self.bundle / "bin" / "rekindled", "--socket", self.pool_socket], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True, env={**os.environ, **side.environment})
+            wait_until("the pool getting warm",
+                       lambda: b" is warm" in (self.work / "rekindled.log").read_bytes(), 60)
 
     def criu(self, side, action, folder, options):
         command = [side.criu, action, "-D", folder, "-o", f"{action}.log", "-v4", "-L", side.plugin, *options]
@@ -187,7 +200,7 @@ class Bench:
         folder = self.work / f"{subject.name}-{side.dump}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        self.set_pool(side.pool)
+        self.set_pool(side)
         ready = subject.start(self, folder, agent=side.dump == "agent")
         contents = subject.contents(self)
         began, ended = self.criu(side, "dump", folder, ["-t", str(subject.process.pid)])
@@ -201,7 +214,7 @@ class Bench:
 
     def restore(self, subject, side, image, number):
         subject.state = image["state"]
-        self.set_pool(side.pool)
+        self.set_pool(side)
         touch_memory((subject.device_bytes if side.dump != "agent" else 0) + 6 * GIB)
         pidfile = image["folder"] / "pid"
         pidfile.unlink(missing_ok=True)
@@ -220,7 +233,7 @@ class Bench:
                 returned = now
                 if criu.returncode:
                     self.criu_failed(side, image)
-            if subject.steps() > before:
+            if subject.steps() != before:
                 working = now
                 break
             if now > limit:
@@ -252,7 +265,7 @@ class Bench:
         raise RuntimeError(f"{side.name}: restore failed")
 
     def case(self, subject, names):
-        sides = [self.sides[name] for name in names]
+        sides = [self.side(name) for name in names]
         images = {}
         for side in sides:
             if side.dump not in images:

@@ -131,6 +131,11 @@ void copy_engine_destroy(struct copy_engine *engine)
 	free(engine);
 }
 
+void copy_engine_yield_to(struct copy_engine *engine, const _Atomic int *count)
+{
+	engine->yield_to = count;
+}
+
 unsigned int copy_engine_workers(const struct copy_engine *engine)
 {
 	return engine->worker_count;

@@ -80,6 +80,12 @@ void copy_job_times(const struct copy_job *job, uint64_t *began, uint64_t *ended
 /* Waits for the end of the job and frees it. NULL is allowed. */
 void copy_job_finish(struct copy_job *job);
 
+/*
+ * While *count is above 0 only half of the workers take new chunks, so that whoever else needs the link gets through.
+ * count outlives the engine. Call it before the first job.
+ */
+void copy_engine_yield_to(struct copy_engine *engine, const _Atomic int *count);
+
 unsigned int copy_engine_workers(const struct copy_engine *engine);
 size_t copy_engine_ring_bytes(const struct copy_engine *engine);
 /* Bytes moved since the engine was made. Any thread. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +162,47 @@ static void one_worker_is_enough(void **state)
 	assert_int_equal(run(fixture, COPY_DEVICE_TO_FILE, &error), 0);
 	real_driver.cuMemsetD8(fixture->device, 0xee, BYTES);
 	assert_int_equal(run(fixture, COPY_FILE_TO_DEVICE, &error), 0);
+	assert_device_equals(fixture);
+}
+
+static pthread_mutex_t copiers_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_t copiers[8];
+static unsigned int copier_count;
+
+/* Remembers which threads copy, and is slow enough for every worker to come by. */
+static CUresult remembering_copy(CUdeviceptr destination, const void *source, size_t bytes, CUstream stream)
+{
+	unsigned int i;
+
+	pthread_mutex_lock(&copiers_lock);
+	for (i = 0; i < copier_count && !pthread_equal(copiers[i], pthread_self()); i++)
+		;
+	if (i == copier_count && copier_count < 8)
+		copiers[copier_count++] = pthread_self();
+	pthread_mutex_unlock(&copiers_lock);
+	usleep(20000);
+	return real_driver.cuMemcpyHtoDAsync(destination, source, bytes, stream);
+}
+
+static void half_of_the_workers_rest_while_others_need_the_link(void **state)
+{
+	struct fixture *fixture = *state;
+	struct error_text error;
+	_Atomic int others = 0;
+
+	fill_device(fixture, fixture->contents);
+	assert_int_equal(run(fixture, COPY_DEVICE_TO_FILE, &error), 0);
+	copy_engine_yield_to(fixture->engine, &others);
+	driver.cuMemcpyHtoDAsync = remembering_copy;
+	copier_count = 0;
+	assert_int_equal(run(fixture, COPY_FILE_TO_DEVICE, &error), 0);
+	assert_int_equal(copier_count, 4);
+
+	others = 1;
+	copier_count = 0;
+	real_driver.cuMemsetD8(fixture->device, 0xee, BYTES);
+	assert_int_equal(run(fixture, COPY_FILE_TO_DEVICE, &error), 0);
+	assert_int_equal(copier_count, 2);
 	assert_device_equals(fixture);
 }
 
@@ -433,6 +475,7 @@ int main(void)
 		TEST(stores_and_loads_bit_for_bit),
 		TEST_SMALL(stores_and_loads_bit_for_bit),
 		TEST(one_worker_is_enough),
+		TEST(half_of_the_workers_rest_while_others_need_the_link),
 		TEST(loads_a_file_on_disk_whose_pages_are_not_cached),
 		TEST(jobs_run_one_after_the_other),
 		TEST(empty_job_ends_at_once),

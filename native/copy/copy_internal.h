@@ -56,6 +56,7 @@ struct copy_engine {
 	bool registered;
 	struct copy_worker *workers;
 	unsigned int worker_count, started;
+	const _Atomic int *yield_to; /* NULL, or: see copy_engine_yield_to */
 	_Atomic uint64_t to_device, from_device;
 
 	pthread_mutex_t lock;

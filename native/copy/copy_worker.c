@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #define XXH_STATIC_LINKING_ONLY /* for XXH3_state_t on the stack */
 #include <xxhash.h>
@@ -125,10 +126,29 @@ static int load_chunk(struct copy_worker *worker, struct copy_job *job, const st
 	return 0;
 }
 
-static struct copy_chunk *take_chunk(struct copy_job *job)
+/*
+ * The second half of the workers rests while somebody else needs the link more. On an H200 the driver restored a
+ * process of 16 GiB in 0.36 s while all 16 copied, in 0.27 s while 8 did, and the whole restore went from 0.55 to 0.46
+ * s.
+ */
+static void rest(const struct copy_worker *worker, struct copy_job *job)
+{
+	const struct timespec pause = {.tv_nsec = 500000};
+	struct copy_engine *engine = worker->engine;
+
+	if (!engine->yield_to || job->request.worker_limit ||
+	    (unsigned int)(worker - engine->workers) < (engine->worker_count + 1) / 2)
+		return;
+	while (atomic_load(engine->yield_to) > 0 && !atomic_load(&job->stop) &&
+	       atomic_load(&job->next_chunk) < job->request.chunk_count)
+		nanosleep(&pause, NULL);
+}
+
+static struct copy_chunk *take_chunk(const struct copy_worker *worker, struct copy_job *job)
 {
 	size_t index;
 
+	rest(worker, job);
 	if (atomic_load(&job->stop))
 		return NULL;
 	index = atomic_fetch_add(&job->next_chunk, 1);
@@ -188,7 +208,7 @@ static bool store_ask(struct copy_worker *worker, struct copy_job *job, struct s
 	CUresult status;
 
 	if (!store->chunk || store->at == store->chunk->bytes) {
-		store->chunk = take_chunk(job);
+		store->chunk = take_chunk(worker, job);
 		store->at = 0;
 		if (!store->chunk)
 			return false;
@@ -275,7 +295,7 @@ static void run_job(struct copy_worker *worker, struct copy_job *job)
 	if (job->request.direction == COPY_DEVICE_TO_FILE) {
 		store_chunks(worker, job);
 	} else {
-		while ((chunk = take_chunk(job)) && load_chunk(worker, job, chunk) == 0)
+		while ((chunk = take_chunk(worker, job)) && load_chunk(worker, job, chunk) == 0)
 			;
 	}
 	/* Always: nothing may touch ring or device memory once the job has ended, failed or not. */

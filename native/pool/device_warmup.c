@@ -83,10 +83,14 @@ out:
 static int make_engine(struct pool *pool, struct copy_engine **engine, struct error_text *error)
 {
 	size_t ring_bytes = pool->settings.ring_bytes;
+	int result;
 
 	if (ring_bytes == 0)
 		ring_bytes = (size_t)pool->settings.streams * 8 * 1024 * 1024;
-	return copy_engine_create(engine, pool->settings.streams, ring_bytes, error);
+	result = copy_engine_create(engine, pool->settings.streams, ring_bytes, error);
+	if (result == 0)
+		copy_engine_yield_to(*engine, &pool->driver_restores);
+	return result;
 }
 
 void pool_spare_engine_begin(struct pool *pool)

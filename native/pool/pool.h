@@ -58,6 +58,7 @@ struct pool {
 	struct copy_engine *spare_engine; /* made ahead, while cuInit runs */
 	struct prefetch *kept;		  /* filled ahead for clients, until a restore adopts it */
 
+	_Atomic int driver_restores; /* under way: copies yield to them */
 	_Atomic uint64_t restores, checkpoints, device_bytes_held, measured_to_device;
 	_Atomic uint32_t runs;
 	_Atomic uint32_t leases;

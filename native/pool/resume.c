@@ -104,8 +104,11 @@ static int revive(struct run *run, struct run_process *process, struct error_tex
 	result = driver_process_state(run->pool, process->pid, &state, error);
 	if (result == 0 && state == CU_PROCESS_STATE_CHECKPOINTED) {
 		result = match_gpus(run, &match, error);
+		/* The driver brings its own state over the link that the copies fill. */
+		atomic_fetch_add(&run->pool->driver_restores, 1);
 		if (result == 0)
 			result = driver_process_restore(run->pool, process->pid, match.pairs, match.pair_count, error);
+		atomic_fetch_sub(&run->pool->driver_restores, 1);
 		gpu_match_free(&match);
 		state = CU_PROCESS_STATE_LOCKED;
 	}
