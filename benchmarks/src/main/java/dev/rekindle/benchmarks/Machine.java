@@ -20,7 +20,9 @@ final class Machine {
     /** CRIU without patches, for the stock side. */
     static final Path STOCK_CRIU = path("BENCHMARK_STOCK_CRIU", CRIU.toString());
     /** The folder of CRIU's own CUDA plugin. */
-    static final Path STOCK_PLUGINS = path("BENCHMARK_STOCK_PLUGINS", STOCK_CRIU + "/../../plugins/cuda");
+    static final Path STOCK_PLUGINS = path(
+            "BENCHMARK_STOCK_PLUGINS",
+            STOCK_CRIU.resolveSibling("../plugins/cuda").toString());
     /** Images, and files to copy. */
     static final Path FOLDER = path("BENCHMARK_FOLDER", "/dev/shm");
     /** A folder on a disk, for reads that do not come from memory. */

@@ -16,8 +16,7 @@ class ReportTest {
 
     @Test
     void onePageHasChartsTimelinesAndConditions() throws Exception {
-        String results =
-                """
+        String results = """
                 [
                  {"benchmark": "dev.rekindle.benchmarks.RestoreBenchmark.restore",
                   "params": {"settings": "STOCK", "cache": "WARM"},

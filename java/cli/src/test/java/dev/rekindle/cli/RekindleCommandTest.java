@@ -29,7 +29,8 @@ class RekindleCommandTest {
 
     @BeforeEach
     void findCriu() throws Exception {
-        Process script = new ProcessBuilder(SOURCE.resolve("criu/provide-criu.sh").toString())
+        Process script = new ProcessBuilder(
+                        SOURCE.resolve("criu/provide-criu.sh").toString())
                 .redirectError(ProcessBuilder.Redirect.INHERIT)
                 .start();
         String criu = new String(script.getInputStream().readAllBytes(), StandardCharsets.UTF_8)
@@ -61,7 +62,10 @@ class RekindleCommandTest {
             assertThat(dumped.out()).contains("checkpoint done in").contains("pages written");
             process.waitFor();
 
-            assertThat(run("inspect", images).out()).contains("PID").contains("sleep").contains("host memory");
+            assertThat(run("inspect", images).out())
+                    .contains("PID")
+                    .contains("sleep")
+                    .contains("host memory");
             assertThat(run("inspect", images, "--tree").out()).contains("sleep (" + pid + "): 1 threads");
             assertThat(run("stats", "checkpoint", images).out()).contains("checkpoint done in");
 
@@ -77,7 +81,11 @@ class RekindleCommandTest {
     @Test
     void poolStartsAnswersAndStops() {
         Outcome started = run(
-                "pool", "start", "--program", NATIVE.resolve("bin/rekindled").toString(), "--log",
+                "pool",
+                "start",
+                "--program",
+                NATIVE.resolve("bin/rekindled").toString(),
+                "--log",
                 folder.resolve("pool.log").toString());
         assertThat(started.exitCode()).as(started.err()).isZero();
         assertThat(started.out()).containsPattern("rekindled runs with pid \\d+ and 1 warm contexts");
@@ -105,9 +113,8 @@ class RekindleCommandTest {
         }
         var out = new StringWriter();
         var err = new StringWriter();
-        CommandLine commandLine = RekindleCommand.commandLine()
-                .setOut(new PrintWriter(out, true))
-                .setErr(new PrintWriter(err, true));
+        CommandLine commandLine =
+                RekindleCommand.commandLine().setOut(new PrintWriter(out, true)).setErr(new PrintWriter(err, true));
         int exitCode = commandLine.execute(all.toArray(String[]::new));
         return new Outcome(exitCode, out.toString(), err.toString());
     }
