@@ -151,6 +151,7 @@ class Bench:
             "patched": Side("patched", "agent", patched, ours, "warm", threads),
             "patched-private": Side("patched-private", "agent", patched, ours, None, threads),
             "native": Side("native", "native", patched, ours, "warm", threads),
+            "native-huge": Side("native-huge", "native", patched, ours, "warm", [*threads, "--restore-hugepages", "always"]),
             "serial": Side("serial", "agent", stock, ours, "warm", environment={"CRIU_CUDA_PARALLEL_RESTORE": "0"}),
         }
 
