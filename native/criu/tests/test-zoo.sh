@@ -35,7 +35,15 @@ fi
 one "readahead" 2 "" --restore-threads 2 --restore-readahead
 one "partial reads" 2 "" CRIU_FAULT=131 --restore-threads 2
 
-# Cold: what the page cache does not have is read past it
-sync
-for f in "$work"/img/pages-*.img; do dd of="$f" oflag=nocache conv=notrunc,fdatasync count=0 status=none; done
-one "cold" 4 "" --restore-threads 4
+# Not in the page cache: in order by one, or past it where huge pages are filled
+drop() {
+	local f
+	sync
+	for f in "$work"/img/pages-*.img; do dd of="$f" oflag=nocache conv=notrunc,fdatasync count=0 status=none; done
+}
+drop
+one "cold" "" "" --restore-threads 4
+drop
+past=
+[ "$mode" != threads ] || past=4
+one "cold, always huge" "$past" "s/ hg//" --restore-threads 4 --restore-hugepages always
