@@ -12,12 +12,14 @@ mkdir "$work/img/parent.d"
 all=$(tree "$pid")
 track=
 if "$CRIU" check --feature mem_dirty_track >/dev/null 2>&1; then
-	track=--track-mem
-	"$CRIU" pre-dump -t "$pid" -D "$work/img/parent.d" -o dump.log -v1 $track || fail "pre-dump"
+	track=yes
+	"$CRIU" pre-dump -t "$pid" -D "$work/img/parent.d" -o dump.log -v1 --track-mem || fail "pre-dump"
+	"$CRIU" dump -t "$pid" -D "$work/img" -o dump.log -v1 --track-mem --prev-images-dir parent.d || fail "dump"
 else
 	"$CRIU" dump --leave-running -t "$pid" -D "$work/img/parent.d" -o dump.log -v1 || fail "first dump"
+	"$CRIU" dump -t "$pid" -D "$work/img" -o dump.log -v1 || fail "dump"
+	ln -s parent.d "$work/img/parent"
 fi
-"$CRIU" dump -t "$pid" -D "$work/img" -o dump.log -v1 $track --prev-images-dir parent.d || fail "dump"
 gone $all
 [ -L "$work/img/parent" ] || fail "no parent image"
 restore --restore-threads 4 --restore-hugepages always || fail "parent image: restore"
