@@ -2,8 +2,6 @@
 package dev.rekindle.benchmarks;
 
 import dev.rekindle.ContextLease;
-import dev.rekindle.Rekindle;
-import dev.rekindle.WarmPool;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
@@ -23,7 +21,6 @@ import org.openjdk.jmh.annotations.OutputTimeUnit;
 import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
-import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 /** A context made from nothing, against a lease on one that a warm pool holds. */
@@ -52,26 +49,6 @@ public class ContextReuseBenchmark {
         }
     }
 
-    /** A pool in this process. */
-    @State(Scope.Benchmark)
-    public static class Pool {
-        private final Rekindle rekindle;
-        private final WarmPool pool;
-
-        /** Opens it. */
-        public Pool() {
-            rekindle = Machine.rekindle(Machine.newFolder(Machine.FOLDER)).build();
-            pool = rekindle.openPool();
-        }
-
-        /** Closes it. */
-        @TearDown(Level.Trial)
-        public void close() {
-            pool.close();
-            rekindle.close();
-        }
-    }
-
     /**
      * cuInit and cuDevicePrimaryCtxRetain, once in each of ten processes.
      *
@@ -96,7 +73,7 @@ public class ContextReuseBenchmark {
     /**
      * A lease on a warm context, and its return.
      *
-     * @param pool the pool
+     * @param state has the pool
      * @return the context
      */
     @Benchmark
@@ -104,8 +81,8 @@ public class ContextReuseBenchmark {
     @Warmup(iterations = 3, time = 1)
     @Measurement(iterations = 5, time = 1)
     @Fork(2)
-    public long warmLease(Pool pool) {
-        try (ContextLease lease = pool.pool.acquire(0)) {
+    public long warmLease(WarmPoolState state) {
+        try (ContextLease lease = state.pool.acquire(0)) {
             return lease.context();
         }
     }

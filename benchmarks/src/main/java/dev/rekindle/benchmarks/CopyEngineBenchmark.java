@@ -3,8 +3,6 @@ package dev.rekindle.benchmarks;
 
 import dev.rekindle.CopyMeasurement;
 import dev.rekindle.CopyMeasurement.Source;
-import dev.rekindle.Rekindle;
-import dev.rekindle.WarmPool;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Optional;
@@ -46,27 +44,20 @@ public class CopyEngineBenchmark {
     @Param({"4", "16", "64"})
     public int chunkMebibytes;
 
-    private final Path file;
-    private final Rekindle rekindle;
-    private final WarmPool pool;
+    private final Path file = Machine.newFolder(Machine.DISK).resolve("data");
 
-    /** Opens a pool and writes the file to copy. */
+    /** Writes the file to copy. */
     public CopyEngineBenchmark() {
-        rekindle = Machine.rekindle(Machine.newFolder(Machine.FOLDER)).build();
-        pool = rekindle.openPool();
-        file = Machine.newFolder(Machine.DISK).resolve("data");
         FileCache.writeRandom(file, Machine.COPY_BYTES);
     }
 
     /**
-     * Closes the pool and removes the file.
+     * Removes the file.
      *
      * @throws IOException where it cannot be removed
      */
     @TearDown(Level.Trial)
     public void close() throws IOException {
-        pool.close();
-        rekindle.close();
         FileCache.deleteTree(file.resolveSibling(""));
     }
 
@@ -81,11 +72,13 @@ public class CopyEngineBenchmark {
     /**
      * One copy.
      *
+     * @param state has the pool
      * @param measured takes how long the copy itself took
      */
     @Benchmark
-    public void copy(Measured measured) {
-        measured.copyNanoseconds = pool.measure(new CopyMeasurement(
+    public void copy(WarmPoolState state, Measured measured) {
+        measured.copyNanoseconds = state.pool
+                .measure(new CopyMeasurement(
                         0,
                         source,
                         workers,

@@ -3,7 +3,6 @@ package dev.rekindle.benchmarks;
 
 import dev.rekindle.ContextLease;
 import dev.rekindle.Rekindle;
-import dev.rekindle.WarmPool;
 import dev.rekindle.internal.ffi.RekindleNative;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
@@ -13,13 +12,11 @@ import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Fork;
-import org.openjdk.jmh.annotations.Level;
 import org.openjdk.jmh.annotations.Measurement;
 import org.openjdk.jmh.annotations.Mode;
 import org.openjdk.jmh.annotations.OutputTimeUnit;
 import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.State;
-import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 /**
@@ -35,22 +32,6 @@ import org.openjdk.jmh.annotations.Warmup;
 public class FfmCallBenchmark {
     /** An empty downcall is one to a function that returns a constant. */
     private static final MethodHandle EMPTY = emptyDowncall();
-
-    private final Rekindle rekindle;
-    private final WarmPool pool;
-
-    /** Opens a pool. */
-    public FfmCallBenchmark() {
-        rekindle = Machine.rekindle(Machine.newFolder(Machine.FOLDER)).build();
-        pool = rekindle.openPool();
-    }
-
-    /** Closes the pool. */
-    @TearDown(Level.Trial)
-    public void close() {
-        pool.close();
-        rekindle.close();
-    }
 
     /**
      * The floor: a downcall that does nothing.
@@ -76,11 +57,12 @@ public class FfmCallBenchmark {
     /**
      * A lease and its return: two downcalls with structures.
      *
+     * @param state has the pool
      * @return the device
      */
     @Benchmark
-    public int leaseThroughTheLibrary() {
-        try (ContextLease lease = pool.acquire(0)) {
+    public int leaseThroughTheLibrary(WarmPoolState state) {
+        try (ContextLease lease = state.pool.acquire(0)) {
             return lease.device();
         }
     }

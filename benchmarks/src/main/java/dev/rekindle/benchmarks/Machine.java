@@ -12,7 +12,7 @@ import java.nio.file.Path;
  */
 final class Machine {
     /** The native build: bin, lib, lib/criu. */
-    static final Path NATIVE = path("BENCHMARK_NATIVE", "native/build/release");
+    static final Path NATIVE = path("BENCHMARK_NATIVE", "native/build/release").toAbsolutePath();
     /** The CUDA driver library. */
     static final Path DRIVER = path("BENCHMARK_DRIVER", NATIVE + "/lib/simcuda/libcuda.so.1");
     /** CRIU for Rekindle. */
