@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle;
 
-import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicIntegerFieldUpdater;
 
 /**
  * A lease on a warm context. It may be passed between threads and closed by any of them, also after its pool was closed.
  */
 public final class ContextLease implements AutoCloseable {
-    private final AtomicBoolean released = new AtomicBoolean();
+    /** A lease is the one object that acquiring allocates. */
+    private static final AtomicIntegerFieldUpdater<ContextLease> RELEASED =
+            AtomicIntegerFieldUpdater.newUpdater(ContextLease.class, "released");
+
+    private volatile int released;
     private final WarmPool pool;
     private final long context;
     private final int device;
@@ -41,7 +45,7 @@ public final class ContextLease implements AutoCloseable {
     /** Gives the lease back. Closing twice does nothing. */
     @Override
     public void close() {
-        if (released.compareAndSet(false, true)) {
+        if (RELEASED.compareAndSet(this, 0, 1)) {
             pool.release(context, device, number);
         }
     }
