@@ -11,6 +11,7 @@ public final class ContextLease implements AutoCloseable {
     private static final AtomicIntegerFieldUpdater<ContextLease> RELEASED =
             AtomicIntegerFieldUpdater.newUpdater(ContextLease.class, "released");
 
+    @SuppressWarnings("UnusedVariable") // read and written by RELEASED
     private volatile int released;
     private final WarmPool pool;
     private final long context;
