@@ -13,6 +13,7 @@ public final class ContextLease implements AutoCloseable {
 
     @SuppressWarnings("UnusedVariable") // read and written by RELEASED
     private volatile int released;
+
     private final WarmPool pool;
     private final long context;
     private final int device;
