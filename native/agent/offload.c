@@ -174,7 +174,7 @@ static int answer_claimed(struct agent_page *page, int socket, const struct agen
 		if (page->state != AGENT_STATE_MAPPED)
 			return fail(&reply->error, -EOPNOTSUPP,
 				    "the process's device memory is released and only in a GPU image; map it first");
-		return offload_export(socket, &reply->count, &reply->error);
+		return offload_export(socket, request->request_id, &reply->count, &reply->error);
 	case AGENT_RELEASE:
 		return release(page, request, reply);
 	case AGENT_MAP:
@@ -192,6 +192,7 @@ void offload_answer(struct agent_page *page, int socket, const struct agent_mess
 
 	memset(reply, 0, sizeof(*reply));
 	reply->type = AGENT_REPLY;
+	reply->request_id = request->request_id;
 	reply->result = table_claim(&reply->error);
 	if (!reply->result) {
 		reply->result = answer_claimed(page, socket, request, fds, fd_count, reply);

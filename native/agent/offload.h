@@ -16,7 +16,7 @@ void offload_answer(struct agent_page *page, int socket, const struct agent_mess
 		    size_t fd_count, struct agent_message *reply);
 
 /* EXPORT (offload_export.c). The table is claimed. */
-int offload_export(int socket, uint32_t *count, struct error_text *error);
+int offload_export(int socket, uint64_t request_id, uint32_t *count, struct error_text *error);
 
 /*
  * Puts fresh, exportable memory in the place of memory that was imported after a restore, with the same contents

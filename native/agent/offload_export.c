@@ -102,7 +102,7 @@ static const char *obstacle(const struct physical_memory *memory)
 	return NULL;
 }
 
-int offload_export(int socket, uint32_t *count, struct error_text *error)
+int offload_export(int socket, uint64_t request_id, uint32_t *count, struct error_text *error)
 {
 	static struct batch batch;
 	int result = 0;
@@ -113,6 +113,7 @@ int offload_export(int socket, uint32_t *count, struct error_text *error)
 			    "the process has imported device memory of another process, which cannot be restored; end "
 			    "the sharing before the dump");
 	memset(&batch, 0, sizeof(batch));
+	batch.message.request_id = request_id;
 	for (index = 0; index < table.memories_end; index++)
 		table.memories[index].sent = false;
 	for (index = 0; !result && index < table.memories_end; index++) {

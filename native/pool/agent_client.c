@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "protocol/message_socket.h"
@@ -35,11 +36,13 @@ static void drain(int socket)
 	}
 }
 
-static int ask(const struct agent_client *agent, const struct agent_message *message, const int *descriptors,
-	       uint32_t count, struct error_text *error)
+static int ask(const struct agent_client *agent, struct agent_message *message, const int *descriptors, uint32_t count,
+	       struct error_text *error)
 {
 	int result;
 
+	if (getrandom(&message->request_id, sizeof(message->request_id), 0) != sizeof(message->request_id))
+		return fail(error, -errno, "The kernel gave no random number: %s", strerror(errno));
 	drain(agent->socket);
 	result = message_send(agent->socket, message, sizeof(*message), descriptors, count);
 	if (result)
@@ -47,15 +50,14 @@ static int ask(const struct agent_client *agent, const struct agent_message *mes
 	return 0;
 }
 
-/* Receives one well-formed message; *descriptor_count of descriptors are the caller's. */
-static int hear(const struct agent_client *agent, struct agent_message *message, int *descriptors,
-		size_t *descriptor_count, struct error_text *error)
+/* Waits for one message and receives it, whatever it is. */
+static int hear_any(const struct agent_client *agent, struct agent_message *message, ssize_t *size, int *descriptors,
+		    size_t *descriptor_count, struct error_text *error)
 {
 	struct pollfd polled[2] = {
 		{.fd = agent->socket, .events = POLLIN},
 		{.fd = agent->process, .events = POLLIN},
 	};
-	ssize_t size;
 	int ready;
 
 	do
@@ -68,9 +70,31 @@ static int hear(const struct agent_client *agent, struct agent_message *message,
 	if (ready > 0 && !polled[0].revents && polled[1].revents)
 		return fail(error, -ESRCH, "The process ended while its agent was asked");
 	*descriptor_count = MESSAGE_DESCRIPTORS_MAX;
-	size = message_receive(agent->socket, message, sizeof(*message), descriptors, descriptor_count, 0);
-	if (size < 0)
-		return fail(error, (int)size, "The agent in the process is gone: %s", strerror((int)-size));
+	*size = message_receive(agent->socket, message, sizeof(*message), descriptors, descriptor_count, 0);
+	if (*size < 0)
+		return fail(error, (int)*size, "The agent in the process is gone: %s", strerror((int)-*size));
+	return 0;
+}
+
+/*
+ * Receives one well-formed message that answers the request last asked with message; *descriptor_count of descriptors
+ * are the caller's. The agent may still send answers to somebody who died or lost patience: they are passed over.
+ */
+static int hear(const struct agent_client *agent, struct agent_message *message, int *descriptors,
+		size_t *descriptor_count, struct error_text *error)
+{
+	uint64_t request_id = message->request_id;
+	ssize_t size;
+	int result;
+
+	for (;;) {
+		result = hear_any(agent, message, &size, descriptors, descriptor_count, error);
+		if (result)
+			return result;
+		if (size != sizeof(*message) || message->request_id == request_id)
+			break;
+		close_all(descriptors, *descriptor_count);
+	}
 	message->error.text[sizeof(message->error.text) - 1] = '\0';
 	if (size != sizeof(*message) ||
 	    (message->type == AGENT_ALLOCATIONS

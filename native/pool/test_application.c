@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -35,6 +36,7 @@ static struct piece *pieces;
 static uint32_t piece_count;
 static int agent_socket, agent_outside;
 static const char *behaviour;
+static uint64_t request_id; /* of the request that is being answered */
 
 static void check(CUresult status, const char *call)
 {
@@ -86,7 +88,8 @@ static void make_own(struct piece *piece)
 
 static void reply(int result, uint32_t count, const char *text)
 {
-	struct agent_message message = {.type = AGENT_REPLY, .result = result, .count = count};
+	struct agent_message message = {
+		.type = AGENT_REPLY, .result = result, .count = count, .request_id = request_id};
 
 	snprintf(message.error.text, sizeof(message.error.text), "%s", text);
 	message_send(agent_socket, &message, sizeof(message), NULL, 0);
@@ -95,7 +98,7 @@ static void reply(int result, uint32_t count, const char *text)
 static void export_pieces(void)
 {
 	int descriptors[AGENT_ALLOCATIONS_MAX];
-	struct agent_message message = {.type = AGENT_ALLOCATIONS};
+	struct agent_message message = {.type = AGENT_ALLOCATIONS, .request_id = request_id};
 	uint32_t i, j;
 
 	for (i = 0; i < piece_count; i++) {
@@ -178,6 +181,20 @@ static void on_map(const struct agent_message *message, const int *descriptors)
 	reply(0, message->count, "");
 }
 
+/* As if the one who asked before had gone while the agent was busy. */
+static void answer_somebody_else(void)
+{
+	struct agent_message message = {.type = AGENT_ALLOCATIONS, .count = 1};
+	int descriptor = memfd_create("late", MFD_CLOEXEC);
+
+	getrandom(&message.request_id, sizeof(message.request_id), 0);
+	message.allocations[0] = (struct agent_allocation){.allocation_id = 1, .bytes = 2 * MEBIBYTE, .device = uuid};
+	message_send(agent_socket, &message, sizeof(message), &descriptor, 1);
+	close(descriptor);
+	request_id = message.request_id;
+	reply(-EIO, 0, "an answer for somebody else");
+}
+
 /* Publishes the page by which the agent's thread is found. */
 static void publish_page(int outside)
 {
@@ -210,6 +227,9 @@ static void *agent_main(void *unused)
 		count = MESSAGE_DESCRIPTORS_MAX;
 		if (message_receive(agent_socket, &message, sizeof(message), descriptors, &count, -1) < 0)
 			return unused;
+		if (!strcmp(behaviour, "late-answers"))
+			answer_somebody_else();
+		request_id = message.request_id;
 		if (message.type == AGENT_EXPORT)
 			on_export();
 		else if (message.type == AGENT_RELEASE)

@@ -21,7 +21,7 @@
 
 #define AGENT_PAGE_NAME	       "rekindle-agent"
 #define AGENT_PAGE_MAGIC       0x454c444e494b4552ull /* "REKINDLE" */
-#define AGENT_PROTOCOL_VERSION 1u
+#define AGENT_PROTOCOL_VERSION 2u
 
 enum agent_state {
 	AGENT_STATE_MAPPED = 1,	  /* device memory is where it belongs */
@@ -81,6 +81,11 @@ struct agent_message {
 	uint32_t count; /* entries used */
 	int32_t result; /* REPLY: 0 or a negative errno code */
 	uint32_t last;	/* MAP: this is the last batch */
+	/*
+	 * Chosen by whoever asks, different each time; ALLOCATIONS and REPLY carry that of their request. Messages with
+	 * another one are late answers to somebody who is gone, and are thrown away.
+	 */
+	uint64_t request_id;
 	uint8_t image_id[16];
 	uint64_t released_bytes; /* REPLY to RELEASE */
 	uint64_t nanoseconds;	 /* REPLY: what the request took */

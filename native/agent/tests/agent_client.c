@@ -42,21 +42,46 @@ static int control(void)
 	abort();
 }
 
-static int receive(struct agent_message *message, int *fds, size_t *count)
+/* A number for each request, also for those of which nobody waits for the answer. */
+static uint64_t next_id(void)
 {
-	ssize_t received = message_receive(control(), message, sizeof(*message), fds, count, REPLY_MS);
+	static uint64_t last;
 
-	if (received < 0)
-		return (int)received;
-	return received == sizeof(*message) ? 0 : -EPROTO;
+	return ++last;
 }
 
-static int ask(const struct agent_message *request, const int *fds, size_t fd_count, struct agent_message *reply)
+/* The next message that answers request_id. */
+static int receive(uint64_t request_id, struct agent_message *message, int *fds, size_t *count)
 {
-	int result = message_send(control(), request, sizeof(*request), fds, fd_count);
+	for (;;) {
+		int late[MESSAGE_DESCRIPTORS_MAX];
+		size_t late_count = MESSAGE_DESCRIPTORS_MAX;
+		ssize_t received = message_receive(control(), message, sizeof(*message), late, &late_count, REPLY_MS);
 
+		if (received < 0)
+			return (int)received;
+		if (received != sizeof(*message) || (late_count && message->request_id == request_id && !fds))
+			return -EPROTO;
+		if (message->request_id == request_id) {
+			if (fds) {
+				memcpy(fds, late, late_count * sizeof(late[0]));
+				*count = late_count;
+			}
+			return 0;
+		}
+		while (late_count)
+			close(late[--late_count]);
+	}
+}
+
+static int ask(struct agent_message *request, const int *fds, size_t fd_count, struct agent_message *reply)
+{
+	int result;
+
+	request->request_id = next_id();
+	result = message_send(control(), request, sizeof(*request), fds, fd_count);
 	if (!result)
-		result = receive(reply, NULL, NULL);
+		result = receive(request->request_id, reply, NULL, NULL);
 	return result ? result : reply->result;
 }
 
@@ -68,6 +93,7 @@ int agent_export(struct saved_memory *saved, struct agent_message *reply)
 	memset(&request, 0, sizeof(request));
 	memset(saved, 0, sizeof(*saved));
 	request.type = AGENT_EXPORT;
+	request.request_id = next_id();
 	result = message_send(control(), &request, sizeof(request), NULL, 0);
 	for (;;) {
 		int fds[MESSAGE_DESCRIPTORS_MAX];
@@ -75,7 +101,7 @@ int agent_export(struct saved_memory *saved, struct agent_message *reply)
 		size_t index;
 
 		if (!result)
-			result = receive(reply, fds, &count);
+			result = receive(request.request_id, reply, fds, &count);
 		if (result)
 			return result;
 		if (reply->type == AGENT_REPLY)
@@ -183,10 +209,11 @@ void agent_forget(struct saved_memory *saved)
 
 int agent_send_raw(const void *bytes, size_t size, struct agent_message *reply)
 {
+	/* The requests of these tests have no number. */
 	int result = message_send(control(), bytes, size, NULL, 0);
 
 	if (!result)
-		result = receive(reply, NULL, NULL);
+		result = receive(0, reply, NULL, NULL);
 	return result ? result : reply->result;
 }
 
@@ -196,6 +223,7 @@ void agent_export_and_go(void)
 
 	memset(&request, 0, sizeof(request));
 	request.type = AGENT_EXPORT;
+	request.request_id = next_id();
 	if (message_send(control(), &request, sizeof(request), NULL, 0))
 		abort();
 }
