@@ -11,8 +11,6 @@
 #include "image/gpu_image.h"
 #include "protocol/message_socket.h"
 
-#define CONTROL_FILE "pool-test-injection"
-
 extern char **environ;
 
 void inject(const char *rules)
@@ -35,11 +33,11 @@ int pool_fixture_set_up(void **state)
 	struct error_text error = {""};
 	char control[64];
 
-	snprintf(control, sizeof(control), CONTROL_FILE ".%d", getpid());
-	setenv("REKINDLE_SIMCUDA_CONTROL", control, 1);
-	inject("");
 	strcpy(fixture->path, "/tmp/pool-test-XXXXXX");
 	assert_non_null(mkdtemp(fixture->path));
+	snprintf(control, sizeof(control), "%s/injection", fixture->path);
+	setenv("REKINDLE_SIMCUDA_CONTROL", control, 1);
+	inject("");
 	fixture->folder = open(fixture->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (settings_load(&fixture->settings, "/dev/null", &error)) {
 		print_error("%s\n", error.text);
@@ -79,9 +77,28 @@ int pool_fixture_tear_down(void **state)
 	close(fixture->folder);
 	snprintf(command, sizeof(command), "rm -rf %s", fixture->path);
 	assert_int_equal(system(command), 0);
-	unlink(getenv("REKINDLE_SIMCUDA_CONTROL"));
 	free(fixture);
 	return 0;
+}
+
+/*
+ * The environment without what is injected, which is for the pool only. A copy: the pool's threads look into the
+ * environment of this process at any time.
+ */
+static char **environment_of_applications(void)
+{
+	static const char name[] = "REKINDLE_SIMCUDA_CONTROL=";
+	size_t count = 0, i;
+	char **copy;
+
+	while (environ[count])
+		count++;
+	copy = calloc(count + 1, sizeof(*copy));
+	assert_non_null(copy);
+	for (count = 0, i = 0; environ[i]; i++)
+		if (strncmp(environ[i], name, sizeof(name) - 1))
+			copy[count++] = environ[i];
+	return copy;
 }
 
 struct application *application_start(struct pool_fixture *fixture, int allocations, int mebibytes,
@@ -98,7 +115,7 @@ struct application *application_start(struct pool_fixture *fixture, int allocati
 			     (char *)behaviour,
 			     NULL};
 	int agent[2], commands[2];
-	char *control = strdup(getenv("REKINDLE_SIMCUDA_CONTROL"));
+	char **environment = environment_of_applications();
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, agent), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, commands), 0);
@@ -110,10 +127,8 @@ struct application *application_start(struct pool_fixture *fixture, int allocati
 	snprintf(commands_text, sizeof(commands_text), "%d", commands[1]);
 	snprintf(allocations_text, sizeof(allocations_text), "%d", allocations);
 	snprintf(mebibytes_text, sizeof(mebibytes_text), "%d", mebibytes);
-	unsetenv("REKINDLE_SIMCUDA_CONTROL"); /* what is injected is for the pool only */
-	assert_int_equal(posix_spawn(&application->pid, arguments[0], NULL, NULL, arguments, environ), 0);
-	setenv("REKINDLE_SIMCUDA_CONTROL", control, 1);
-	free(control);
+	assert_int_equal(posix_spawn(&application->pid, arguments[0], NULL, NULL, arguments, environment), 0);
+	free(environment);
 	fcntl(agent[0], F_SETFD, FD_CLOEXEC);
 	close(agent[1]);
 	close(commands[1]);
