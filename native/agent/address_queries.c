@@ -3,60 +3,49 @@
 
 #include "agent/allocation_table.h"
 #include "agent/interposed.h"
-#include "agent/legacy_ipc.h"
 #include "agent/real_driver.h"
 
 /* What cuMemAlloc gave must look like it, although it is mapped piecewise from exportable memory. */
 
-struct described {
-	struct plain_allocation plain;
-	bool shareable;
-};
-
-static bool find_plain(CUdeviceptr address, struct described *found)
+static bool find_plain(CUdeviceptr address, struct plain_allocation *found)
 {
 	const struct plain_allocation *allocation;
 
 	table_lock();
 	allocation = plain_containing(address);
-	if (allocation) {
-		found->plain = *allocation;
-		found->shareable = ipc_is_shareable(allocation);
-	}
+	if (allocation)
+		*found = *allocation;
 	table_unlock();
 	return allocation != NULL;
 }
 
 CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUdeviceptr address)
 {
-	struct described allocation;
+	struct plain_allocation allocation;
 
 	if (!find_plain(address, &allocation))
 		return real_driver()->cuMemGetAddressRange_v2(base, bytes, address);
 	if (base)
-		*base = allocation.plain.address;
+		*base = allocation.address;
 	if (bytes)
-		*bytes = allocation.plain.bytes;
+		*bytes = allocation.bytes;
 	return CUDA_SUCCESS;
 }
 
 /* Writes the attribute where the driver would say something else of our memory. */
-static void correct_attribute(void *data, CUpointer_attribute attribute, const struct described *allocation)
+static void correct_attribute(void *data, CUpointer_attribute attribute, const struct plain_allocation *allocation)
 {
 	switch (attribute) {
 	case CU_POINTER_ATTRIBUTE_CONTEXT:
-		*(CUcontext *)data = allocation->plain.context;
-		break;
-	case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
-		*(unsigned int *)data = allocation->shareable;
+		*(CUcontext *)data = allocation->context;
 		break;
 	case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
 	case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
-		*(CUdeviceptr *)data = allocation->plain.address;
+		*(CUdeviceptr *)data = allocation->address;
 		break;
 	case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
 	case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
-		*(size_t *)data = allocation->plain.bytes;
+		*(size_t *)data = allocation->bytes;
 		break;
 	case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
 		*(unsigned long long *)data = CU_MEM_HANDLE_TYPE_NONE;
@@ -70,7 +59,6 @@ static bool is_corrected(CUpointer_attribute attribute)
 {
 	switch (attribute) {
 	case CU_POINTER_ATTRIBUTE_CONTEXT:
-	case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
 	case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
 	case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
 	case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
@@ -84,7 +72,7 @@ static bool is_corrected(CUpointer_attribute attribute)
 
 CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address)
 {
-	struct described allocation;
+	struct plain_allocation allocation;
 
 	if (!data || !is_corrected(attribute) || !find_plain(address, &allocation))
 		return real_driver()->cuPointerGetAttribute(data, attribute, address);
@@ -95,7 +83,7 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
 CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute *attributes, void **data, CUdeviceptr address)
 {
 	CUresult result = real_driver()->cuPointerGetAttributes(count, attributes, data, address);
-	struct described allocation;
+	struct plain_allocation allocation;
 	unsigned int index;
 
 	if (result != CUDA_SUCCESS || !find_plain(address, &allocation))
