@@ -3,49 +3,60 @@
 
 #include "agent/allocation_table.h"
 #include "agent/interposed.h"
+#include "agent/legacy_ipc.h"
 #include "agent/real_driver.h"
 
 /* What cuMemAlloc gave must look like it, although it is mapped piecewise from exportable memory. */
 
-static bool find_plain(CUdeviceptr address, struct plain_allocation *found)
+struct described {
+	struct plain_allocation plain;
+	bool shareable;
+};
+
+static bool find_plain(CUdeviceptr address, struct described *found)
 {
 	const struct plain_allocation *allocation;
 
 	table_lock();
 	allocation = plain_containing(address);
-	if (allocation)
-		*found = *allocation;
+	if (allocation) {
+		found->plain = *allocation;
+		found->shareable = ipc_is_shareable(allocation);
+	}
 	table_unlock();
 	return allocation != NULL;
 }
 
 CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUdeviceptr address)
 {
-	struct plain_allocation allocation;
+	struct described allocation;
 
 	if (!find_plain(address, &allocation))
 		return real_driver()->cuMemGetAddressRange_v2(base, bytes, address);
 	if (base)
-		*base = allocation.address;
+		*base = allocation.plain.address;
 	if (bytes)
-		*bytes = allocation.bytes;
+		*bytes = allocation.plain.bytes;
 	return CUDA_SUCCESS;
 }
 
 /* Writes the attribute where the driver would say something else of our memory. */
-static void correct_attribute(void *data, CUpointer_attribute attribute, const struct plain_allocation *allocation)
+static void correct_attribute(void *data, CUpointer_attribute attribute, const struct described *allocation)
 {
 	switch (attribute) {
 	case CU_POINTER_ATTRIBUTE_CONTEXT:
-		*(CUcontext *)data = allocation->context;
+		*(CUcontext *)data = allocation->plain.context;
+		break;
+	case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+		*(unsigned int *)data = allocation->shareable;
 		break;
 	case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
 	case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
-		*(CUdeviceptr *)data = allocation->address;
+		*(CUdeviceptr *)data = allocation->plain.address;
 		break;
 	case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
 	case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
-		*(size_t *)data = allocation->bytes;
+		*(size_t *)data = allocation->plain.bytes;
 		break;
 	case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
 		*(unsigned long long *)data = CU_MEM_HANDLE_TYPE_NONE;
@@ -59,6 +70,7 @@ static bool is_corrected(CUpointer_attribute attribute)
 {
 	switch (attribute) {
 	case CU_POINTER_ATTRIBUTE_CONTEXT:
+	case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
 	case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
 	case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
 	case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
@@ -72,7 +84,7 @@ static bool is_corrected(CUpointer_attribute attribute)
 
 CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address)
 {
-	struct plain_allocation allocation;
+	struct described allocation;
 
 	if (!data || !is_corrected(attribute) || !find_plain(address, &allocation))
 		return real_driver()->cuPointerGetAttribute(data, attribute, address);
@@ -83,7 +95,7 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
 CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute *attributes, void **data, CUdeviceptr address)
 {
 	CUresult result = real_driver()->cuPointerGetAttributes(count, attributes, data, address);
-	struct plain_allocation allocation;
+	struct described allocation;
 	unsigned int index;
 
 	if (result != CUDA_SUCCESS || !find_plain(address, &allocation))

@@ -359,6 +359,20 @@ struct plain_allocation *plain_containing(CUdeviceptr address)
 	return &table.plain[index];
 }
 
+struct plain_allocation *plain_opened(const struct ipc_origin *origin, CUcontext context)
+{
+	size_t index;
+
+	for (index = 0; index < table.plain_count; index++) {
+		struct plain_allocation *allocation = &table.plain[index];
+
+		if (allocation->opens && !allocation->leaving && allocation->context == context &&
+		    !memcmp(&allocation->origin, origin, sizeof(*origin)))
+			return allocation;
+	}
+	return NULL;
+}
+
 bool plain_overlaps(CUdeviceptr address, size_t bytes)
 {
 	size_t index = plain_find(address);

@@ -42,7 +42,7 @@ struct physical_memory {
 	CUdeviceptr lowest; /* no mapping of it is below this address */
 	bool exportable;     /* made with a POSIX descriptor handle type */
 	bool shared;	     /* seen by others; stays with the driver */
-	bool foreign;	     /* imported by the application, see below */
+	bool foreign;	     /* another process's, see below */
 	bool imported;	     /* imported by the agent after a restore: cannot be exported, nor restored by the driver */
 	bool leaving;	     /* its last release is under way */
 	bool sent;	     /* by the last EXPORT */
@@ -50,8 +50,9 @@ struct physical_memory {
 };
 
 /*
- * Foreign memory is what the application itself imported: another process's memory, or a multicast object. Neither the
- * agent nor the driver can save it, so all that matters is whether there is any. The application keeps the driver's handle.
+ * Foreign memory is what the application itself imported or opened: another process's memory, or a multicast object.
+ * Neither the agent nor the driver can save it, so all that matters is whether there is any. The application keeps the
+ * driver's handle of what it imported.
  */
 
 struct mapping {
@@ -64,14 +65,27 @@ struct mapping {
 	uint64_t write_devices; /* bit set of devices that may read and write */
 };
 
-/* An allocation of cuMemAlloc, mapped piece by piece from address on. */
+#define IPC_EXPORTER_BYTES 16
+
+/* Another process's allocation. */
+struct ipc_origin {
+	uint8_t exporter[IPC_EXPORTER_BYTES]; /* names its socket */
+	uint64_t allocation_id;		      /* there, of the first piece */
+};
+
+/*
+ * An allocation of cuMemAlloc, mapped piece by piece from address on; or one of another process that cuIpcOpenMemHandle
+ * opened, which is foreign memory and otherwise alike.
+ */
 struct plain_allocation {
 	CUdeviceptr address;
 	size_t bytes;	 /* as the application asked */
 	size_t reserved; /* of address space, all of it mapped */
 	CUcontext context;
 	CUdevice device;
-	bool leaving; /* cuMemFree is under way */
+	bool leaving;	/* cuMemFree or the last cuIpcCloseMemHandle is under way */
+	uint32_t opens; /* how often cuIpcOpenMemHandle opened it; 0 where cuMemAlloc gave it */
+	struct ipc_origin origin;
 };
 
 /* A driver call under way, on the stack of its thread. */
@@ -164,6 +178,8 @@ void mapping_remove(size_t index);
 
 /* The allocation with address inside its reservation, or NULL. */
 struct plain_allocation *plain_containing(CUdeviceptr address);
+/* What the context has opened of that origin and not closed, or NULL. */
+struct plain_allocation *plain_opened(const struct ipc_origin *origin, CUcontext context);
 bool plain_overlaps(CUdeviceptr address, size_t bytes);
 bool plain_add(const struct plain_allocation *allocation);
 void plain_remove(struct plain_allocation *allocation);

@@ -2,8 +2,6 @@
 #include "agent/control_thread.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +11,12 @@
 #include <unistd.h>
 
 #include "agent/agent_settings.h"
+#include "agent/agent_thread.h"
 #include "agent/offload.h"
 #include "protocol/agent_protocol.h"
 #include "protocol/message_socket.h"
 
-#define SEND_SECONDS	    10 /* a reader that is gone must not block the thread */
-#define THREAD_STACK_BYTES ((size_t)1 << 20)
+#define SEND_SECONDS 10 /* a reader that is gone must not block the thread */
 
 enum start_state { NOT_STARTED, STARTING, STARTED, FAILED };
 
@@ -55,7 +53,7 @@ out:
 	return result;
 }
 
-/* Replies of a conversation whose other side has died must not be taken for those of the next. */
+/* Replies of a conversation whose other side has died must not fill the socket. */
 static void drop_stale_replies(void)
 {
 	static struct agent_message stale;
@@ -114,28 +112,6 @@ static void *control_thread(void *unused)
 	return NULL;
 }
 
-static int create_thread(void)
-{
-	sigset_t all, before;
-	pthread_attr_t attributes;
-	pthread_t thread;
-	int result;
-
-	sigfillset(&all);
-	result = pthread_attr_init(&attributes);
-	if (result)
-		return -result;
-	pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	result = pthread_create(&thread, &attributes, control_thread, NULL);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
-	if (!result)
-		pthread_setname_np(thread, AGENT_PAGE_NAME);
-	return -result;
-}
-
 static int start(void)
 {
 	struct timeval send_timeout = { .tv_sec = SEND_SECONDS };
@@ -146,7 +122,7 @@ static int start(void)
 	setsockopt(sockets[0], SOL_SOCKET, SO_SNDTIMEO, &send_timeout, sizeof(send_timeout));
 	result = publish_page();
 	if (!result)
-		result = create_thread();
+		result = agent_thread_create(control_thread, AGENT_PAGE_NAME);
 	if (!result)
 		return 0;
 	if (page)

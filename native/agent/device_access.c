@@ -65,7 +65,8 @@ static uint64_t missing_devices(const struct plain_allocation *allocation)
 {
 	const struct mapping *mapping = mapping_containing(allocation->address);
 
-	if (allocation->leaving || !mapping)
+	/* What another process owns is for the device that opened it. */
+	if (allocation->leaving || allocation->opens || !mapping)
 		return 0;
 	return atomic_load(&used_devices) & ~mapping->write_devices;
 }

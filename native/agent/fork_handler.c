@@ -6,6 +6,7 @@
 #include "agent/allocation_table.h"
 #include "agent/control_thread.h"
 #include "agent/real_driver.h"
+#include "agent/sharing_thread.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -13,6 +14,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void reset_child(void)
 {
 	control_thread_after_fork();
+	sharing_thread_after_fork();
 	table_after_fork();
 	real_driver_after_fork();
 }

@@ -23,8 +23,8 @@
  * cuMemExportToShareableHandle, cuMemImportFromShareableHandle, cuMulticastBind*,
  * cuMemGetHandleForAddressRange  memory that others see through a handle, a multicast object or a dma-buf cannot be
  *				  replaced: it stays with the driver
- * cuIpc*			  NCCL, vLLM's custom all-reduce, PyTorch's multiprocessing: the driver refuses legacy handles
- *				  for such memory
+ * cuIpc*MemHandle		  NCCL, vLLM's custom all-reduce, PyTorch's multiprocessing: the driver refuses legacy handles
+ *				  for memory of cuMemAlloc as the agent backs it, so the agent gives and opens its own
  * cuDevicePrimaryCtxRetain, cuCtxEnablePeerAccess	  memory of cuMemAlloc can be copied and, with peer access, used
  *				  from other devices of the process; memory of cuMemCreate needs cuMemSetAccess for that
  * cuCtxDestroy, cuDevicePrimaryCtxReset, cuDevicePrimaryCtxRelease  the context's allocations vanish with it
@@ -78,6 +78,11 @@
 		 (CUmemGenericAllocationHandle multicast, size_t multicast_offset, CUdeviceptr address, size_t bytes,  \
 		  unsigned long long flags))                                                                           \
 	FUNCTION(cuIpcGetMemHandle, cuIpcGetMemHandle, 4010, 0, (CUipcMemHandle * handle, CUdeviceptr address))        \
+	FUNCTION(cuIpcOpenMemHandle, cuIpcOpenMemHandle, 4010, 0,                                                      \
+		 (CUdeviceptr * address, CUipcMemHandle handle, unsigned int flags))                                   \
+	FUNCTION(cuIpcOpenMemHandle, cuIpcOpenMemHandle_v2, 11000, 0,                                                  \
+		 (CUdeviceptr * address, CUipcMemHandle handle, unsigned int flags))                                   \
+	FUNCTION(cuIpcCloseMemHandle, cuIpcCloseMemHandle, 4010, 0, (CUdeviceptr address))                             \
 	FUNCTION(cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain, 7000, 0, (CUcontext * context, CUdevice device))  \
 	FUNCTION(cuDevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2, 11000, 0, (CUdevice device))                 \
 	FUNCTION(cuDevicePrimaryCtxReset, cuDevicePrimaryCtxReset_v2, 11000, 0, (CUdevice device))                     \

@@ -1,25 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/plain_allocation.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "agent/agent_settings.h"
-#include "agent/allocation_table.h"
 #include "agent/control_thread.h"
 #include "agent/device_access.h"
 #include "agent/real_driver.h"
 
-#define PIECES_MAX  1024
 #define PITCH_BYTES ((size_t)512)
 
-struct pieces {
-	CUdeviceptr address;
-	size_t bytes; /* reserved */
-	size_t created, mapped;
-	CUmemGenericAllocationHandle handles[PIECES_MAX];
-};
+size_t pieces_of(size_t bytes)
+{
+	return bytes / PIECE_BYTES + (bytes % PIECE_BYTES != 0);
+}
 
-static size_t piece_bytes(size_t bytes, size_t index)
+size_t piece_bytes(size_t bytes, size_t index)
 {
 	size_t left = bytes - index * PIECE_BYTES;
 
@@ -45,7 +42,7 @@ static bool choose_properties(CUdevice device, CUmemAllocationProp *properties)
 	return virtual_memory && descriptors;
 }
 
-static void undo_pieces(struct pieces *pieces)
+void pieces_undo(const struct pieces *pieces)
 {
 	const struct real_driver *driver = real_driver();
 	size_t index;
@@ -60,7 +57,7 @@ static void undo_pieces(struct pieces *pieces)
 static bool make_pieces(struct pieces *pieces, const CUmemAllocationProp *properties)
 {
 	const struct real_driver *driver = real_driver();
-	size_t count = (pieces->bytes + PIECE_BYTES - 1) / PIECE_BYTES;
+	size_t count = pieces_of(pieces->bytes);
 	size_t index;
 
 	if (driver->cuMemAddressReserve(&pieces->address, pieces->bytes, 0, 0, 0) != CUDA_SUCCESS)
@@ -79,30 +76,36 @@ static bool make_pieces(struct pieces *pieces, const CUmemAllocationProp *proper
 	if (access_set(pieces->address, pieces->bytes, 0, (uint64_t)1 << properties->location.id) == CUDA_SUCCESS)
 		return true;
 undo:
-	undo_pieces(pieces);
+	pieces_undo(pieces);
 	return false;
 }
 
 /* Table locked. */
 static bool record_piece(const struct pieces *pieces, size_t index, const CUmemAllocationProp *properties,
-			 CUcontext context)
+			 const struct plain_allocation *allocation)
 {
 	struct physical_memory *memory = memory_add();
 	struct mapping mapping = {
 		.address = pieces->address + index * PIECE_BYTES,
 		.bytes = piece_bytes(pieces->bytes, index),
 		.mapped = true,
-		.write_devices = (uint64_t)1 << properties->location.id,
+		.write_devices = (uint64_t)1 << allocation->device,
 	};
 
 	if (!memory)
 		return false;
 	memory->real = pieces->handles[index];
-	memory->bytes = mapping.bytes;
-	memory->properties = *properties;
-	memory->context = context;
+	memory->context = allocation->context;
 	memory->references = 1;
-	memory->exportable = true;
+	if (properties) {
+		memory->bytes = mapping.bytes;
+		memory->properties = *properties;
+		memory->exportable = true;
+	} else {
+		memory->foreign = true;
+		memory->shared = true;
+		atomic_fetch_add(&table.foreign_count, 1);
+	}
 	mapping.memory = memory_index(memory);
 	if (mapping_add(&mapping))
 		return true;
@@ -110,16 +113,15 @@ static bool record_piece(const struct pieces *pieces, size_t index, const CUmemA
 	return false;
 }
 
-static bool record(const struct pieces *pieces, const CUmemAllocationProp *properties,
-		   const struct plain_allocation *allocation)
+bool plain_record(const struct pieces *pieces, const CUmemAllocationProp *properties,
+		  const struct plain_allocation *allocation)
 {
 	size_t done = 0;
 	bool recorded;
 
-	table_lock();
 	recorded = plain_add(allocation);
 	while (recorded && done < pieces->created) {
-		recorded = record_piece(pieces, done, properties, allocation->context);
+		recorded = record_piece(pieces, done, properties, allocation);
 		if (recorded)
 			done++;
 	}
@@ -134,7 +136,6 @@ static bool record(const struct pieces *pieces, const CUmemAllocationProp *prope
 		if (plain_containing(allocation->address))
 			plain_remove(plain_containing(allocation->address));
 	}
-	table_unlock();
 	return recorded;
 }
 
@@ -165,6 +166,7 @@ static CUresult drop_piece(CUdeviceptr address)
 	struct mapping *mapping;
 	struct mapping found = { 0 };
 	CUresult result;
+	bool unused;
 
 	table_lock();
 	mapping = mapping_containing(address);
@@ -178,10 +180,13 @@ static CUresult drop_piece(CUdeviceptr address)
 		return result;
 	table_lock();
 	memory = &table.memories[found.memory];
-	memory->leaving = true;
 	memory->references = 0;
 	mapping_remove(mapping_find(address));
+	unused = memory_is_unused(memory);
+	memory->leaving = unused;
 	table_unlock();
+	if (!unused)
+		return CUDA_SUCCESS; /* the sharing thread is exporting it, and gives it back */
 	result = driver->cuMemRelease(memory->real);
 	table_lock();
 	memory_remove(memory);
@@ -227,8 +232,7 @@ static void stop_leaving(struct flight *flight)
 	table_unlock();
 }
 
-/* *ours: false where the address is not the agent's, and nothing was done. */
-static CUresult free_allocation(CUdeviceptr address, bool *ours)
+CUresult plain_free(CUdeviceptr address, bool opened, bool *ours)
 {
 	struct flight flight = { .memory = TABLE_NONE };
 	struct plain_allocation *allocation;
@@ -240,15 +244,17 @@ static CUresult free_allocation(CUdeviceptr address, bool *ours)
 	*ours = allocation != NULL;
 	if (allocation) {
 		context = allocation->context;
-		if (allocation->address != address || allocation->leaving)
+		if (allocation->address != address || allocation->leaving || opened != (allocation->opens != 0))
 			result = CUDA_ERROR_INVALID_VALUE;
 		else if (mapping_range_is_released(address, allocation->reserved))
 			result = CUDA_ERROR_ILLEGAL_STATE; /* its contents are in a GPU image only */
+		else if (allocation->opens > 1)
+			allocation->opens--;
 		else
 			start_leaving(allocation, &flight);
 	}
 	table_unlock();
-	if (!*ours || result != CUDA_SUCCESS)
+	if (!flight.bytes)
 		return result;
 	result = wait_for_context(context);
 	if (result == CUDA_SUCCESS)
@@ -287,7 +293,7 @@ static bool allocate(CUdeviceptr *address, size_t bytes)
 	struct pieces pieces = { 0 };
 	CUmemAllocationProp properties;
 	size_t granularity = 0;
-	bool ours;
+	bool recorded, ours;
 
 	if (!agent_is_enabled() || bytes < agent_minimum_bytes() || bytes > PIECES_MAX * PIECE_BYTES - PIECE_BYTES ||
 	    !driver->has_virtual_memory)
@@ -306,13 +312,16 @@ static bool allocate(CUdeviceptr *address, size_t bytes)
 		return false;
 	allocation.address = pieces.address;
 	allocation.reserved = pieces.bytes;
-	if (!record(&pieces, &properties, &allocation)) {
-		undo_pieces(&pieces);
+	table_lock();
+	recorded = plain_record(&pieces, &properties, &allocation);
+	table_unlock();
+	if (!recorded) {
+		pieces_undo(&pieces);
 		return false;
 	}
 	control_thread_start();
 	if (access_complete() != CUDA_SUCCESS) {
-		free_allocation(allocation.address, &ours);
+		plain_free(allocation.address, false, &ours);
 		return false;
 	}
 	*address = allocation.address;
@@ -342,7 +351,7 @@ CUresult cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t width, s
 CUresult cuMemFree_v2(CUdeviceptr address)
 {
 	bool ours = false;
-	CUresult result = free_allocation(address, &ours);
+	CUresult result = plain_free(address, false, &ours);
 
 	return ours ? result : real_driver()->cuMemFree_v2(address);
 }
@@ -351,7 +360,7 @@ CUresult cuMemFree_v2(CUdeviceptr address)
 CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream)
 {
 	bool ours = false;
-	CUresult result = free_allocation(address, &ours);
+	CUresult result = plain_free(address, false, &ours);
 
 	return ours ? result : real_driver()->cuMemFreeAsync(address, stream);
 }
@@ -359,7 +368,7 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream)
 CUresult cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream stream)
 {
 	bool ours = false;
-	CUresult result = free_allocation(address, &ours);
+	CUresult result = plain_free(address, false, &ours);
 
 	return ours ? result : real_driver()->cuMemFreeAsync_ptsz(address, stream);
 }

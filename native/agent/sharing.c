@@ -22,22 +22,24 @@ static void retain_foreign(CUmemGenericAllocationHandle real)
 CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, void *address)
 {
 	CUdeviceptr pointer = (CUdeviceptr)(uintptr_t)address;
-	CUresult result = CUDA_ERROR_INVALID_VALUE; /* as the driver answers for memory of cuMemAlloc */
+	CUresult result = CUDA_ERROR_INVALID_VALUE; /* as the driver answers for memory of cuMemAlloc, opened memory too */
 	struct physical_memory *memory;
 	struct mapping *mapping;
+	bool ours;
 
 	if (!handle || !address)
 		return real_driver()->cuMemRetainAllocationHandle(handle, address);
 	table_lock();
 	mapping = mapping_containing(pointer);
 	memory = mapping ? &table.memories[mapping->memory] : NULL;
-	if (memory && !memory->foreign && !plain_containing(pointer)) {
+	ours = memory && (!memory->foreign || plain_containing(pointer));
+	if (ours && !plain_containing(pointer)) {
 		memory->references++;
 		*handle = virtual_handle(memory);
 		result = CUDA_SUCCESS;
 	}
 	table_unlock();
-	if (memory && !memory->foreign)
+	if (ours)
 		return result;
 	result = real_driver()->cuMemRetainAllocationHandle(handle, address);
 	if (result == CUDA_SUCCESS && memory)
@@ -90,10 +92,18 @@ static void unmark_shared(const struct handle_use *use, bool was_shared)
 	table_unlock();
 }
 
+void complain_of_restored_memory(void)
+{
+	static atomic_flag complained = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&complained))
+		agent_complain("device memory that was there before this process was restored cannot be shared with "
+			       "other processes; allocate what is to be shared after the restore");
+}
+
 CUresult cuMemExportToShareableHandle(void *shareable, CUmemGenericAllocationHandle handle, int type,
 				      unsigned long long flags)
 {
-	static atomic_flag complained = ATOMIC_FLAG_INIT;
 	bool was_shared, imported;
 	struct handle_use use;
 
@@ -104,9 +114,8 @@ CUresult cuMemExportToShareableHandle(void *shareable, CUmemGenericAllocationHan
 	use.result = real_driver()->cuMemExportToShareableHandle(shareable, use.real, type, flags);
 	if (use.result != CUDA_SUCCESS) {
 		unmark_shared(&use, was_shared);
-		if (imported && !atomic_flag_test_and_set(&complained))
-			agent_complain("device memory that was there before this process was restored cannot be shared "
-				       "with other processes; allocate what is to be shared after the restore");
+		if (imported)
+			complain_of_restored_memory();
 	}
 	handle_use_end(&use);
 	return use.result;
@@ -173,22 +182,5 @@ CUresult cuMemGetHandleForAddressRange(void *handle, CUdeviceptr address, size_t
 	share_range_begin(&flight, address, bytes);
 	result = real_driver()->cuMemGetHandleForAddressRange(handle, address, bytes, type, flags);
 	share_range_end(&flight);
-	return result;
-}
-
-CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr address)
-{
-	static atomic_flag complained = ATOMIC_FLAG_INIT;
-	CUresult result = real_driver()->cuIpcGetMemHandle(handle, address);
-	bool ours;
-
-	if (result == CUDA_SUCCESS)
-		return result;
-	table_lock();
-	ours = plain_containing(address) != NULL;
-	table_unlock();
-	if (ours && !atomic_flag_test_and_set(&complained))
-		agent_complain("this program shares device memory with other processes (cudaIpcGetMemHandle), which works "
-			       "without the agent only; start it with REKINDLE_AGENT=0");
 	return result;
 }

@@ -21,4 +21,7 @@ struct physical_memory *handle_use_memory(const struct handle_use *use);
 /* Takes the flight off, and gives the memory back to the driver where it was the last to hold it. */
 void handle_use_end(struct handle_use *use);
 
+/* Tells the user, once, that memory cannot be shared because it was there before a restore (sharing.c). */
+void complain_of_restored_memory(void);
+
 #endif
