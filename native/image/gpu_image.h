@@ -82,8 +82,11 @@ int gpu_image_flush_data(int data, const struct gpu_image *image, struct error_t
 int gpu_image_commit(int folder, struct gpu_image *image, struct error_text *error);
 /* Removes what there is of the image of a process, finished or not. Missing files are no error. */
 void gpu_image_remove(int folder, int32_t pid);
-/* Removes every GPU image in the folder, finished or not. */
-int gpu_image_remove_all(int folder, struct error_text *error);
+/* Removes the unfinished image of a process: a finished one, which an earlier dump left there, stays. */
+void gpu_image_remove_unfinished(int folder, int32_t pid);
+/* Removes every GPU image in the folder, finished or not, except the unfinished one of the process keep_pid (0: none).
+ */
+int gpu_image_remove_all(int folder, int32_t keep_pid, struct error_text *error);
 
 /* ---- reading ---- */
 

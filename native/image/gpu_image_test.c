@@ -42,7 +42,7 @@ static int tear_down(void **state)
 	struct fixture *fixture = *state;
 	struct error_text error;
 
-	assert_int_equal(gpu_image_remove_all(fixture->folder, &error), 0);
+	assert_int_equal(gpu_image_remove_all(fixture->folder, 0, &error), 0);
 	close(fixture->folder);
 	assert_int_equal(rmdir(fixture->path), 0); /* nothing was left behind */
 	free(fixture);
@@ -185,7 +185,7 @@ static void lists_and_removes(void **state)
 	gpu_image_remove(fixture->folder, 20);
 	assert_int_equal(faccessat(fixture->folder, "rekindle-20.img", F_OK, 0), -1);
 	assert_int_equal(faccessat(fixture->folder, "rekindle-pages-20.img", F_OK, 0), -1);
-	assert_int_equal(gpu_image_remove_all(fixture->folder, &error), 0);
+	assert_int_equal(gpu_image_remove_all(fixture->folder, 0, &error), 0);
 	assert_int_equal(faccessat(fixture->folder, "rekindle-300.img", F_OK, 0), -1);
 	assert_int_equal(unlinkat(fixture->folder, "rekindle-x.img", 0), 0); /* not ours: left alone */
 }

@@ -197,20 +197,28 @@ int gpu_image_commit(int folder, struct gpu_image *image, struct error_text *err
 	return result;
 }
 
-void gpu_image_remove(int folder, int32_t pid)
+void gpu_image_remove_unfinished(int folder, int32_t pid)
 {
 	char name[GPU_IMAGE_FILE_NAME_MAX], temporary[GPU_IMAGE_FILE_NAME_MAX + sizeof(GPU_IMAGE_TEMPORARY)];
-	int data;
 
-	for (data = 0; data <= 1; data++) { /* the manifest first: data without it is no image */
-		if (data)
-			gpu_image_data_name(name, pid);
-		else
-			gpu_image_manifest_name(name, pid);
-		snprintf(temporary, sizeof(temporary), "%s" GPU_IMAGE_TEMPORARY, name);
-		unlinkat(folder, name, 0);
-		unlinkat(folder, temporary, 0);
-	}
+	gpu_image_manifest_name(name, pid);
+	snprintf(temporary, sizeof(temporary), "%s" GPU_IMAGE_TEMPORARY, name);
+	unlinkat(folder, temporary, 0);
+	gpu_image_data_name(name, pid);
+	snprintf(temporary, sizeof(temporary), "%s" GPU_IMAGE_TEMPORARY, name);
+	unlinkat(folder, temporary, 0);
+}
+
+void gpu_image_remove(int folder, int32_t pid)
+{
+	char name[GPU_IMAGE_FILE_NAME_MAX];
+
+	/* The manifest first: data without it is no image. */
+	gpu_image_manifest_name(name, pid);
+	unlinkat(folder, name, 0);
+	gpu_image_data_name(name, pid);
+	unlinkat(folder, name, 0);
+	gpu_image_remove_unfinished(folder, pid);
 }
 
 /* Is it a name of ours: rekindle-[pages-]PID.img[.tmp]? */
@@ -228,12 +236,15 @@ static bool is_image_name(const char *name)
 	return !strcmp(name, ".img") || !strcmp(name, ".img" GPU_IMAGE_TEMPORARY);
 }
 
-int gpu_image_remove_all(int folder, struct error_text *error)
+int gpu_image_remove_all(int folder, int32_t keep_pid, struct error_text *error)
 {
+	char name[GPU_IMAGE_FILE_NAME_MAX], keep[GPU_IMAGE_FILE_NAME_MAX + sizeof(GPU_IMAGE_TEMPORARY)];
 	int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), result = 0;
 	DIR *entries = copy < 0 ? NULL : fdopendir(copy);
 	struct dirent *entry;
 
+	gpu_image_data_name(name, keep_pid);
+	snprintf(keep, sizeof(keep), "%s" GPU_IMAGE_TEMPORARY, name);
 	if (!entries) {
 		result = fail(error, -errno, "Could not list the folder of images: %s", strerror(errno));
 		if (copy >= 0)
@@ -241,7 +252,8 @@ int gpu_image_remove_all(int folder, struct error_text *error)
 		return result;
 	}
 	while ((entry = readdir(entries)))
-		if (is_image_name(entry->d_name) && unlinkat(folder, entry->d_name, 0) < 0 && errno != ENOENT)
+		if (is_image_name(entry->d_name) && strcmp(entry->d_name, keep) &&
+		    unlinkat(folder, entry->d_name, 0) < 0 && errno != ENOENT)
 			result = file_failure(error, errno, "remove the older", entry->d_name);
 	closedir(entries);
 	return result;

@@ -33,7 +33,7 @@ static int checkpoint_native(struct run *run, struct run_process *process, struc
 		return fail(error, -ENOMEM, "Out of memory");
 	process->mode = POOL_MODE_NATIVE;
 	snprintf(image->reason, sizeof(image->reason), "%s", process->reason);
-	result = gpu_image_commit(run->folder, image, error);
+	result = run_commit_image(run, image, error);
 	gpu_image_free(image);
 	if (result)
 		return result;

@@ -223,10 +223,10 @@ static int write_image(struct offload *offload, struct error_text *error)
 		if (result)
 			return result;
 	}
-	process->image_written = true;
-	result = gpu_image_commit(offload->run->folder, offload->image, error);
+	result = run_commit_image(offload->run, offload->image, error);
 	if (result)
 		return result;
+	process->image_written = true;
 	run_phase_add(process, "verify", began, offload->image->stored_bytes);
 	for (i = 0; i < process->memory_count; i++)
 		held_memory_unmap(&process->memory[i]);
@@ -322,7 +322,10 @@ out:
 	offload_free(&offload);
 	if (result && !process->released) {
 		run_process_drop_memory(process);
-		gpu_image_remove(run->folder, process->pid);
+		if (process->image_written)
+			gpu_image_remove(run->folder, process->pid);
+		else
+			gpu_image_remove_unfinished(run->folder, process->pid);
 		process->image_written = false;
 	}
 	/* Without an answer nobody knows whether the process holds memory that the driver cannot save. */

@@ -24,6 +24,38 @@ static struct application *dumped(struct pool_fixture *fixture, bool with_agent,
 	return application;
 }
 
+/* The older image is the only copy of its process until there is a newer one. */
+static void a_dump_that_fails_leaves_the_older_image(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct application *other, *application;
+	struct pool_reply reply;
+	uint8_t image_id[16];
+	int client;
+
+	application = dumped(fixture, true, image_id);
+	other = application_start(fixture, 2, 2, "export-unsupported");
+	client = client_begin(fixture, POOL_STAGE_DUMP);
+	assert_int_equal(client_simple(client, POOL_LOCK, other->pid, &reply), 0);
+	assert_int_equal(client_checkpoint(client, other, true, &reply), -EOPNOTSUPP);
+	assert_int_equal(client_simple(client, POOL_UNLOCK, other->pid, &reply), 0);
+	client_finish(client, -1);
+	assert_true(image_is_there(fixture, application->pid));
+	assert_false(image_is_there(fixture, other->pid));
+	client = client_begin(fixture, POOL_STAGE_RESTORE);
+	assert_int_equal(client_resume(client, application, image_id, &reply), 0);
+	client_finish(client, 0);
+	assert_int_equal(application_checksum(application), application->checksum);
+
+	other = application_start(fixture, 2, 2, "none");
+	client = client_begin(fixture, POOL_STAGE_DUMP);
+	assert_int_equal(client_simple(client, POOL_LOCK, other->pid, &reply), 0);
+	assert_int_equal(client_checkpoint(client, other, true, &reply), 0);
+	client_finish(client, 0);
+	assert_false(image_is_there(fixture, application->pid));
+	assert_true(image_is_there(fixture, other->pid));
+}
+
 static int begin_restore(struct pool_fixture *fixture, struct pool_reply *reply)
 {
 	int client = client_begin(fixture, POOL_STAGE_RESTORE);
@@ -312,7 +344,7 @@ static void assert_image_is_whole(struct pool_fixture *fixture, pid_t pid)
 static void injected_failures_fail_the_restore_and_leave_the_image(void **state)
 {
 	static const char *const rules[] = {"cuCheckpointProcessRestore=999@1",
-					    "cuMemCreate=2@2",
+					    "cuMemCreate=2",
 					    "cuMemAddressReserve=999@1",
 					    "cuMemMap=999@3",
 					    "cuMemSetAccess=999@1",
@@ -416,10 +448,47 @@ static void progress_is_shown_and_ends(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, pool_fixture_set_up, pool_fixture_tear_down)
 
+static void memory_filled_ahead_makes_room_for_a_restore(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	char kept[] = "/tmp/pool-test-kept-XXXXXX", command[256];
+	struct pool_status status;
+	struct application *application;
+	struct pool_reply reply;
+	struct error_text error;
+	uint8_t image_id[16];
+	int client, tries;
+
+	application = dumped(fixture, true, image_id);
+	assert_non_null(mkdtemp(kept));
+	snprintf(command, sizeof(command), "mv %s/rekindle-*.img %s", fixture->path, kept);
+	assert_int_equal(system(command), 0);
+	application_kill(application);
+	application = dumped(fixture, true, image_id);
+	assert_int_equal(pool_server_prefetch(fixture->server, kept, &error), 0);
+	for (tries = 0; tries < 500; tries++) {
+		pool_server_status(fixture->server, &status);
+		if (status.device_bytes_held == 36 << 20)
+			break;
+		usleep(10000);
+	}
+	/* The first piece that the restore wants finds no room. */
+	inject("cuMemCreate=2@1");
+	client = begin_restore(fixture, &reply);
+	assert_int_equal(client_resume(client, application, image_id, &reply), 0);
+	client_finish(client, 0);
+	assert_int_equal(application_checksum(application), application->checksum);
+	assert_int_equal(pool_server_drop(fixture->server, kept, &error), -ENOENT);
+	snprintf(command, sizeof(command), "rm -r %s", kept);
+	assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(restores_from_the_image),
+		TEST(a_dump_that_fails_leaves_the_older_image),
+		TEST(memory_filled_ahead_makes_room_for_a_restore),
 		TEST(restored_process_can_be_dumped_and_restored_again),
 		TEST(without_overlap_filling_begins_at_resume),
 		TEST(native_image_is_the_drivers_business),

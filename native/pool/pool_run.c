@@ -125,6 +125,19 @@ struct gpu_image *run_make_image(struct run *run, const struct run_process *proc
 	return image;
 }
 
+int run_commit_image(struct run *run, struct gpu_image *image, struct error_text *error)
+{
+	int result;
+
+	if (!run->cleaned) {
+		result = gpu_image_remove_all(run->folder, image->pid, error);
+		if (result)
+			return result;
+		run->cleaned = true;
+	}
+	return gpu_image_commit(run->folder, image, error);
+}
+
 static void process_free(struct run_process *process)
 {
 	run_process_drop_memory(process);

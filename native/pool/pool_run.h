@@ -95,6 +95,12 @@ void run_progress_ended(struct run *run);
 struct gpu_image *run_make_image(struct run *run, const struct run_process *process, uint32_t mode,
 				 uint32_t allocations);
 
+/*
+ * Names a finished image. The first one of a run first removes what earlier dumps left in the folder: a dump that fails
+ * before that leaves the older image, of which CRIU's part is then still there too, as it was.
+ */
+int run_commit_image(struct run *run, struct gpu_image *image, struct error_text *error);
+
 /* checkpoint.c: process is locked, see POOL_CHECKPOINT. note: why there is no agent. */
 int run_checkpoint(struct run *run, struct run_process *process, const char *note, struct error_text *error);
 /* offload.c: the agent's way; *native_works tells, after a failure, whether the driver can save the process instead. */

@@ -31,7 +31,7 @@ int pool_fixture_set_up(void **state)
 	struct pool_fixture *fixture = calloc(1, sizeof(*fixture));
 	struct pool_server_options options = {.warm = true};
 	struct error_text error = {""};
-	char control[64];
+	char control[80];
 
 	strcpy(fixture->path, "/tmp/pool-test-XXXXXX");
 	assert_non_null(mkdtemp(fixture->path));

@@ -4,10 +4,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "support/clock.h"
 #include "support/log.h"
+
+/* How long memory may take to come free on a full GPU. */
+#define ROOM_TIMEOUT_NS (3 * UINT64_C(1000000000))
 
 static void image_release(struct prefetch_image *image)
 {
@@ -96,6 +100,30 @@ static bool is_cancelled(struct prefetch *prefetch)
 	return cancelled;
 }
 
+/*
+ * Where the GPU is full, what is kept for later makes room. Else a process that was just dumped and killed may hold its
+ * memory for a moment more.
+ */
+static int create_memory(struct prefetch *prefetch, struct held_memory *memory, struct error_text *error)
+{
+	const struct timespec pause = {.tv_nsec = 20000000};
+	uint64_t deadline = 0;
+	int result;
+
+	for (;;) {
+		result = held_memory_create(memory, error);
+		if (result != -ENOMEM || !prefetch->options.goes_first)
+			return result;
+		if (prefetch_drop_one_kept(prefetch->pool))
+			continue;
+		if (deadline == 0)
+			deadline = monotonic_nanoseconds() + ROOM_TIMEOUT_NS;
+		if (monotonic_nanoseconds() > deadline || is_cancelled(prefetch))
+			return result;
+		nanosleep(&pause, NULL);
+	}
+}
+
 static int make_memory(struct prefetch *prefetch, struct prefetch_image *image, struct error_text *error)
 {
 	const struct gpu_image *manifest = image->image;
@@ -118,7 +146,7 @@ static int make_memory(struct prefetch *prefetch, struct prefetch_image *image, 
 		if (result == 0)
 			result = pool_device_use(memory->device, error);
 		if (result == 0)
-			result = held_memory_create(memory, error);
+			result = create_memory(prefetch, memory, error);
 		if (result == 0)
 			result = held_memory_map(memory, error);
 		if (result == 0 && is_cancelled(prefetch))

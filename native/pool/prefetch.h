@@ -44,6 +44,7 @@ struct prefetch_options {
 	bool overlap;		/* false: begin only when prefetch_allow is called */
 	unsigned int workers;	/* most at once, 0: all */
 	const uint8_t *only_id; /* only the image with this id, NULL: all */
+	bool goes_first;	/* where the GPU is full, what is kept for later restores makes room */
 };
 
 struct prefetch {
@@ -88,6 +89,9 @@ int prefetch_keep(struct pool *pool, int folder, uint64_t *bytes, struct error_t
 struct prefetch *prefetch_adopt(struct pool *pool, int folder, bool verify);
 /* Drops what is kept for exactly the images in the folder, or everything with folder NULL. Returns how many. */
 int prefetch_drop_kept(struct pool *pool, const int *folder);
+/* Drops one of those that are kept; false where there is none. Not for a kept one's thread, which would wait for
+ * itself. */
+bool prefetch_drop_one_kept(struct pool *pool);
 bool prefetch_any_kept(struct pool *pool);
 
 #endif

@@ -161,6 +161,18 @@ int prefetch_drop_kept(struct pool *pool, const int *folder)
 	return dropped;
 }
 
+bool prefetch_drop_one_kept(struct pool *pool)
+{
+	struct prefetch *prefetch = take(pool, NULL, 0);
+
+	if (!prefetch)
+		return false;
+	log_warning("A restore needs the GPU: %llu MiB that were filled ahead are dropped",
+		    (unsigned long long)(prefetch->bytes >> 20));
+	prefetch_end(prefetch);
+	return true;
+}
+
 bool prefetch_any_kept(struct pool *pool)
 {
 	bool any;

@@ -72,7 +72,11 @@ static int hello(struct run *run, const struct pool_request *request, struct rec
 static int prefetch(struct run *run, struct received *received, struct pool_reply *reply)
 {
 	struct prefetch_options options = {
-		.verify = run->verify, .overlap = run->parallel, .workers = run->parallel ? 0 : 1};
+		.verify = run->verify,
+		.overlap = run->parallel,
+		.workers = run->parallel ? 0 : 1,
+		.goes_first = true,
+	};
 	int folder, result;
 
 	if (run->stage == POOL_STAGE_CLIENT) {
@@ -156,12 +160,6 @@ static int lock(struct run *run, struct run_process *process, const struct pool_
 	if (run->stage != POOL_STAGE_DUMP)
 		return fail(&reply->error, -EPROTO, "LOCK belongs into a dump");
 	run_progress(run, REKINDLE_PHASE_LOCK, 0, 0);
-	if (!run->cleaned) {
-		result = gpu_image_remove_all(run->folder, &reply->error);
-		if (result)
-			return result;
-		run->cleaned = true;
-	}
 	result = driver_process_state(run->pool, process->pid, &state, &reply->error);
 	if (result)
 		return result;
