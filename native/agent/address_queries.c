@@ -48,7 +48,8 @@ static void correct_attribute(void *data, CUpointer_attribute attribute, const s
 		*(CUcontext *)data = allocation->plain.context;
 		break;
 	case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
-		*(unsigned int *)data = allocation->shareable;
+		/* The driver has written its own answer, as wide as it takes a truth value to be. */
+		*(unsigned char *)data = allocation->shareable;
 		break;
 	case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
 	case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
@@ -70,7 +71,6 @@ static bool is_corrected(CUpointer_attribute attribute)
 {
 	switch (attribute) {
 	case CU_POINTER_ATTRIBUTE_CONTEXT:
-	case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
 	case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
 	case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
 	case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
@@ -84,12 +84,19 @@ static bool is_corrected(CUpointer_attribute attribute)
 
 CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address)
 {
+	bool corrected = data && is_corrected(attribute);
 	struct described allocation;
+	CUresult result;
 
-	if (!data || !is_corrected(attribute) || !find_plain(address, &allocation))
-		return real_driver()->cuPointerGetAttribute(data, attribute, address);
-	correct_attribute(data, attribute, &allocation);
-	return CUDA_SUCCESS;
+	if (corrected && find_plain(address, &allocation)) {
+		correct_attribute(data, attribute, &allocation);
+		return CUDA_SUCCESS;
+	}
+	result = real_driver()->cuPointerGetAttribute(data, attribute, address);
+	if (result == CUDA_SUCCESS && attribute == CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE &&
+	    find_plain(address, &allocation))
+		correct_attribute(data, attribute, &allocation);
+	return result;
 }
 
 CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute *attributes, void **data, CUdeviceptr address)

@@ -78,6 +78,8 @@ static void cuGetProcAddress_of_version_2(void **state)
 	assert_ptr_equal(look_up("cuDevicePrimaryCtxReset", 12000, 0), (void *)cuDevicePrimaryCtxReset_v2);
 	assert_ptr_equal(look_up("cuGetProcAddress", 12000, 0), (void *)cuGetProcAddress_v2);
 	assert_ptr_equal(look_up("cuGetProcAddress", 11030, 0), (void *)cuGetProcAddress);
+	assert_ptr_equal(look_up("cuIpcOpenMemHandle", 12000, 0), (void *)cuIpcOpenMemHandle_v2);
+	assert_true(is_of_agent(look_up("cuIpcOpenMemHandle", 10020, 0)));
 	assert_false(is_of_agent(look_up("cuInit", 12000, 0)));
 	assert_null(look_up("cuMemCreate", 10000, 0));
 	assert_null(look_up("cuNoSuchFunction", 12000, 0));

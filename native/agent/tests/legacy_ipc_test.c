@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Device memory shared with another process through legacy handles (cuIpcGetMemHandle). */
+#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -287,10 +288,15 @@ static void opened_memory_is_not_the_drivers_to_give(void **state)
 {
 	struct message message = { 0 };
 	CUdeviceptr address = make_shared(4 * MIB, &message);
-	unsigned int capable = 0;
+	CUpointer_attribute attribute = CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE;
+	unsigned int capable = 0x7700;
+	void *data = &capable;
 
 	(void)state;
-	assert_success(cuPointerGetAttribute(&capable, CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE, address + 100));
+	assert_success(cuPointerGetAttribute(data, attribute, address + 100));
+	assert_int_equal(capable, 1);
+	capable = 0x7700;
+	assert_success(cuPointerGetAttributes(1, &attribute, &data, address + 100));
 	assert_int_equal(capable, 1);
 	assert_int_equal(tell(&processes[0], &message, OPEN), CUDA_SUCCESS);
 	assert_int_equal(tell(&processes[0], &message, ATTRIBUTE), CUDA_SUCCESS);
@@ -377,6 +383,7 @@ static void an_exporter_that_has_ended(void **state)
 	struct process *exporter = &processes[1];
 	struct message message = { .bytes = 4 * MIB }, again;
 	CUdeviceptr opened, other;
+	CUresult result;
 	pid_t child;
 
 	(void)state;
@@ -393,8 +400,41 @@ static void an_exporter_that_has_ended(void **state)
 	/* What is open stays. */
 	assert_int_equal(read_byte(opened), 0x77);
 	assert_success(cuIpcCloseMemHandle(opened));
-	assert_int_equal(cuIpcOpenMemHandle_v2(&other, again.handle, 1), CUDA_ERROR_INVALID_HANDLE);
+	result = cuIpcOpenMemHandle_v2(&other, again.handle, 1);
 	kill(child, SIGKILL);
+	assert_int_equal(result, CUDA_ERROR_INVALID_HANDLE);
+}
+
+/* How many mappings of device memory the process has. */
+static unsigned int count_mappings(pid_t process)
+{
+	char path[64], line[512];
+	unsigned int count = 0;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", process);
+	maps = fopen(path, "r");
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		count += strstr(line, "simcuda-memory") != NULL;
+	fclose(maps);
+	return count;
+}
+
+static unsigned int count_descriptors(pid_t process)
+{
+	struct dirent *entry;
+	unsigned int count = 0;
+	char path[64];
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", process);
+	folder = opendir(path);
+	assert_non_null(folder);
+	while ((entry = readdir(folder)))
+		count++;
+	closedir(folder);
+	return count;
 }
 
 static void failures_leave_nothing_behind(void **state)
@@ -407,9 +447,16 @@ static void failures_leave_nothing_behind(void **state)
 	};
 	struct message message = { 0 };
 	CUdeviceptr address = make_shared(GIB + 4 * MIB, &message);
+	unsigned int descriptors, mappings, own_descriptors;
 	size_t rule;
 
 	(void)state;
+	/* Whatever the first opening leaves for good. */
+	assert_int_equal(tell(&processes[0], &message, OPEN), CUDA_SUCCESS);
+	assert_int_equal(tell(&processes[0], &message, CLOSE), CUDA_SUCCESS);
+	descriptors = count_descriptors(processes[0].id);
+	mappings = count_mappings(processes[0].id);
+	own_descriptors = count_descriptors(getpid());
 	for (rule = 0; rule < sizeof(rules) / sizeof(rules[0]); rule++) {
 		struct message exported = { 0 };
 
@@ -418,11 +465,14 @@ static void failures_leave_nothing_behind(void **state)
 			fail_msg("opened despite %s", rules[rule]);
 		assert_true(message.result == 999 || message.result == 2);
 		inject("");
+		assert_int_equal(count_descriptors(processes[0].id), descriptors);
+		assert_int_equal(count_mappings(processes[0].id), mappings);
 		/* It can be dumped. */
 		assert_int_equal(tell(&processes[0], &exported, EXPORT), 0);
 		assert_int_equal(tell(&processes[0], &message, OPEN), CUDA_SUCCESS);
 		assert_int_equal(tell(&processes[0], &message, CLOSE), CUDA_SUCCESS);
 	}
+	assert_int_equal(count_descriptors(getpid()), own_descriptors);
 	assert_success(cuMemFree_v2(address));
 }
 
