@@ -182,12 +182,6 @@ void run_close(struct run *run)
 	if (run->counted)
 		atomic_fetch_sub(&run->pool->runs, 1);
 	run->counted = false;
-	if (run->folder >= 0)
-		close(run->folder);
-	if (run->work >= 0)
-		close(run->work);
-	if (run->progress >= 0)
-		close(run->progress);
 	run_init(run, run->pool, -1);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "pool/driver_checkpoint.h"
 #include "pool/hold_threads.h"
@@ -38,6 +39,13 @@ static bool bring_back(struct run *run, struct run_process *process)
 	return false;
 }
 
+static void close_if_open(int *descriptor)
+{
+	if (*descriptor >= 0)
+		close(*descriptor);
+	*descriptor = -1;
+}
+
 void run_finish(struct run *run, int criu_result, const char *criu_note)
 {
 	bool failed = criu_result < 0, whole;
@@ -59,4 +67,8 @@ void run_finish(struct run *run, int criu_result, const char *criu_note)
 	prefetch_end(run->prefetch);
 	run->prefetch = NULL;
 	run_progress_ended(run);
+	/* Whoever hears that the run has ended may remove or unmount the folders. */
+	close_if_open(&run->folder);
+	close_if_open(&run->work);
+	close_if_open(&run->progress);
 }
