@@ -90,9 +90,24 @@ static struct dumped_process *track_process(pid_t pid, const struct pool_reply *
 	return process;
 }
 
+/* A thread of the process itself tells the driver its state: asked of one that SIGSTOP holds, the driver waits for
+ * ever. */
+static int check_runs(pid_t pid, struct error_text *error)
+{
+	struct thread_status status;
+
+	if (thread_status_read(pid, pid, &status) || status.state != 'T')
+		return 0;
+	return fail(
+		error, -EBUSY,
+		"process %d is stopped (SIGSTOP), and its CUDA cannot be locked then: let it run (SIGCONT) and dump it "
+		"again",
+		(int)pid);
+}
+
 static int pause_process(pid_t pid, const struct criu_alarm *alarm, struct error_text *error)
 {
-	struct pool_request query = {.type = POOL_QUERY, .pid = pid, .wants_state = 1};
+	struct pool_request query = {.type = POOL_QUERY, .pid = pid};
 	struct pool_request lock = {.type = POOL_LOCK, .pid = pid};
 	struct dumped_process *process;
 	struct pool_reply reply;
@@ -110,6 +125,13 @@ static int pause_process(pid_t pid, const struct criu_alarm *alarm, struct error
 		log_info("process %d has the CUDA driver loaded but does not use it", (int)pid);
 		return 0;
 	}
+	code = check_runs(pid, error);
+	if (code)
+		return code;
+	query.wants_state = 1;
+	code = run_call(&run, &query, &reply, error);
+	if (code)
+		return code;
 	if (reply.state != CU_PROCESS_STATE_RUNNING && reply.state != CU_PROCESS_STATE_LOCKED &&
 	    reply.state != CU_PROCESS_STATE_CHECKPOINTED)
 		return fail(error, -EIO, "CUDA of process %d is in the driver's state %d, from which there is no dump",

@@ -162,6 +162,21 @@ test_criu_itself_fails() {
 	check_worker worker "$checksum"
 }
 
+test_a_stopped_process_is_refused() {
+	start_worker worker agent
+	local checksum failed=0
+	checksum=$(ask worker checksum)
+	kill -STOP "$pid"
+	dump "$pid" image --leave-running || failed=1
+	kill -CONT "$pid"
+	expect "the dump of a stopped process fails" $failed 1
+	after_failure worker "$checksum" image
+	expect_line image/dump.log "is stopped .SIGSTOP."
+	rm -rf image
+	must_dump "$pid" image --leave-running
+	check_worker worker "$checksum"
+}
+
 test_the_folder_is_full() {
 	local checksum
 	mkdir small
