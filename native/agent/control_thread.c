@@ -79,7 +79,7 @@ static void serve(void)
 
 		if (received == -EMSGSIZE)
 			continue;
-		if (received < 0)
+		if (received < 0 && received != -EMFILE)
 			return;
 		drop_stale_replies();
 		if ((size_t)received == sizeof(request)) {
@@ -87,9 +87,13 @@ static void serve(void)
 		} else {
 			memset(&reply, 0, sizeof(reply));
 			reply.type = AGENT_REPLY;
-			reply.result = fail(&reply.error, -EPROTO,
-					    "the agent in the process speaks another version of its protocol; use plugin and "
-					    "agent of one version");
+			reply.request_id = received == -EMFILE ? request.request_id : 0;
+			reply.result = received == -EMFILE ?
+					       fail(&reply.error, -EMFILE,
+						    "the process may open no more descriptors: raise its limit (ulimit -n)") :
+					       fail(&reply.error, -EPROTO,
+						    "the agent in the process speaks another version of its protocol; use "
+						    "plugin and agent of one version");
 		}
 		while (count)
 			close(fds[--count]);

@@ -60,13 +60,34 @@ static int device_uuid(CUdevice device, CUuuid *uuid, struct error_text *error)
 	return fail(error, -EIO, "cuDeviceGetUuid failed with CUDA error %d", result);
 }
 
-static int export_one(struct physical_memory *memory, struct batch *batch, struct error_text *error)
+static int export_descriptor(int socket, const struct physical_memory *memory, struct batch *batch, int *descriptor,
+			     struct error_text *error)
 {
-	struct agent_allocation *allocation = &batch->message.allocations[batch->message.count];
+	const struct real_driver *driver = real_driver();
+	CUresult result = driver->cuMemExportToShareableHandle(descriptor, memory->real,
+							       CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
+
+	if (result != CUDA_SUCCESS && batch->message.count) {
+		/* Those in the batch may be all that the process may open. */
+		int code = send_batch(socket, batch, error);
+
+		if (code)
+			return code;
+		result = driver->cuMemExportToShareableHandle(descriptor, memory->real,
+							      CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
+	}
+	if (result == CUDA_SUCCESS)
+		return 0;
+	return fail(error, -EIO, "cuMemExportToShareableHandle failed with CUDA error %d", result);
+}
+
+static int export_one(int socket, struct physical_memory *memory, struct batch *batch, struct error_text *error)
+{
 	struct mapping_walk walk = mapping_walk(memory);
+	struct agent_allocation *allocation;
 	const struct mapping *first;
 	int descriptor = -1;
-	CUresult result;
+	CUuuid device;
 	int code;
 
 	if (memory->imported) {
@@ -74,13 +95,13 @@ static int export_one(struct physical_memory *memory, struct batch *batch, struc
 		if (code)
 			return code;
 	}
-	code = device_uuid(memory->properties.location.id, &allocation->device, error);
+	code = device_uuid(memory->properties.location.id, &device, error);
+	if (!code)
+		code = export_descriptor(socket, memory, batch, &descriptor, error);
 	if (code)
 		return code;
-	result = real_driver()->cuMemExportToShareableHandle(&descriptor, memory->real,
-							     CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
-	if (result != CUDA_SUCCESS)
-		return fail(error, -EIO, "cuMemExportToShareableHandle failed with CUDA error %d", result);
+	allocation = &batch->message.allocations[batch->message.count];
+	allocation->device = device;
 	allocation->allocation_id = memory->allocation_id;
 	allocation->bytes = memory->bytes;
 	first = mapping_next(&walk);
@@ -129,7 +150,7 @@ int offload_export(int socket, uint64_t request_id, uint32_t *count, struct erro
 				      memory->bytes >> 20, why);
 		if (why)
 			continue;
-		result = export_one(memory, &batch, error);
+		result = export_one(socket, memory, &batch, error);
 		if (result)
 			break;
 		++*count;

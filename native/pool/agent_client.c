@@ -71,6 +71,10 @@ static int hear_any(const struct agent_client *agent, struct agent_message *mess
 		return fail(error, -ESRCH, "The process ended while its agent was asked");
 	*descriptor_count = MESSAGE_DESCRIPTORS_MAX;
 	*size = message_receive(agent->socket, message, sizeof(*message), descriptors, descriptor_count, 0);
+	if (*size == -EMFILE)
+		return fail(error, -EMFILE,
+			    "The pool may open no more descriptors, and needs one for each allocation of the process: "
+			    "raise its limit (LimitNOFILE= of the service, ulimit -Hn)");
 	if (*size < 0)
 		return fail(error, (int)*size, "The agent in the process is gone: %s", strerror((int)-*size));
 	return 0;
@@ -239,11 +243,11 @@ int agent_map_all(const struct agent_client *agent, struct held_memory *memory, 
 {
 	struct agent_message message;
 	int descriptors[AGENT_ALLOCATIONS_MAX], result = 0;
-	uint32_t at = 0, i;
+	uint32_t at = 0, batch = AGENT_ALLOCATIONS_MAX, sent, i;
 
 	do {
 		message = (struct agent_message){.type = AGENT_MAP};
-		while (result == 0 && message.count < AGENT_ALLOCATIONS_MAX && at < count) {
+		while (result == 0 && message.count < batch && at < count) {
 			i = message.count;
 			descriptors[i] = held_memory_export(&memory[at], error);
 			if (descriptors[i] < 0) {
@@ -261,8 +265,15 @@ int agent_map_all(const struct agent_client *agent, struct held_memory *memory, 
 		if (result == 0)
 			result = ask(agent, &message, descriptors, message.count, error);
 		close_all(descriptors, message.count);
+		sent = message.count;
 		if (result == 0)
 			result = hear_reply(agent, &message, error);
+		/* The process may open fewer descriptors than that. */
+		if (result == -EMFILE && sent > 1) {
+			at -= sent;
+			batch = (sent + 3) / 4;
+			result = 0;
+		}
 	} while (result == 0 && at < count);
 	return result;
 }

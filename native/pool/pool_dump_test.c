@@ -159,6 +159,21 @@ static void late_answers_to_an_earlier_pool_are_passed_over(void **state)
 	assert_int_equal(application_checksum(application), application->checksum);
 }
 
+static void maps_in_smaller_batches_where_descriptors_are_few(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct application *application = application_start(fixture, 131, 2, "map-few");
+	struct pool_reply reply;
+	uint8_t image_id[16];
+	int client;
+
+	assert_int_equal(begin_dump(fixture, application, true, &reply, &client), 0);
+	image_id_of(fixture, application->pid, image_id);
+	assert_int_equal(client_resume(client, application, image_id, &reply), 0);
+	client_finish(client, 0);
+	assert_int_equal(application_checksum(application), application->checksum);
+}
+
 /* The dump fails, the process is locked and whole, and nothing of the image stays. */
 static void assert_dump_fails(struct pool_fixture *fixture, const char *behaviour, const char *sentence)
 {
@@ -406,6 +421,7 @@ int main(void)
 		TEST(dumps_again_after_it_was_resumed),
 		TEST(without_an_agent_the_driver_saves_it),
 		TEST(late_answers_to_an_earlier_pool_are_passed_over),
+		TEST(maps_in_smaller_batches_where_descriptors_are_few),
 		TEST(failed_export_falls_back_to_the_driver),
 		TEST(agent_that_misbehaves_fails_the_dump),
 		TEST(agent_that_dies_fails_the_dump),

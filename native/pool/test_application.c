@@ -162,6 +162,10 @@ static void on_map(const struct agent_message *message, const int *descriptors)
 		reply(-EIO, 0, "no map today");
 		return;
 	}
+	if (!strcmp(behaviour, "map-few") && message->count > 20) {
+		reply(-EMFILE, 0, "too many at once");
+		return;
+	}
 	for (i = 0; i < message->count; i++) {
 		piece = &pieces[message->allocations[i].allocation_id - 1];
 		if (piece->mapped)

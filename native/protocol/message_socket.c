@@ -122,7 +122,9 @@ ssize_t message_receive(int socket, void *message, size_t capacity, int *fds, si
 	if (received == 0 || header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
 		while (taken)
 			close(fds[--taken]);
-		return received == 0 ? -ECONNRESET : -EMSGSIZE;
+		if (received == 0)
+			return -ECONNRESET;
+		return header.msg_flags & MSG_TRUNC ? -EMSGSIZE : -EMFILE;
 	}
 	if (fd_count)
 		*fd_count = taken;

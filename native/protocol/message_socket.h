@@ -25,7 +25,8 @@ int message_send(int socket, const void *message, size_t size, const int *fds, s
  * Receives one message of at most capacity bytes and at most MESSAGE_DESCRIPTORS_MAX descriptors (close-on-exec, the
  * caller's from then on). timeout_ms: -1 waits for ever. *fd_count: capacity of fds on entry, number received on return;
  * descriptors beyond it are closed. Returns the size; -ETIMEDOUT; -ECONNRESET where the other side has closed;
- * -EMSGSIZE where the message was cut; another negative errno code. Repeats on EINTR with the time that is left.
+ * -EMSGSIZE where the message was cut; -EMFILE where its descriptors could not all be taken because the process may open
+ * no more; another negative errno code. Repeats on EINTR with the time that is left.
  */
 ssize_t message_receive(int socket, void *message, size_t capacity, int *fds, size_t *fd_count, int timeout_ms);
 

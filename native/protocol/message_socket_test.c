@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -119,6 +120,30 @@ static void closes_descriptors_without_room(void **state)
 	assert_int_equal(open_descriptors(), before);
 }
 
+static void says_when_descriptors_cannot_be_opened(void **state)
+{
+	int sent[4] = {0, 0, 0, 0}, received[4];
+	struct rlimit before, few;
+	size_t count = 4;
+	char byte = 0;
+	int next;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(message_send(ends[0], "x", 1, sent, 4), 0);
+	next = dup(0);
+	close(next);
+	few = before;
+	few.rlim_cur = (rlim_t)next + 2;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_int_equal(message_receive(ends[1], &byte, 1, received, &count, 1000), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(count, 0);
+	assert_int_equal(byte, 'x');
+	assert_int_equal(dup(0), next);
+	close(next);
+}
+
 static void says_when_a_message_was_cut(void **state)
 {
 	int sent = 0;
@@ -178,6 +203,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(carries_descriptors_in_order, open_pair, close_pair),
 		cmocka_unit_test_setup_teardown(refuses_too_many_descriptors, open_pair, close_pair),
 		cmocka_unit_test_setup_teardown(closes_descriptors_without_room, open_pair, close_pair),
+		cmocka_unit_test_setup_teardown(says_when_descriptors_cannot_be_opened, open_pair, close_pair),
 		cmocka_unit_test_setup_teardown(says_when_a_message_was_cut, open_pair, close_pair),
 		cmocka_unit_test_setup_teardown(says_when_the_other_side_is_gone, open_pair, close_pair),
 		cmocka_unit_test_setup_teardown(times_out_in_spite_of_signals, open_pair, close_pair),
