@@ -374,4 +374,19 @@ stock_plugin() {
 	[ -x "$cuda_checkpoint/cuda-checkpoint" ] || fail "there is no cuda-checkpoint for the simulated driver"
 }
 
+# Each allocation is a descriptor in the pool while a dump lasts.
+test_more_allocations_than_descriptors() {
+	local checksum hard
+	hard=$(ulimit -Hn)
+	[ "$hard" = unlimited ] || [ "$hard" -ge 8192 ] || { echo "skipped: only $hard descriptors may be open"; return 0; }
+	ulimit -Sn 8192 # the simulated driver needs one for each allocation too
+	start_worker worker agent --mib 3000 --pieces 1500
+	ulimit -Sn 1024
+	checksum=$(ask worker checksum)
+	must_dump "$pid" image
+	expect "allocations in the image" "$(json image/stats-rekindle.json processes.0.allocations)" 1500
+	must_restore image
+	check_worker worker "$checksum"
+}
+
 run_tests "$@"
