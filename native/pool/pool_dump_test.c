@@ -146,7 +146,7 @@ static void failed_export_falls_back_to_the_driver(void **state)
 static void late_answers_to_an_earlier_pool_are_passed_over(void **state)
 {
 	struct pool_fixture *fixture = *state;
-	struct application *application = application_start(fixture, 131, 2, "late-answers");
+	struct application *application = application_start(fixture, 5, 2, "late-answers");
 	struct pool_reply reply;
 	uint8_t image_id[16];
 	int client;
