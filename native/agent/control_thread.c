@@ -111,7 +111,8 @@ static void *control_thread(void *unused)
 	atomic_thread_fence(memory_order_release);
 	page->magic = AGENT_PAGE_MAGIC;
 	serve();
-	page->magic = 0;
+	/* The rest of the page stays true: whoever needs the agent learns that it is gone. */
+	page->thread_id = 0;
 	agent_complain("the agent's socket was closed; checkpoints of this process will be slower");
 	return NULL;
 }

@@ -201,5 +201,6 @@ void offload_answer(struct agent_page *page, int socket, const struct agent_mess
 		/* Memory that the driver could not restore: native mode is no way out. */
 		reply->result = -EOPNOTSUPP;
 	}
+	page->needs_agent = atomic_load(&table.imported_count) != 0;
 	reply->nanoseconds = monotonic_nanoseconds() - start;
 }

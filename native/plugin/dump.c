@@ -228,6 +228,12 @@ static int checkpoint_process(struct dumped_process *process, const struct proce
 
 	agent_open(&agent, process->pid, maps);
 	code = check_in_place(process->pid, &agent, error);
+	if (!code && agent.has_page && agent.page.needs_agent && !agent.usable)
+		code = fail(error, -EOPNOTSUPP,
+			    "process %d was restored, and the driver cannot save its memory without the agent, which "
+			    "cannot "
+			    "be reached: %s",
+			    (int)process->pid, agent.note);
 	if (code || process->initial_state == CU_PROCESS_STATE_CHECKPOINTED)
 		goto out;
 	snprintf(request.note, sizeof(request.note), "%s", agent.note);

@@ -35,7 +35,11 @@ struct agent_page {
 	int32_t process_id;	   /* as the process itself sees it (its own pid namespace) */
 	int32_t thread_id;	   /* the agent's thread, likewise */
 	int32_t control_descriptor; /* number, in the process, of the socket end that is for the outside */
-	uint32_t reserved;
+	/*
+	 * Not 0: since a restore the process may hold imported memory, which the driver's own checkpoint could not restore
+	 * again. Without the agent's help such a process cannot be dumped.
+	 */
+	uint32_t needs_agent;
 	uint8_t image_id[16]; /* valid in AGENT_STATE_RELEASED */
 };
 static_assert(sizeof(struct agent_page) == 48, "struct agent_page is 48 bytes");

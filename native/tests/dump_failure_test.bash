@@ -177,6 +177,40 @@ test_a_stopped_process_is_refused() {
 	check_worker worker "$checksum"
 }
 
+# hide_agent PID NUMBER: lets the agent's page name that descriptor as its control socket, prints the former number
+hide_agent() {
+	python3 - "$@" <<-'END'
+		import struct, sys
+		pid, number = sys.argv[1], int(sys.argv[2])
+		start = next(int(line.split("-")[0], 16) for line in open(f"/proc/{pid}/maps") if "/memfd:rekindle-agent " in line)
+		with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
+		    memory.seek(start + 24)
+		    former, = struct.unpack("<i", memory.read(4))
+		    memory.seek(start + 24)
+		    memory.write(struct.pack("<i", number))
+		print(former)
+	END
+}
+
+# The driver could not restore what the agent imported, so its own checkpoint is no way out.
+test_a_restored_process_needs_its_agent() {
+	start_worker worker agent
+	local checksum former
+	checksum=$(ask worker checksum)
+	must_dump "$pid" first
+	must_restore first
+	check_worker worker "$checksum"
+	former=$(hide_agent "$pid" 0)
+	must_not_dump "$pid" image --leave-running
+	expect_line image/dump.log "was restored, and the driver cannot save its memory without the agent"
+	after_failure worker "$checksum" image
+	hide_agent "$pid" "$former" >/dev/null
+	rm -rf image
+	must_dump "$pid" image
+	must_restore image
+	check_worker worker "$checksum"
+}
+
 test_the_folder_is_full() {
 	local checksum
 	mkdir small
