@@ -44,6 +44,7 @@ static int take_memory(struct offload *offload, struct error_text *error)
 	int result;
 	uint32_t i;
 
+	run_process_drop_memory(process); /* of an earlier CHECKPOINT in this run */
 	process->memory = calloc(offload->export.count + 1, sizeof(*process->memory));
 	offload->image = run_make_image(offload->run, process, GPU_IMAGE_OFFLOAD, offload->export.count);
 	if (!process->memory || !offload->image)
