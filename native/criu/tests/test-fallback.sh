@@ -51,10 +51,17 @@ rm -rf "$work/img"
 # lazy pages
 if "$CRIU" check --feature uffd >/dev/null 2>&1; then
 	dump_zoo mappings
-	"$CRIU" lazy-pages -D "$work/img" -W "$work" -o lazy.log -v1 </dev/null >/dev/null 2>&1 &
+	: >"$work/ready"
+	"$CRIU" lazy-pages -D "$work/img" -W "$work" -o lazy.log -v1 --status-fd 3 </dev/null >/dev/null 2>&1 3>"$work/ready" &
 	lazy=$!
-	sleep 0.5
-	restore -W "$work" --lazy-pages --restore-threads 4 --restore-hugepages always || fail "lazy pages: restore"
+	# it writes one byte when it listens
+	for i in $(seq 1000); do
+		[ ! -s "$work/ready" ] || break
+		sleep 0.02
+	done
+	[ -s "$work/ready" ] || fail "lazy pages: $(cat "$work/lazy.log")"
+	restore -W "$work" --lazy-pages --restore-threads 4 --restore-hugepages always ||
+		fail "lazy pages: restore: $(grep -a Error "$work/restore.log" | tail -n 5)"
 	mv "$work/restore.log" "$work/img/"
 	no_readers "lazy pages"
 	check_zoo "lazy pages"
