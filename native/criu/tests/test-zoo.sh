@@ -12,6 +12,7 @@ if [ "$mode" = mappings ] && [ -w $nr_hugepages ]; then
 	at_exit() { echo "$hugetlb" >$nr_hugepages; }
 	echo $((hugetlb + 4)) >$nr_hugepages || true
 fi
+export ZOO_HUGETLB=1
 had=$(free_hugepages)
 dump_zoo "$mode"
 if [ "$mode" = mappings ]; then
