@@ -24,6 +24,9 @@ int offload_export(int socket, uint64_t request_id, uint32_t *count, struct erro
  */
 int replace_imported_memory(struct physical_memory *memory, struct error_text *error);
 
+/* Ends what a replacement that failed has left mapped. While that cannot be done there must be no dump. */
+int replace_memory_tidy(struct error_text *error);
+
 /* Maps memory wherever it belongs and is not, with the access it had. */
 CUresult map_everywhere(const struct physical_memory *memory, CUmemGenericAllocationHandle real);
 /* Unmaps it everywhere; the mappings stay on record. */

@@ -133,6 +133,9 @@ int offload_export(int socket, uint64_t request_id, uint32_t *count, struct erro
 		return fail(error, -EOPNOTSUPP,
 			    "the process has imported device memory of another process, which cannot be restored; end "
 			    "the sharing before the dump");
+	result = replace_memory_tidy(error);
+	if (result)
+		return result;
 	memset(&batch, 0, sizeof(batch));
 	batch.message.request_id = request_id;
 	for (index = 0; index < table.memories_end; index++)

@@ -7,6 +7,29 @@
 
 #define STREAM_NON_BLOCKING 1u /* CU_STREAM_NON_BLOCKING: apart from what a capture under way forbids */
 
+/* A scratch mapping of imported memory that could not be unmapped: with it the driver's restore would fail. */
+static struct {
+	CUdeviceptr address;
+	size_t bytes; /* 0: none */
+} stuck;
+
+int replace_memory_tidy(struct error_text *error)
+{
+	CUresult result;
+
+	if (!stuck.bytes)
+		return 0;
+	result = real_driver()->cuMemUnmap(stuck.address, stuck.bytes);
+	if (result != CUDA_SUCCESS)
+		return fail(error, -EOPNOTSUPP,
+			    "cuMemUnmap failed with CUDA error %d for memory of before the last restore, and the process "
+			    "cannot be dumped while that is mapped; try again",
+			    result);
+	real_driver()->cuMemAddressFree(stuck.address, 2 * stuck.bytes);
+	stuck.bytes = 0;
+	return 0;
+}
+
 struct failed_call {
 	const char *name;
 	CUresult result;
@@ -83,7 +106,11 @@ static bool copy_contents(const struct physical_memory *memory, CUmemGenericAllo
 	/* A mapping that stays would keep the old memory from being given back: count it as a failure. */
 	copied = CALL(cuMemUnmap, scratch + bytes, bytes) && copied;
 unmap_source:
-	copied = CALL(cuMemUnmap, scratch, bytes) && copied;
+	if (!CALL(cuMemUnmap, scratch, bytes)) {
+		stuck.address = scratch;
+		stuck.bytes = bytes;
+		return false;
+	}
 free_scratch:
 	driver->cuMemAddressFree(scratch, 2 * bytes);
 	return copied;
