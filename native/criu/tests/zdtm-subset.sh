@@ -53,7 +53,8 @@ failed=()
 # one make for all, their number of small programs is what takes the time
 make -C zdtm/lib -s >"$tree/.zdtm-build.log" 2>&1 9>&- && make -C zdtm/static -s -j"$(nproc)" -k "${have[@]}" >>"$tree/.zdtm-build.log" 2>&1 9>&- || true
 n=0
-for t in "${have[@]}" transition/fork transition/maps007 transition/maps008 transition/thread-bomb; do
+# Not transition/thread-bomb: upstream leaves it out of its own runs ("noauto"), its dump fails now and then with any CRIU.
+for t in "${have[@]}" transition/fork transition/maps007 transition/maps008; do
 	case $t in */*) name=zdtm/$t ;; *) name=zdtm/static/$t ;; esac
 	rc=0
 	./$zdtm run -t $name -f h "${opts[@]}" >"$tree/.zdtm-out" 2>&1 9>&- || rc=$?
