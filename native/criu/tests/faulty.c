@@ -39,28 +39,34 @@ static int fails(int fd, off64_t off, size_t len)
 	return 1;
 }
 
+static ssize_t (*real_pread64)(int, void *, size_t, off64_t);
+static ssize_t (*real_preadv64)(int, const struct iovec *, int, off64_t);
+
+/*
+ * Before there are threads: CRIU's reader threads share the first one's libc state, so that locks of libc, which
+ * dlsym() takes, do not keep them apart.
+ */
+__attribute__((constructor)) static void resolve(void)
+{
+	real_pread64 = (ssize_t (*)(int, void *, size_t, off64_t))dlsym(RTLD_NEXT, "pread64");
+	real_preadv64 = (ssize_t (*)(int, const struct iovec *, int, off64_t))dlsym(RTLD_NEXT, "preadv64");
+}
+
 ssize_t pread64(int fd, void *buf, size_t len, off64_t off)
 {
-	static ssize_t (*real)(int, void *, size_t, off64_t);
-
-	if (!real)
-		real = (ssize_t (*)(int, void *, size_t, off64_t))dlsym(RTLD_NEXT, "pread64");
 	if (fails(fd, off, len))
 		return -1;
 	if (getenv("FAULTY_SHORT") && len > 6144 && is_pages(fd))
 		len = 6144;
-	return real(fd, buf, len, off);
+	return real_pread64(fd, buf, len, off);
 }
 
 ssize_t preadv64(int fd, const struct iovec *iov, int nr, off64_t off)
 {
-	static ssize_t (*real)(int, const struct iovec *, int, off64_t);
 	struct iovec first;
 	size_t len = 0;
 	int i;
 
-	if (!real)
-		real = (ssize_t (*)(int, const struct iovec *, int, off64_t))dlsym(RTLD_NEXT, "preadv64");
 	for (i = 0; i < nr; i++)
 		len += iov[i].iov_len;
 	if (fails(fd, off, len))
@@ -69,7 +75,7 @@ ssize_t preadv64(int fd, const struct iovec *iov, int nr, off64_t off)
 		first = iov[0];
 		if (first.iov_len > 6144)
 			first.iov_len = 6144;
-		return real(fd, &first, 1, off);
+		return real_preadv64(fd, &first, 1, off);
 	}
-	return real(fd, iov, nr, off);
+	return real_preadv64(fd, iov, nr, off);
 }
