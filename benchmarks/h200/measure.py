@@ -5,6 +5,7 @@ Time is counted from the start of the criu program to the first step that the re
 itself publishes it in a small file that it maps: "back at work", not "criu said so". Contents are compared every time.
 """
 import argparse
+import concurrent.futures
 import ctypes
 import json
 import mmap
@@ -31,12 +32,17 @@ def say(text):
 
 def touch_memory(count):
     """These machines may give free memory back to their host; take it again before the clock runs."""
+    count = min(count, os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - 4 * GIB)
     area = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
-        area.madvise(MADV_POPULATE_WRITE)
-    except OSError:
-        for offset in range(0, count, 4096):
-            area[offset] = 1
+    address = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def populate(offset):
+        if libc.madvise(ctypes.c_void_p(address + offset), ctypes.c_size_t(min(GIB, count - offset)), MADV_POPULATE_WRITE):
+            raise OSError(ctypes.get_errno(), "the memory cannot be touched")
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(populate, range(0, count, GIB)))
     area.close()
 
 
@@ -150,6 +156,8 @@ class Bench:
             "private": Side("private", "agent", stock, ours, None),
             "patched": Side("patched", "agent", patched, ours, "warm", threads),
             "patched-private": Side("patched-private", "agent", patched, ours, None, threads),
+            "patched-huge": Side("patched-huge", "agent", patched, ours, "warm",
+                                 [*threads, "--restore-hugepages", "always"]),
             "native": Side("native", "native", patched, ours, "warm", threads),
             "native-huge": Side("native-huge", "native", patched, ours, "warm", [*threads, "--restore-hugepages", "always"]),
             "serial": Side("serial", "agent", stock, ours, "warm", environment={"CRIU_CUDA_PARALLEL_RESTORE": "0"}),
@@ -216,7 +224,7 @@ class Bench:
     def restore(self, subject, side, image, number):
         subject.state = image["state"]
         self.set_pool(side)
-        touch_memory((subject.device_bytes if side.dump != "agent" else 0) + 6 * GIB)
+        touch_memory((2 * subject.device_bytes if side.dump != "agent" else 0) + 8 * GIB)
         pidfile = image["folder"] / "pid"
         pidfile.unlink(missing_ok=True)
         before = subject.steps()
@@ -250,7 +258,7 @@ class Bench:
         statistics_file = image["folder"] / "stats-rekindle.json"
         phases = json.loads(statistics_file.read_text()) if side.name != "stock" and statistics_file.exists() else None
         self.raw.append(dict(case=subject.name, what="restore", side=side.name, number=number,
-                             seconds=working - began, criu_seconds=returned - began, identical=identical,
+                             start=int(began * 1e9), seconds=working - began, criu_seconds=returned - began, identical=identical,
                              statistics=phases))
         if not identical:
             raise RuntimeError(f"{subject.name} {side.name}: contents differ: {image['contents']} {contents}")

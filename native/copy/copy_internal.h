@@ -14,7 +14,9 @@
  * well.
  */
 #define COPY_BLOCK_BYTES (4u * 1024u * 1024u)
-#define COPY_SLOTS_MAX 64
+/* What of it is read and hashed at once, where that is from the page cache. */
+#define COPY_HASH_BYTES (256u * 1024u)
+#define COPY_SLOTS_MAX	64
 
 struct copy_job {
 	struct copy_engine *engine;

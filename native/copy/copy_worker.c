@@ -82,6 +82,23 @@ static int read_block(struct copy_job *job, const struct copy_chunk *chunk, char
 	return 0;
 }
 
+/* Reads and hashes a block. From the page cache it comes piece by piece, each hashed while it is in the core's cache. */
+static int load_block(struct copy_job *job, const struct copy_chunk *chunk, char *buffer, size_t bytes, uint64_t offset,
+		      XXH3_state_t *checksum)
+{
+	size_t piece_bytes = job->direct_file < 0 && job->request.verify ? COPY_HASH_BYTES : bytes;
+	size_t at, piece;
+
+	for (at = 0; at < bytes; at += piece) {
+		piece = bytes - at < piece_bytes ? bytes - at : piece_bytes;
+		if (read_block(job, chunk, buffer + at, piece, offset + at))
+			return -EIO;
+		if (job->request.verify)
+			XXH3_64bits_update(checksum, buffer + at, piece);
+	}
+	return 0;
+}
+
 static int load_chunk(struct copy_worker *worker, struct copy_job *job, const struct copy_chunk *chunk)
 {
 	const struct cuda_driver *driver = job->engine->driver;
@@ -105,10 +122,8 @@ static int load_chunk(struct copy_worker *worker, struct copy_job *job, const st
 		bytes = chunk->bytes - at < worker->block_bytes ? (size_t)(chunk->bytes - at) : worker->block_bytes;
 		buffer = worker->memory + worker->slot * worker->block_bytes;
 		if (slot_wait(worker, job, chunk, worker->slot) ||
-		    read_block(job, chunk, buffer, bytes, chunk->file_offset + at))
+		    load_block(job, chunk, buffer, bytes, chunk->file_offset + at, &checksum))
 			return -EIO;
-		if (job->request.verify)
-			XXH3_64bits_update(&checksum, buffer, bytes);
 		status = driver->cuMemcpyHtoDAsync(chunk->device_address + at, buffer, bytes, worker->stream);
 		if (status != CUDA_SUCCESS)
 			return driver_failure(job, chunk, "cuMemcpyHtoDAsync", status);

@@ -12,7 +12,8 @@ make_image() { # agent|plain [ARGUMENT...]
 	must_dump "$pid" image
 }
 
-no_worker() { [ -z "$(processes_named rekindle-worker)" ]; }
+# Not even a zombie, whose id the next restore would want.
+no_worker() { ! grep -qsx $'Name:\trekindle-worker' /proc/[0-9]*/status; }
 
 # after_failure [LOG FOLDER]
 after_failure() {
