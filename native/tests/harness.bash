@@ -234,7 +234,10 @@ run_tests() {
 			failures=$((failures + 1))
 			[ -z "${REKINDLE_TEST_KEEP:-}" ] || { mkdir -p "$REKINDLE_TEST_KEEP"; cp -a "$work" "$REKINDLE_TEST_KEEP/"; }
 		fi
-		while umount "$work"/* 2>/dev/null; do :; done
+		# What was mounted there, by the test or by a criu that it killed, the last one first.
+		awk -v under="$work/" 'index($5, under) == 1 {print $5}' /proc/self/mountinfo | tac | while read -r folder; do
+			umount -l "$folder"
+		done
 		rm -rf -- "$work"
 	done
 	echo "$((${#names[@]} - failures)) of ${#names[@]} passed"

@@ -32,14 +32,17 @@ flock 9
 	{ tail -n 20 "$tree/.zdtm-build.log"; exit 1; }
 
 cd "$tree/test"
-zdtm=zdtm.py
-# zdtm.py runs most tests as another user, whose limits only somebody with
+# Around each test zdtm.py makes and removes cgroup hierarchies, which none of
+# these needs, and which fail every dump of this machine that is under way.
+changes='s/zdtm\.py/zdtm-here.py/g; s/"\.\/zdtm_u\?mount_cgroups"/"true"/'
+# It runs most tests as another user, whose limits only somebody with
 # CAP_SYS_RESOURCE may read. Run them as root where that is missing.
 if ! (($((16#$(awk '/^CapEff/ { print $2 }' /proc/self/status))) >> 24 & 1)); then
-	sed 's/18943/0/g; s/58467/0/g; s/zdtm\.py/zdtm-root.py/g' zdtm.py >zdtm-root.py
-	chmod +x zdtm-root.py
-	zdtm=zdtm-root.py
+	changes="$changes; s/18943/0/g; s/58467/0/g"
 fi
+sed "$changes" zdtm.py >zdtm-here.py
+chmod +x zdtm-here.py
+[ "$(grep -c '"true"' zdtm-here.py)" = 2 ] || { echo "FAIL: zdtm.py is not the one that is known here"; exit 1; }
 
 list="thp00 thp01 maps00 maps01 maps02 maps03 maps04 maps05 maps06 maps09 maps10 maps11 maps12
 	mprotect00 mem-touch cow00 cow01 memfd00 memfd01 memfd04 memfd05 shmemfd shmemfd-priv
@@ -57,7 +60,7 @@ n=0
 for t in "${have[@]}" transition/fork transition/maps007 transition/maps008; do
 	case $t in */*) name=zdtm/$t ;; *) name=zdtm/static/$t ;; esac
 	rc=0
-	./$zdtm run -t $name -f h "${opts[@]}" >"$tree/.zdtm-out" 2>&1 9>&- || rc=$?
+	./zdtm-here.py run -t $name -f h "${opts[@]}" >"$tree/.zdtm-out" 2>&1 9>&- || rc=$?
 	if [ $rc = 0 ] && grep -q "PASS" "$tree/.zdtm-out"; then
 		n=$((n + 1))
 	elif grep -qi "skip\|not supported" "$tree/.zdtm-out"; then
