@@ -60,17 +60,20 @@ static int hear_any(const struct agent_client *agent, struct agent_message *mess
 	};
 	int ready;
 
-	do
+	do {
 		ready = poll(polled, 2, agent->timeout_ms);
-	while (ready < 0 && errno == EINTR);
-	if (ready == 0)
-		return fail(error, -ETIMEDOUT,
-			    "The agent in the process did not answer within %d s; raise REKINDLE_TIMEOUT",
-			    agent->timeout_ms / 1000);
-	if (ready > 0 && !polled[0].revents && polled[1].revents)
-		return fail(error, -ESRCH, "The process ended while its agent was asked");
-	*descriptor_count = MESSAGE_DESCRIPTORS_MAX;
-	*size = message_receive(agent->socket, message, sizeof(*message), descriptors, descriptor_count, 0);
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (ready == 0)
+			return fail(error, -ETIMEDOUT,
+				    "The agent in the process did not answer within %d s; raise REKINDLE_TIMEOUT",
+				    agent->timeout_ms / 1000);
+		if (ready > 0 && !polled[0].revents && polled[1].revents)
+			return fail(error, -ESRCH, "The process ended while its agent was asked");
+		*descriptor_count = MESSAGE_DESCRIPTORS_MAX;
+		*size = message_receive(agent->socket, message, sizeof(*message), descriptors, descriptor_count, 0);
+		/* The agent itself takes late answers to somebody else out of the way. */
+	} while ((ready < 0 && errno == EINTR) || *size == -ETIMEDOUT);
 	if (*size == -EMFILE)
 		return fail(error, -EMFILE,
 			    "The pool may open no more descriptors, and needs one for each allocation of the process: "

@@ -46,21 +46,16 @@ int message_send(int socket, const void *message, size_t size, const int *fds, s
 }
 
 /* Waits until there is something to receive; what poll says about errors recvmsg says better. */
-static int wait_readable(int socket, int timeout_ms)
+static int wait_readable(int socket, uint64_t deadline)
 {
 	struct pollfd poll_socket = {.fd = socket, .events = POLLIN};
-	uint64_t deadline = monotonic_nanoseconds() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * 1000000u;
 
 	for (;;) {
-		int wait_ms = -1;
+		uint64_t now = monotonic_nanoseconds();
+		/* Rounded up, so that the wait never ends early and spins. */
+		int wait_ms = now >= deadline ? 0 : (int)((deadline - now + 999999u) / 1000000u);
 		int ready;
 
-		if (timeout_ms >= 0) {
-			uint64_t now = monotonic_nanoseconds();
-
-			/* Rounded up, so that the wait never ends early and spins. */
-			wait_ms = now >= deadline ? 0 : (int)((deadline - now + 999999u) / 1000000u);
-		}
 		ready = poll(&poll_socket, 1, wait_ms);
 		if (ready > 0)
 			return 0;
@@ -100,22 +95,25 @@ ssize_t message_receive(int socket, void *message, size_t capacity, int *fds, si
 	struct iovec part = {.iov_base = message, .iov_len = capacity};
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 	size_t room = fd_count ? *fd_count : 0;
+	uint64_t deadline = monotonic_nanoseconds() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * 1000000u;
+	/* Another process may read from this socket too, and be faster: then wait again, but never without a limit. */
+	int flags = MSG_CMSG_CLOEXEC | (timeout_ms < 0 ? 0 : MSG_DONTWAIT);
 	size_t taken = 0;
 	ssize_t received;
 	int result;
 
 	if (fd_count)
 		*fd_count = 0;
-	if (timeout_ms >= 0) {
-		result = wait_readable(socket, timeout_ms);
-		if (result < 0)
-			return result;
-	}
 	do {
+		if (timeout_ms >= 0) {
+			result = wait_readable(socket, deadline);
+			if (result < 0)
+				return result;
+		}
 		header.msg_control = buffer.bytes;
 		header.msg_controllen = sizeof(buffer.bytes);
-		received = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
-	} while (received < 0 && errno == EINTR);
+		received = recvmsg(socket, &header, flags);
+	} while (received < 0 && (errno == EINTR || (timeout_ms >= 0 && errno == EAGAIN)));
 	if (received < 0)
 		return -errno;
 	take_descriptors(&header, fds, room, &taken);

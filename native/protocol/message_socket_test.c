@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/clock.h"
@@ -196,6 +197,37 @@ static void times_out_in_spite_of_signals(void **state)
 	assert_int_equal(message_receive(ends[1], &byte, 1, NULL, NULL, 0), -ETIMEDOUT);
 }
 
+/* A fork, as it is another process that reads beside us. */
+static void a_faster_reader_does_not_keep_us_waiting(void **state)
+{
+	enum { ROUNDS = 2000 };
+	int status, mine = 0, theirs;
+	pid_t child;
+	char byte;
+
+	(void)state;
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		theirs = 0;
+		close(ends[0]);
+		while (message_receive(ends[1], &byte, 1, NULL, NULL, 1000) == 1)
+			theirs++;
+		_exit(theirs == 0);
+	}
+	for (int round = 0; round < ROUNDS; round++) {
+		assert_int_equal(message_send(ends[0], "x", 1, NULL, 0), 0);
+		/* With a limit, even of none, it must return whoever gets the message. */
+		if (message_receive(ends[1], &byte, 1, NULL, NULL, 0) == 1)
+			mine++;
+	}
+	close(ends[0]);
+	ends[0] = -1;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_true(mine < ROUNDS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +239,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(says_when_a_message_was_cut, open_pair, close_pair),
 		cmocka_unit_test_setup_teardown(says_when_the_other_side_is_gone, open_pair, close_pair),
 		cmocka_unit_test_setup_teardown(times_out_in_spite_of_signals, open_pair, close_pair),
+		cmocka_unit_test_setup_teardown(a_faster_reader_does_not_keep_us_waiting, open_pair, close_pair),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
