@@ -140,12 +140,17 @@ static int wait_filled(struct run *run, struct run_process *process, struct pref
 	return 0;
 }
 
+static struct agent_client agent_of(const struct run *run, const struct run_process *process)
+{
+	return (struct agent_client){.socket = process->agent,
+				     .process = process->pidfd,
+				     .timeout_ms = (int)run->pool->settings.timeout_seconds * 1000};
+}
+
 static int map(struct run *run, struct run_process *process, struct held_memory *memory, uint32_t count,
 	       struct error_text *error)
 {
-	struct agent_client agent = {.socket = process->agent,
-				     .process = process->pidfd,
-				     .timeout_ms = (int)run->pool->settings.timeout_seconds * 1000};
+	struct agent_client agent = agent_of(run, process);
 	uint64_t began = monotonic_nanoseconds(), bytes = 0;
 	uint32_t i;
 	int result = 0;
@@ -160,6 +165,26 @@ static int map(struct run *run, struct run_process *process, struct held_memory 
 	for (i = 0; i < count; i++)
 		bytes += memory[i].bytes;
 	run_phase_add(process, "map", began, bytes);
+	return 0;
+}
+
+/*
+ * An export that was under way when its pool ended may have a piece of memory out of its place. The agent answers one
+ * request after the other, so an empty one waits until it has put it back, or tells that it could not.
+ */
+static int settle(const struct run *run, const struct run_process *process, struct error_text *error)
+{
+	struct agent_client agent = agent_of(run, process);
+	struct error_text other;
+	int result;
+
+	if (process->agent < 0)
+		return 0;
+	result = agent_map_all(&agent, NULL, 0, &other);
+	if (result == -ENODATA)
+		return fail(error, result, "%s", other.text);
+	if (result)
+		log_warning("Process %d: %s", process->pid, other.text);
 	return 0;
 }
 
@@ -212,6 +237,8 @@ int run_resume(struct run *run, struct run_process *process, const struct resume
 		result = map(run, process, process->memory, process->memory_count, error);
 	else if (source.image)
 		result = map_from_image(run, process, source.image, error);
+	else
+		result = settle(run, process, error);
 	if (result)
 		return result;
 	process->released = false;

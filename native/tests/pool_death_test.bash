@@ -56,6 +56,31 @@ test_killed_after_the_memory_was_released() {
 	check_worker worker "$checksum"
 }
 
+locking_has_begun() { grep -qs "locking CUDA" image/dump.log && [ -n "$(pool_pid)" ]; }
+
+# The agent is left alone in the middle of its work, and finishes it before the process goes on.
+test_killed_while_a_restored_process_replaces_its_memory() {
+	local checksum time
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	must_dump "$pid" image
+	must_restore image
+	check_worker worker "$checksum"
+	# The memory is imported now, and is replaced before it can be exported: three mappings for each of six pieces, and
+	# a piece is out of its place during the last of them.
+	inject worker cuMemMap=100ms
+	rm -rf image
+	dump_and_kill locking_has_begun
+	for time in {1..40}; do
+		check_worker worker "$checksum"
+	done
+	inject worker
+	rm -rf image
+	must_dump "$pid" image
+	must_restore image
+	check_worker worker "$checksum"
+}
+
 test_killed_while_criu_dumps() {
 	local checksum
 	start_worker worker agent
