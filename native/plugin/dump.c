@@ -338,6 +338,14 @@ static void bring_back(const struct dumped_process *process, int criu_result)
 		run_fail(&run, &error);
 	else
 		log_error("%s", error.text);
+	if (criu_result && run.pool.socket >= 0) {
+		/* Not while CRIU holds its threads: the driver would wait for them, and CRIU for the pool. */
+		run.left_to_pool = true;
+		log_error("process %d could not get its GPU back yet: the pool tries again when CRIU has let it go, "
+			  "see the pool's log",
+			  (int)process->pid);
+		return;
+	}
 	log_error("process %d could not get its GPU back: if it is to go on, end it and restore it from an image",
 		  (int)process->pid);
 }

@@ -157,7 +157,8 @@ void run_end(struct run *run, int criu_result)
 	/* What failed here and not in the pool, the pool knows only from us. */
 	if (run->failed)
 		snprintf(finish.note, sizeof(finish.note), "%.*s", (int)sizeof(finish.note) - 1, run->failure.text);
-	if (run->pool.socket >= 0) {
+	/* A connection that ends without FINISH tells the pool to bring back what the run has left behind. */
+	if (run->pool.socket >= 0 && !run->left_to_pool) {
 		code = pool_connection_call(&run->pool, &finish, NULL, 0, &reply, run_timeout_ms(run), &error);
 		if (code)
 			log_warning("the pool could not end the run well: %s", error.text);

@@ -145,6 +145,30 @@ test_a_process_without_gpu_after_the_dump_is_told() {
 	check_worker worker "$checksum"
 }
 
+# What fails while CRIU holds the process succeeds when it has let it go.
+test_the_gpu_comes_back_at_the_third_try() {
+	local kind checksum
+	for kind in agent plain; do
+		start_worker worker $kind
+		checksum=$(ask worker checksum)
+		mkdir -p image/inventory.img # CRIU writes its images after the GPU part is done
+		REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999@1,cuCheckpointProcessRestore=999@2 must_not_dump "$pid" image
+		expect_line image/dump.log "Error \(rekindle\): .*process $pid could not get its GPU back yet"
+		[[ $(json image/stats-rekindle.json failure) = *cuCheckpointProcessRestore* ]] ||
+			fail "the statistics do not say why"
+		check_worker worker "$checksum"
+		wait_until 20 no_pool
+		[ -z "$(find image -name 'rekindle-*.img*')" ] || fail "a failed dump left GPU images: $(ls image)"
+		rmdir image/inventory.img
+		must_dump "$pid" image
+		must_restore image
+		check_worker worker "$checksum"
+		kill -KILL "$pid"
+		wait_until 20 is_gone "$pid"
+		rm -rf image worker
+	done
+}
+
 test_criu_itself_fails() {
 	start_worker worker agent
 	local checksum
