@@ -62,9 +62,11 @@ void agent_open(struct agent *agent, pid_t pid, const struct process_maps *maps)
 		note(agent, "the process's own id cannot be read from /proc");
 		return;
 	}
-	for (size_t index = 0; index < maps->agent_page_count && !agent->has_page; index++)
-		agent->has_page = read_page(pid, maps->agent_pages[index], &agent->page) &&
+	for (size_t index = 0; index < maps->agent_page_count && !agent->has_page; index++) {
+		agent->page_address = maps->agent_pages[index];
+		agent->has_page = read_page(pid, agent->page_address, &agent->page) &&
 				  is_page_of(&agent->page, leader.namespace_id);
+	}
 	if (!agent->has_page) {
 		note(agent, "no agent page of the process is valid (a child of a process with an agent?)");
 		return;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "pool/driver_checkpoint.h"
+#include "pool/driver_gate.h"
 #include "pool/pool_run.h"
 #include "rekindle.h"
 #include "support/clock.h"
@@ -225,6 +226,12 @@ int run_resume(struct run *run, struct run_process *process, const struct resume
 	result = find_source(run, process, request, &source, error);
 	if (result)
 		return result;
+	/* What another pool had taken out when it died. */
+	if (process->agent >= 0) {
+		result = driver_gate_show(process->pid, error);
+		if (result)
+			return result;
+	}
 	process->mode = source.held || source.image ? POOL_MODE_OFFLOAD : POOL_MODE_NATIVE;
 	if (request->initial_state == CU_PROCESS_STATE_CHECKPOINTED && process->mode == POOL_MODE_NATIVE)
 		return 0; /* it was checkpointed before we came, and stays so */

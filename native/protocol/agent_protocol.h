@@ -41,8 +41,12 @@ struct agent_page {
 	 */
 	uint32_t needs_agent;
 	uint8_t image_id[16]; /* valid in AGENT_STATE_RELEASED */
+	/* Notes of the pool's, not the agent's: see pool/driver_gate.h. 0 readers: nothing is taken out. */
+	uint64_t gate_address;
+	uint32_t gate_readers;
+	uint32_t reserved;
 };
-static_assert(sizeof(struct agent_page) == 48, "struct agent_page is 48 bytes");
+static_assert(sizeof(struct agent_page) == 64, "struct agent_page is 64 bytes");
 
 enum agent_message_type {
 	/*

@@ -37,6 +37,27 @@ test_with_agent() {
 	wait_until 20 no_pool
 }
 
+# A busy program: one of its calls waits for the end of the dump, and goes on where it was.
+test_while_a_call_waits() {
+	start_worker worker agent --busy
+	local before time
+	before=$(ask worker checksum)
+	for time in 1 2 3; do
+		rm -rf running
+		must_dump "$pid" running --leave-running
+		expect_mode running offload
+		check_worker worker "$before"
+	done
+	expect_line running/rekindled.log "CUDA calls wait for the end of the dump"
+	for time in 1 2; do
+		rm -rf image
+		must_dump "$pid" image
+		expect_mode image offload
+		must_restore image
+		check_worker worker "$before"
+	done
+}
+
 test_without_agent() {
 	start_worker worker plain
 	cycle worker image

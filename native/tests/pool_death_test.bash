@@ -39,6 +39,22 @@ test_killed_in_mid_copy_on_dump() {
 	check_worker worker "$checksum"
 }
 
+test_killed_in_mid_copy_while_a_call_waits() {
+	local checksum time
+	start_worker worker agent --busy
+	checksum=$(ask worker checksum)
+	export REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=200ms
+	dump_and_kill copy_has_begun
+	unset REKINDLE_SIMCUDA_DELAY
+	expect_line image/rekindled.log "CUDA calls wait for the end of the dump"
+	check_worker worker "$checksum"
+	for time in 1 2; do
+		rm -rf image
+		must_dump "$pid" image --leave-running
+		check_worker worker "$checksum"
+	done
+}
+
 # The image is complete and the memory released; the driver's checkpoint takes its time.
 memory_is_released() { [ -n "$(find image -name 'rekindle-[0-9]*.img')" ] && [ -n "$(pool_pid)" ]; }
 

@@ -29,13 +29,14 @@ static const char usage[] =
 	"  --vmm-percent P     share of them made with cuMemCreate (default 50)\n"
 	"  --zero-percent Z    share of the contents that is zero (default 0)\n"
 	"  --children C        C further such processes below this one, with FILE.1, FILE.2, ... (default 0)\n"
+	"  --busy              no pause between the steps: it is in a CUDA call nearly always\n"
 	"  --no-cuda           host memory only\n";
 
 struct worker {
 	struct worker_state *state;
 	struct cuda_driver driver;
 	struct worker_memory memory;
-	bool no_cuda;
+	bool no_cuda, busy;
 	CUdeviceptr step_buffer;
 	CUstream step_stream;
 	pid_t children[CHILDREN_MAX];
@@ -147,7 +148,7 @@ static int answer(uint32_t kind, uint64_t argument, struct error_text *error)
 	return result;
 }
 
-/* Answers requests and makes a step about every millisecond, until the request to exit. */
+/* Answers requests and makes a step about every millisecond (busy: all the time), until the request to exit. */
 static void work(void)
 {
 	const struct timespec pause = {.tv_nsec = 1000000};
@@ -171,7 +172,8 @@ static void work(void)
 			report_error(&error);
 			state->failed = 1;
 		}
-		nanosleep(&pause, NULL);
+		if (!worker.busy)
+			nanosleep(&pause, NULL);
 	}
 }
 
@@ -214,6 +216,7 @@ static const struct option long_options[] = {
 	{"vmm-percent", required_argument, NULL, 'v'},
 	{"children", required_argument, NULL, 'c'},
 	{"zero-percent", required_argument, NULL, 'z'},
+	{"busy", no_argument, NULL, 'b'},
 	{"no-cuda", no_argument, NULL, 'n'},
 	{NULL, 0, NULL, 0},
 };
@@ -261,6 +264,9 @@ int main(int argument_count, char **arguments)
 			break;
 		case 'z':
 			options.zero_percent = (unsigned int)value;
+			break;
+		case 'b':
+			worker.busy = true;
 			break;
 		case 'n':
 			options.no_cuda = true;

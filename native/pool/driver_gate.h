@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REKINDLE_POOL_DRIVER_GATE_H
+#define REKINDLE_POOL_DRIVER_GATE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "support/error_text.h"
+
+/*
+ * The lock at which the driver holds back the CUDA calls of a locked process is a pthread_rwlock_t of glibc: the restore
+ * thread is the writer, and every thread that calls waits as a reader (seen on an H200 with driver 580: such a thread is
+ * in futex, waiting for the lock's write phase to end). glibc counts a reader when it begins to wait, and unlocking hands
+ * the lock to all that are counted. A thread that CRIU has stopped there cannot give it back, so that the driver could
+ * not lock the process a second time: of 31 dumps, the 9 that met such a thread, and no others, waited until their time
+ * was over.
+ *
+ * So the count is taken out while the process is unlocked for its agent, and put back when it is locked again. The
+ * stopped threads notice nothing: once they run, they find the lock as they left it. The agent's page notes what is
+ * taken out, for the pool that comes after one that died.
+ *
+ * Only while every thread of the process is stopped but the driver's and the agent's, and those have nothing to do.
+ */
+
+/*
+ * Call it before the unlock. Does nothing where no thread waits. A lock that looks otherwise than described is left
+ * alone, and the result is -EBUSY: unlocking is not safe then, but the driver can save everything itself. -EOPNOTSUPP:
+ * that it cannot either, as the process was restored.
+ */
+int driver_gate_hide(pid_t pid, pid_t restore_thread, struct error_text *error);
+
+/* Puts back what is taken out, if anything; the process may be locked or not. */
+int driver_gate_show(pid_t pid, struct error_text *error);
+
+#endif
