@@ -16,6 +16,7 @@
 
 #include "plugin/agent_page.h"
 #include "plugin/process_status.h"
+#include "pool/driver_checkpoint.h"
 #include "support/log.h"
 
 /* pthread_rwlock_t of glibc 2.25 and later on x86-64 (sysdeps/nptl/bits/struct_rwlock.h, nptl/pthread_rwlock_common.c). */
@@ -40,6 +41,8 @@ static_assert(offsetof(struct gate_lock, writer) == offsetof(pthread_rwlock_t, _
 #define READERS(word)	   ((word) / ONE_READER)
 #define WAITS_FOR_READERS  3u /* write_phase_futex in the write phase while readers wait */
 #define FUTEX_OF_LOCK	   offsetof(struct gate_lock, write_phase_futex)
+
+#define LOCK_AGAIN_MS 10000u
 
 static int read_memory(pid_t pid, uint64_t address, void *data, size_t bytes)
 {
@@ -141,7 +144,7 @@ static int note(pid_t pid, uint64_t page_address, const struct agent_page *page)
 			    sizeof(*page) - offsetof(struct agent_page, gate_address));
 }
 
-int driver_gate_hide(pid_t pid, pid_t restore_thread, struct error_text *error)
+static int hide(pid_t pid, pid_t restore_thread, struct error_text *error)
 {
 	uint64_t address, page_address;
 	struct thread_status thread;
@@ -205,4 +208,30 @@ int driver_gate_show(pid_t pid, struct error_text *error)
 	if (result == 0)
 		result = note(pid, page_address, &page);
 	return result ? fail(error, result, "The memory of process %d cannot be written", pid) : 0;
+}
+
+int driver_gate_unlock(struct pool *pool, pid_t pid, struct error_text *error)
+{
+	struct driver_process process;
+	int result;
+
+	result = driver_process_query(pool, pid, &process, error);
+	if (result == 0)
+		result = hide(pid, process.restore_thread, error);
+	if (result == 0)
+		result = driver_process_unlock(pool, pid, error);
+	return result;
+}
+
+int driver_gate_lock(struct pool *pool, pid_t pid, struct error_text *error)
+{
+	unsigned int timeout_ms = pool->settings.timeout_seconds * 1000;
+	struct error_text other;
+	int result;
+
+	result = driver_process_lock(pool, pid, timeout_ms < LOCK_AGAIN_MS ? timeout_ms : LOCK_AGAIN_MS, error);
+	/* Locked or not, whoever waited must find the lock as it was. */
+	if (driver_gate_show(pid, result ? &other : error))
+		return result ? result : -EIO;
+	return result;
 }

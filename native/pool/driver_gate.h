@@ -2,10 +2,7 @@
 #ifndef REKINDLE_POOL_DRIVER_GATE_H
 #define REKINDLE_POOL_DRIVER_GATE_H
 
-#include <stdint.h>
-#include <sys/types.h>
-
-#include "support/error_text.h"
+#include "pool/pool.h"
 
 /*
  * The lock at which the driver holds back the CUDA calls of a locked process is a pthread_rwlock_t of glibc: the restore
@@ -23,13 +20,16 @@
  */
 
 /*
- * Call it before the unlock. Does nothing where no thread waits. A lock that looks otherwise than described is left
- * alone, and the result is -EBUSY: unlocking is not safe then, but the driver can save everything itself. -EOPNOTSUPP:
+ * Unlocks a process whose agent is there, so that it can be locked again. A lock that looks otherwise than described is
+ * left alone, and the result is -EBUSY: the process stays locked, and the driver can save everything itself. -EOPNOTSUPP:
  * that it cannot either, as the process was restored.
  */
-int driver_gate_hide(pid_t pid, pid_t restore_thread, struct error_text *error);
+int driver_gate_unlock(struct pool *pool, pid_t pid, struct error_text *error);
 
-/* Puts back what is taken out, if anything; the process may be locked or not. */
+/* Locks it again, within ten seconds: the GPU is quiet, and the driver has nothing to wait for. */
+int driver_gate_lock(struct pool *pool, pid_t pid, struct error_text *error);
+
+/* Puts back what another pool had taken out when it died, if anything; the process may be locked or not. */
 int driver_gate_show(pid_t pid, struct error_text *error);
 
 #endif

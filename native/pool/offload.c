@@ -12,8 +12,6 @@
 #include "support/clock.h"
 #include "support/log.h"
 
-/* The GPU is quiet, so the driver has nothing to wait for when it locks again. */
-#define LOCK_AGAIN_MS 10000u
 /* How often a long copy looks whether anybody still wants it. */
 #define LOOK_AROUND_MS 20
 
@@ -287,36 +285,6 @@ static void warm_ahead(struct pool *pool)
 		pool_device_warm_begin(&pool->devices[0]);
 }
 
-/* Between unlock and lock the agent works, and nobody else of the process. */
-static int unlock(struct offload *offload, struct error_text *error)
-{
-	struct run_process *process = offload->process;
-	struct driver_process driver;
-	int result;
-
-	result = driver_process_query(offload->run->pool, process->pid, &driver, error);
-	if (result == 0)
-		result = driver_gate_hide(process->pid, driver.restore_thread, error);
-	if (result == 0)
-		result = driver_process_unlock(offload->run->pool, process->pid, error);
-	return result;
-}
-
-static int lock_again(struct offload *offload, struct error_text *error)
-{
-	struct run_process *process = offload->process;
-	unsigned int timeout_ms = offload->run->pool->settings.timeout_seconds * 1000;
-	struct error_text other;
-	int result;
-
-	result = driver_process_lock(offload->run->pool, process->pid,
-				     timeout_ms < LOCK_AGAIN_MS ? timeout_ms : LOCK_AGAIN_MS, error);
-	/* Locked or not, whoever waited must find the lock as it was. */
-	if (driver_gate_show(process->pid, result ? &other : error))
-		return result ? result : -EIO;
-	return result;
-}
-
 int run_offload(struct run *run, struct run_process *process, bool *native_works, struct error_text *error)
 {
 	struct offload offload = {.run = run, .process = process, .data = -1};
@@ -331,7 +299,7 @@ int run_offload(struct run *run, struct run_process *process, bool *native_works
 	run_progress(run, REKINDLE_PHASE_COPY_OUT, 0, 0);
 	warm_ahead(run->pool);
 	/* Every thread but the agent's is stopped, so the GPU stays quiet while the driver lets the agent work. */
-	result = unlock(&offload, error);
+	result = driver_gate_unlock(run->pool, process->pid, error);
 	if (result) {
 		answered = result == -EBUSY; /* nothing has happened yet, and the driver can save everything itself */
 		goto out;
@@ -345,7 +313,7 @@ int run_offload(struct run *run, struct run_process *process, bool *native_works
 		result = fail(error, -ECANCELED, "The dump was cancelled");
 	if (result == 0)
 		result = release_memory(&offload, error);
-	if (lock_again(&offload, &other)) {
+	if (driver_gate_lock(run->pool, process->pid, &other)) {
 		process->locked = false;
 		if (result == 0) {
 			result = fail(error, -EIO, "%s", other.text);

@@ -93,8 +93,30 @@ static int match_gpus(struct run *run, struct gpu_match *match, struct error_tex
 	return 0;
 }
 
+/* What there is to do once the driver has restored its own. */
+enum after_restore {
+	GOES_ON,	    /* unlock it, for good */
+	STAYS_LOCKED,	    /* somebody had locked it before the dump */
+	STAYS_LOCKED_LATER, /* likewise, when its agent has worked */
+};
+
+static int open_or_close(struct run *run, const struct run_process *process, CUprocessState state,
+			 enum after_restore after, struct error_text *error)
+{
+	unsigned int timeout_ms = run->pool->settings.timeout_seconds * 1000;
+
+	if (state == CU_PROCESS_STATE_RUNNING)
+		return after == STAYS_LOCKED ? driver_process_lock(run->pool, process->pid, timeout_ms, error) : 0;
+	if (state != CU_PROCESS_STATE_LOCKED)
+		return fail(error, -EIO, "Process %d is in state %d of the driver and cannot be restored", process->pid,
+			    (int)state);
+	if (after == GOES_ON)
+		return driver_process_unlock(run->pool, process->pid, error);
+	return after == STAYS_LOCKED_LATER ? driver_gate_unlock(run->pool, process->pid, error) : 0;
+}
+
 /* Driver restore where it was checkpointed, then unlock, so that the agent can work. */
-static int revive(struct run *run, struct run_process *process, struct error_text *error)
+static int revive(struct run *run, struct run_process *process, enum after_restore after, struct error_text *error)
 {
 	uint64_t began = monotonic_nanoseconds();
 	struct gpu_match match = {.devices = NULL};
@@ -113,11 +135,8 @@ static int revive(struct run *run, struct run_process *process, struct error_tex
 		gpu_match_free(&match);
 		state = CU_PROCESS_STATE_LOCKED;
 	}
-	if (result == 0 && state == CU_PROCESS_STATE_LOCKED)
-		result = driver_process_unlock(run->pool, process->pid, error);
-	else if (result == 0 && state != CU_PROCESS_STATE_RUNNING)
-		result = fail(error, -EIO, "Process %d is in state %d of the driver and cannot be restored",
-			      process->pid, (int)state);
+	if (result == 0)
+		result = open_or_close(run, process, state, after, error);
 	if (result == 0)
 		run_phase_add(process, "driver_restore", began, 0);
 	return result;
@@ -218,6 +237,8 @@ static int map_from_image(struct run *run, struct run_process *process, struct p
 int run_resume(struct run *run, struct run_process *process, const struct resume_request *request,
 	       struct error_text *error)
 {
+	enum after_restore after = GOES_ON;
+	struct error_text other;
 	struct source source;
 	int result;
 
@@ -235,7 +256,9 @@ int run_resume(struct run *run, struct run_process *process, const struct resume
 	process->mode = source.held || source.image ? POOL_MODE_OFFLOAD : POOL_MODE_NATIVE;
 	if (request->initial_state == CU_PROCESS_STATE_CHECKPOINTED && process->mode == POOL_MODE_NATIVE)
 		return 0; /* it was checkpointed before we came, and stays so */
-	result = revive(run, process, error);
+	if (request->initial_state == CU_PROCESS_STATE_LOCKED)
+		after = process->mode == POOL_MODE_OFFLOAD ? STAYS_LOCKED_LATER : STAYS_LOCKED;
+	result = revive(run, process, after, error);
 	if (result)
 		return result;
 	process->checkpointed = false;
@@ -246,11 +269,11 @@ int run_resume(struct run *run, struct run_process *process, const struct resume
 		result = map_from_image(run, process, source.image, error);
 	else
 		result = settle(run, process, error);
-	if (result)
-		return result;
-	process->released = false;
-	if (request->initial_state == CU_PROCESS_STATE_LOCKED)
-		result =
-			driver_process_lock(run->pool, process->pid, run->pool->settings.timeout_seconds * 1000, error);
+	if (result == 0)
+		process->released = false;
+	if (result == 0 && after == STAYS_LOCKED_LATER)
+		result = driver_gate_lock(run->pool, process->pid, error);
+	else if (after == STAYS_LOCKED_LATER)
+		driver_gate_show(process->pid, &other);
 	return result;
 }
