@@ -21,6 +21,7 @@
 /* A pool that ended without anybody listening after it is started again, so often and so much later. */
 #define STARTS_MAX 3u
 #define RESTART_MS 500u
+#define WATCH_MS   50u
 
 /* Returns a connected socket, or a negative errno code: -ENOENT and -ECONNREFUSED mean that no pool listens. */
 static int connect_to(const char *path, struct error_text *error)
@@ -175,6 +176,24 @@ static int give_up(struct pool_connection *connection, int code, unsigned int ti
 		    strerror(-code));
 }
 
+static ssize_t await_reply(struct pool_connection *connection, struct pool_reply *reply, unsigned int timeout_ms)
+{
+	uint64_t now = monotonic_nanoseconds(), deadline = now + timeout_ms * UINT64_C(1000000);
+	ssize_t received;
+	uint64_t wait_ms;
+
+	do {
+		wait_ms = (deadline - now + 999999u) / 1000000u;
+		if (connection->watch && wait_ms > WATCH_MS)
+			wait_ms = WATCH_MS;
+		received = message_receive(connection->socket, reply, sizeof(*reply), NULL, NULL, (int)wait_ms);
+		if (received == -ETIMEDOUT && connection->watch)
+			connection->watch(connection->watched);
+		now = monotonic_nanoseconds();
+	} while (received == -ETIMEDOUT && now < deadline);
+	return received;
+}
+
 int pool_connection_call(struct pool_connection *connection, const struct pool_request *request, const int *fds,
 			 size_t fd_count, struct pool_reply *reply, unsigned int timeout_ms, struct error_text *error)
 {
@@ -187,7 +206,7 @@ int pool_connection_call(struct pool_connection *connection, const struct pool_r
 	code = message_send(connection->socket, request, sizeof(*request), fds, fd_count);
 	if (code)
 		return give_up(connection, code, timeout_ms, error);
-	received = message_receive(connection->socket, reply, sizeof(*reply), NULL, NULL, (int)timeout_ms);
+	received = await_reply(connection, reply, timeout_ms);
 	if (received < 0 && received != -EMSGSIZE)
 		return give_up(connection, (int)received, timeout_ms, error);
 	if (received != (ssize_t)sizeof(*reply))

@@ -15,6 +15,9 @@ struct pool_connection {
 	bool started;
 	bool lost;	/* the pool ended, or hung and was given up, while we waited for it */
 	bool abandoned; /* it hung and is not ours to end: it may still act on the processes of the run */
+	/* Called with watched now and then while a reply is awaited; NULL: nothing. */
+	void (*watch)(void *watched);
+	void *watched;
 };
 
 #define POOL_CONNECTION_NONE ((struct pool_connection){.socket = -1, .pidfd = -1})

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -106,31 +107,42 @@ static pid_t as_seen_here(pid_t pid, pid_t tid)
 	return found > 0 ? found : tid;
 }
 
+static void watch_threads(void *threads)
+{
+	thread_watch(&((struct released_thread *)threads)[0]);
+	thread_watch(&((struct released_thread *)threads)[1]);
+}
+
 int run_call_with_threads(struct run *run, struct pool_request *request, pid_t restore_thread,
 			  const struct agent *agent, struct pool_reply *reply, struct error_text *error)
 {
-	struct released_thread restore = {0}, helper = {0};
+	struct released_thread threads[2] = {0}, *restore = &threads[0], *helper = &threads[1];
 	struct error_text stop_error;
 	int code, stop_code;
 
-	code = thread_release(&restore, request->pid, as_seen_here(request->pid, restore_thread), error);
+	code = thread_release(restore, request->pid, as_seen_here(request->pid, restore_thread), error);
 	if (code)
 		goto stop;
 	if (agent->usable) {
-		code = thread_release(&helper, request->pid, agent->thread, error);
+		code = thread_release(helper, request->pid, agent->thread, error);
 		if (code)
 			goto stop;
 		request->has_agent = 1;
 	}
+	run->pool.watch = watch_threads;
+	run->pool.watched = threads;
 	code = pool_connection_call(&run->pool, request, &agent->control, agent->usable, reply, run_timeout_ms(run),
 				    error);
+	run->pool.watch = NULL;
+	if (restore->sigstop || helper->sigstop)
+		run->stop_at_end = request->pid;
 stop:
 	/* Whatever happened, CRIU must find both as it left them. */
-	stop_code = thread_stop(&helper, run_timeout_ms(run), &stop_error);
+	stop_code = thread_stop(helper, run_timeout_ms(run), &stop_error);
 	if (!stop_code)
-		stop_code = thread_stop(&restore, run_timeout_ms(run), &stop_error);
+		stop_code = thread_stop(restore, run_timeout_ms(run), &stop_error);
 	else
-		thread_stop(&restore, run_timeout_ms(run), NULL);
+		thread_stop(restore, run_timeout_ms(run), NULL);
 	if (stop_code && !code) {
 		*error = stop_error;
 		code = stop_code;
@@ -166,6 +178,9 @@ void run_end(struct run *run, int criu_result)
 	if (run->failed && code)
 		failure_report_write(run->work_folder, run->stage, run->began, run->failure.text);
 	pool_connection_close(&run->pool);
+	/* Not before: it would stop what CRIU lets run in the process. */
+	if (run->stop_at_end > 0)
+		kill(run->stop_at_end, SIGSTOP);
 	if (run->work_folder >= 0)
 		close(run->work_folder);
 	run->work_folder = -1;

@@ -59,28 +59,55 @@ restore_signals:
 	return code;
 }
 
-/* Waits for the stop that PTRACE_INTERRUPT asked for. Signals that get in between are handed to the thread. */
-static int wait_for_stop(const struct released_thread *thread, unsigned int timeout_ms, struct error_text *error)
+/*
+ * Looks whether the thread has stopped, without waiting. Returns 1 where it has in the way in which PTRACE_INTERRUPT,
+ * SIGCONT and a group's stop do it; 0 where it runs, after it was handed the signal that had come, if any.
+ */
+static int look(struct released_thread *thread, struct error_text *error)
+{
+	int status = 0, signal_number;
+	pid_t waited = waitpid(thread->tid, &status, __WALL | WNOHANG);
+
+	if (waited < 0 && errno != EINTR)
+		return failed(thread, "wait for", error);
+	if (waited != thread->tid)
+		return 0;
+	if (WIFEXITED(status) || WIFSIGNALED(status))
+		return fail(error, -ESRCH, "thread %d of process %d ended while it worked for the dump",
+			    (int)thread->tid, (int)thread->pid);
+	if (status >> 16 == PTRACE_EVENT_STOP)
+		return 1;
+	signal_number = WSTOPSIG(status);
+	/* The one that no mask holds back. */
+	if (signal_number == SIGSTOP) {
+		thread->sigstop = true;
+		signal_number = 0;
+	}
+	if (ptrace(PTRACE_CONT, thread->tid, NULL, (void *)(long)signal_number))
+		return failed(thread, "hand a signal to", error);
+	return 0;
+}
+
+void thread_watch(struct released_thread *thread)
+{
+	struct error_text error;
+
+	/* What fails here fails again, and is told, when the thread is stopped. */
+	if (thread->running && look(thread, &error) == 1)
+		ptrace(PTRACE_CONT, thread->tid, NULL, NULL);
+}
+
+/* Waits for the stop that PTRACE_INTERRUPT asked for. */
+static int wait_for_stop(struct released_thread *thread, unsigned int timeout_ms, struct error_text *error)
 {
 	uint64_t deadline = monotonic_nanoseconds() + (uint64_t)timeout_ms * 1000000u;
 	const struct timespec pause = {.tv_nsec = 50000};
+	int seen;
 
 	for (;;) {
-		int status = 0;
-		pid_t waited = waitpid(thread->tid, &status, __WALL | WNOHANG);
-
-		if (waited < 0 && errno != EINTR)
-			return failed(thread, "wait for", error);
-		if (waited == thread->tid) {
-			if (WIFEXITED(status) || WIFSIGNALED(status))
-				return fail(error, -ESRCH, "thread %d of process %d ended while it worked for the dump",
-					    (int)thread->tid, (int)thread->pid);
-			if (status >> 16 == PTRACE_EVENT_STOP)
-				return 0;
-			if (ptrace(PTRACE_CONT, thread->tid, NULL, (void *)(long)WSTOPSIG(status)))
-				return failed(thread, "hand a signal to", error);
-			continue;
-		}
+		seen = look(thread, error);
+		if (seen)
+			return seen < 0 ? seen : 0;
 		if (monotonic_nanoseconds() > deadline)
 			return fail(error, -ETIMEDOUT,
 				    "thread %d of process %d did not stop within %u ms: it hangs in the kernel",
@@ -97,10 +124,13 @@ int thread_stop(struct released_thread *thread, unsigned int timeout_ms, struct 
 	if (!thread->running)
 		return 0;
 	thread->running = false;
-	if (ptrace(PTRACE_INTERRUPT, thread->tid, NULL, NULL))
+	/* Where it has stopped already, an interrupt would wait for the next time that it is let run. */
+	code = look(thread, error);
+	if (code == 0 && ptrace(PTRACE_INTERRUPT, thread->tid, NULL, NULL))
 		return failed(thread, "stop", error);
-	code = wait_for_stop(thread, timeout_ms, error);
-	if (code)
+	if (code == 0)
+		code = wait_for_stop(thread, timeout_ms, error);
+	if (code < 0)
 		return code;
 	if (ptrace(PTRACE_SETOPTIONS, thread->tid, NULL, (void *)options))
 		return failed(thread, "restore the ptrace options of", error);

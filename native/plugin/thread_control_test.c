@@ -163,6 +163,48 @@ static void keeps_signals_away_and_loses_none(void **state)
 	assert_int_equal(shared->signals, 1);
 }
 
+/* Watches the thread until it has made so many steps more. */
+static bool goes_on(struct released_thread *thread, unsigned long steps)
+{
+	uint64_t deadline = monotonic_nanoseconds() + 20 * SECOND;
+	unsigned long target = shared->steps[1] + steps;
+
+	while (shared->steps[1] < target) {
+		if (monotonic_nanoseconds() > deadline)
+			return false;
+		thread_watch(thread);
+		usleep(200);
+	}
+	return true;
+}
+
+static void goes_on_whatever_stops_it(void **state)
+{
+	const int stopping[] = {SIGCONT, SIGSTOP, SIGCONT};
+	struct released_thread thread;
+	struct thread_status status;
+	struct error_text error;
+
+	(void)state;
+	for (size_t index = 0; index < sizeof(stopping) / sizeof(stopping[0]); index++) {
+		assert_int_equal(thread_release(&thread, child, shared->ids[1], &error), 0);
+		assert_true(goes_on(&thread, 20));
+		assert_int_equal(kill(child, stopping[index]), 0);
+		assert_true(goes_on(&thread, 50));
+		/* Once more, and stopped before anybody has watched. */
+		assert_int_equal(kill(child, SIGCONT), 0);
+		usleep(20000);
+		assert_int_equal(thread_stop(&thread, 10000, &error), 0);
+		assert_int_equal(thread_status_read(child, shared->ids[1], &status), 0);
+		assert_int_equal(status.state, 't');
+		assert_int_equal(thread.sigstop, stopping[index] == SIGSTOP);
+		/* Nothing is left over that would stop it the next time. */
+		assert_int_equal(thread_release(&thread, child, shared->ids[1], &error), 0);
+		assert_true(reaches(&shared->steps[1], shared->steps[1] + 50));
+		assert_int_equal(thread_stop(&thread, 10000, &error), 0);
+	}
+}
+
 static void leaves_a_thread_alone_that_it_does_not_trace(void **state)
 {
 	struct released_thread thread;
@@ -211,6 +253,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(lets_only_the_asked_thread_run_and_stops_it),
 		TEST(keeps_signals_away_and_loses_none),
+		TEST(goes_on_whatever_stops_it),
 		TEST(leaves_a_thread_alone_that_it_does_not_trace),
 		TEST(says_when_the_thread_is_gone),
 		TEST(kills_a_traced_process_for_good),

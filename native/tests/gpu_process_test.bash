@@ -12,6 +12,9 @@ cycle() {
 	check_worker "$name" "$before"
 }
 
+is_stopped() { [ "$(awk '/^State:/ {print $2}' "/proc/$1/status")" = T ]; }
+copy_has_begun() { [ -n "$(find image -name 'rekindle-pages-*' -size +0)" ]; }
+
 expect_mode() { # FOLDER offload|native
 	expect "the mode in $1" "$(json "$1/stats-rekindle.json" processes.0.mode)" "$2"
 	expect "succeeded in $1" "$(json "$1/stats-rekindle.json" succeeded)" true
@@ -56,6 +59,43 @@ test_while_a_call_waits() {
 		must_restore image
 		check_worker worker "$before"
 	done
+}
+
+# Two signals stop what works for the dump, whatever its signal mask.
+test_a_stop_signal_waits_for_the_end_of_the_dump() {
+	start_worker worker agent
+	local before dump_job
+	before=$(ask worker checksum)
+	mkdir image
+	(
+		export REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M
+		must_dump "$pid" image --leave-running
+	) &
+	dump_job=$!
+	wait_until 20 copy_has_begun
+	kill -STOP "$pid"
+	wait $dump_job || fail "the dump did not survive the signal"
+	expect_mode image offload
+	wait_until 20 is_stopped "$pid"
+	kill -CONT "$pid"
+	check_worker worker "$before"
+}
+
+test_a_continue_signal_does_not_stop_the_dump_for_ever() {
+	start_worker worker agent
+	local before dump_job
+	before=$(ask worker checksum)
+	mkdir image
+	(
+		export REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M
+		dump "$pid" image --leave-running || true # CRIU itself does not expect the signal
+	) &
+	dump_job=$!
+	wait_until 20 copy_has_begun
+	kill -CONT "$pid"
+	wait $dump_job
+	expect_line image/dump.log "bytes of device memory are in the GPU image"
+	check_worker worker "$before"
 }
 
 test_without_agent() {
