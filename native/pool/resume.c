@@ -12,6 +12,8 @@
 #include "support/log.h"
 
 #define LOOK_AROUND_MS 20
+/* What is put back lies on the device: an agent that takes longer hangs. */
+#define SETTLE_MS 30000
 
 void run_process_drop_memory(struct run_process *process)
 {
@@ -200,6 +202,8 @@ static int settle(const struct run *run, const struct run_process *process, stru
 
 	if (process->agent < 0)
 		return 0;
+	if (agent.timeout_ms > SETTLE_MS)
+		agent.timeout_ms = SETTLE_MS;
 	result = agent_map_all(&agent, NULL, 0, &other);
 	if (result == -ENODATA)
 		return fail(error, result, "%s", other.text);

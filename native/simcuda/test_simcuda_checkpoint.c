@@ -372,14 +372,31 @@ static void only_the_restore_thread_has_to_run(void **state)
 	assert_success(driver.cuCheckpointProcessGetRestoreThreadId(other.pid, &restore_thread));
 	assert_success(driver.cuCheckpointProcessLock(other.pid, NULL));
 	stop_threads(other.pid, restore_thread);
-	/* The order of a dump: unlocked for the agent while all else is stopped, locked again, checkpointed. */
-	assert_success(driver.cuCheckpointProcessUnlock(other.pid, NULL));
-	assert_success(driver.cuCheckpointProcessLock(other.pid, NULL));
 	assert_success(driver.cuCheckpointProcessCheckpoint(other.pid, NULL));
 	assert_false(has_open_device_memory(other.pid));
 	assert_success(driver.cuCheckpointProcessRestore(other.pid, NULL));
 	assert_success(driver.cuCheckpointProcessUnlock(other.pid, NULL));
 	let_threads_go(other.pid);
+	assert_int_equal(ask(&other, 'c'), 'y');
+	end_target(&other);
+}
+
+static void a_call_that_is_stopped_while_it_waits_keeps_the_driver_from_locking_again(void **state)
+{
+	CUcheckpointLockArgs soon = {.timeoutMs = 300};
+	struct other other = start_target();
+	int restore_thread;
+
+	(void)state;
+	assert_success(driver.cuCheckpointProcessGetRestoreThreadId(other.pid, &restore_thread));
+	assert_success(driver.cuCheckpointProcessLock(other.pid, NULL));
+	usleep(100000); /* it makes calls all the time, and one of them waits by now */
+	stop_threads(other.pid, restore_thread);
+	assert_success(driver.cuCheckpointProcessUnlock(other.pid, NULL));
+	assert_int_equal(driver.cuCheckpointProcessLock(other.pid, &soon), CUDA_ERROR_NOT_READY);
+	let_threads_go(other.pid);
+	assert_success(driver.cuCheckpointProcessLock(other.pid, NULL));
+	assert_success(driver.cuCheckpointProcessUnlock(other.pid, NULL));
 	assert_int_equal(ask(&other, 'c'), 'y');
 	end_target(&other);
 }
@@ -448,6 +465,7 @@ int main(int argument_count, char **arguments)
 		cmocka_unit_test(calls_wait_until_unlock),
 		cmocka_unit_test(another_process_goes_through_the_whole_cycle),
 		cmocka_unit_test(only_the_restore_thread_has_to_run),
+		cmocka_unit_test(a_call_that_is_stopped_while_it_waits_keeps_the_driver_from_locking_again),
 		cmocka_unit_test(a_stopped_restore_thread_holds_the_call_up),
 		cmocka_unit_test(a_forked_child_has_no_driver),
 		/* Leaves this process unusable, so it comes last. */
