@@ -119,7 +119,7 @@ static int find_gate(pid_t pid, pid_t writer, uint64_t *address, struct gate_loc
 	return result;
 }
 
-/* The agent's page in the process, to note there what is taken out. */
+/* The agent's page in the process, to note there what is taken out. -ENOENT: it has none. */
 static int find_page(pid_t pid, uint64_t *address, struct agent_page *page, struct error_text *error)
 {
 	struct process_maps maps;
@@ -151,20 +151,21 @@ static int hide(pid_t pid, pid_t restore_thread, struct error_text *error)
 	struct agent_page page;
 	struct gate_lock lock;
 	uint32_t word;
+	bool known;
 	int result;
 
 	/* The driver may tell the thread's id as the process sees it. */
 	if (thread_status_read(pid, restore_thread, &thread))
 		thread.namespace_id = restore_thread;
+	known = find_gate(pid, thread.namespace_id, &address, &lock) == 0;
+	if (known && !address)
+		return 0;
 	result = find_page(pid, &page_address, &page, error);
 	if (result)
 		return result;
-	result = find_gate(pid, thread.namespace_id, &address, &lock);
-	if (result)
+	if (!known)
 		return fail(error, page.needs_agent ? -EOPNOTSUPP : -EBUSY,
 			    "A thread of process %d waits in the CUDA driver in an unknown way; dump it again", pid);
-	if (!address)
-		return 0;
 	page.gate_address = address;
 	page.gate_readers = READERS(lock.readers);
 	word = lock.readers % ONE_READER;
@@ -184,6 +185,8 @@ int driver_gate_show(pid_t pid, struct error_text *error)
 	int result;
 
 	result = find_page(pid, &page_address, &page, error);
+	if (result == -ENOENT)
+		return 0; /* nobody could have noted anything */
 	if (result || !page.gate_readers)
 		return result;
 	waiting = page.gate_readers * ONE_READER;
@@ -230,6 +233,11 @@ int driver_gate_lock(struct pool *pool, pid_t pid, struct error_text *error)
 	int result;
 
 	result = driver_process_lock(pool, pid, timeout_ms < LOCK_AGAIN_MS ? timeout_ms : LOCK_AGAIN_MS, error);
+	if (result == -ETIMEDOUT)
+		fail(error, result,
+		     "The CUDA driver could not lock process %d again, as one of its threads is in the middle of a call; "
+		     "dump it again",
+		     pid);
 	/* Locked or not, whoever waited must find the lock as it was. */
 	if (driver_gate_show(pid, result ? &other : error))
 		return result ? result : -EIO;
