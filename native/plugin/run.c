@@ -134,8 +134,6 @@ int run_call_with_threads(struct run *run, struct pool_request *request, pid_t r
 	code = pool_connection_call(&run->pool, request, &agent->control, agent->usable, reply, run_timeout_ms(run),
 				    error);
 	run->pool.watch = NULL;
-	if (restore->sigstop || helper->sigstop)
-		run->stop_at_end = request->pid;
 stop:
 	/* Whatever happened, CRIU must find both as it left them. */
 	stop_code = thread_stop(helper, run_timeout_ms(run), &stop_error);
@@ -143,6 +141,8 @@ stop:
 		stop_code = thread_stop(restore, run_timeout_ms(run), &stop_error);
 	else
 		thread_stop(restore, run_timeout_ms(run), NULL);
+	if (restore->sigstop || helper->sigstop)
+		run->stop_at_end = request->pid;
 	if (stop_code && !code) {
 		*error = stop_error;
 		code = stop_code;

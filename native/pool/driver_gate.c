@@ -44,6 +44,9 @@ static_assert(offsetof(struct gate_lock, writer) == offsetof(pthread_rwlock_t, _
 
 #define LOCK_AGAIN_MS 10000u
 
+/* How far a pool came: between note and deed it may die. */
+enum gate_phase { NOTED = 1, TAKEN_OUT = 2, BEING_PUT_BACK = 3 };
+
 static int read_memory(pid_t pid, uint64_t address, void *data, size_t bytes)
 {
 	struct iovec here = {.iov_base = data, .iov_len = bytes};
@@ -168,8 +171,15 @@ static int hide(pid_t pid, pid_t restore_thread, struct error_text *error)
 			    "A thread of process %d waits in the CUDA driver in an unknown way; dump it again", pid);
 	page.gate_address = address;
 	page.gate_readers = READERS(lock.readers);
+	page.gate_phase = NOTED;
 	word = lock.readers % ONE_READER;
-	if (note(pid, page_address, &page) || write_memory(pid, address, &word, sizeof(word)))
+	result = note(pid, page_address, &page);
+	if (result == 0)
+		result = write_memory(pid, address, &word, sizeof(word));
+	page.gate_phase = TAKEN_OUT;
+	if (result == 0)
+		result = note(pid, page_address, &page);
+	if (result)
 		return fail(error, page.needs_agent ? -EOPNOTSUPP : -EBUSY,
 			    "The memory of process %d cannot be written", pid);
 	log_info("Process %d: %u CUDA calls wait for the end of the dump", pid, page.gate_readers);
@@ -191,8 +201,10 @@ int driver_gate_show(pid_t pid, struct error_text *error)
 		return result;
 	waiting = page.gate_readers * ONE_READER;
 	result = read_memory(pid, page.gate_address, &lock, sizeof(lock));
-	/* A pool that died between its note and the deed left them counted. */
-	if (result == 0 && READERS(lock.readers) == 0) {
+	/* Where a pool died between note and deed, the count tells; else the agent itself may be counted. */
+	if (result == 0 && (page.gate_phase == TAKEN_OUT || READERS(lock.readers) == 0)) {
+		page.gate_phase = BEING_PUT_BACK;
+		result = note(pid, page_address, &page);
 		if (lock.readers & WRITE_LOCKED) {
 			lock.write_phase_futex |= WAITS_FOR_READERS;
 		} else {
@@ -201,13 +213,15 @@ int driver_gate_show(pid_t pid, struct error_text *error)
 			lock.write_phase_futex = 0;
 		}
 		lock.readers += waiting;
-		result = write_memory(pid, page.gate_address + FUTEX_OF_LOCK, &lock.write_phase_futex,
-				      sizeof(lock.write_phase_futex));
+		if (result == 0)
+			result = write_memory(pid, page.gate_address + FUTEX_OF_LOCK, &lock.write_phase_futex,
+					      sizeof(lock.write_phase_futex));
 		if (result == 0)
 			result = write_memory(pid, page.gate_address, &lock.readers, sizeof(lock.readers));
 	}
 	page.gate_address = 0;
 	page.gate_readers = 0;
+	page.gate_phase = 0;
 	if (result == 0)
 		result = note(pid, page_address, &page);
 	return result ? fail(error, result, "The memory of process %d cannot be written", pid) : 0;
@@ -216,14 +230,20 @@ int driver_gate_show(pid_t pid, struct error_text *error)
 int driver_gate_unlock(struct pool *pool, pid_t pid, struct error_text *error)
 {
 	struct driver_process process;
+	struct error_text other;
 	int result;
 
 	result = driver_process_query(pool, pid, &process, error);
+	if (result)
+		return result == -EBUSY ? -EIO : result;
+	result = hide(pid, process.restore_thread, error);
+	if (result)
+		return result;
+	result = driver_process_unlock(pool, pid, error);
 	if (result == 0)
-		result = hide(pid, process.restore_thread, error);
-	if (result == 0)
-		result = driver_process_unlock(pool, pid, error);
-	return result;
+		return 0;
+	driver_gate_show(pid, &other);
+	return result == -EBUSY ? -EIO : result;
 }
 
 int driver_gate_lock(struct pool *pool, pid_t pid, struct error_text *error)

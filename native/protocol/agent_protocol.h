@@ -44,7 +44,7 @@ struct agent_page {
 	/* Notes of the pool's, not the agent's: see pool/driver_gate.h. 0 readers: nothing is taken out. */
 	uint64_t gate_address;
 	uint32_t gate_readers;
-	uint32_t reserved;
+	uint32_t gate_phase;
 };
 static_assert(sizeof(struct agent_page) == 64, "struct agent_page is 64 bytes");
 
