@@ -237,13 +237,15 @@ int driver_gate_unlock(struct pool *pool, pid_t pid, struct error_text *error)
 	if (result)
 		return result == -EBUSY ? -EIO : result;
 	result = hide(pid, process.restore_thread, error);
-	if (result)
-		return result;
-	result = driver_process_unlock(pool, pid, error);
-	if (result == 0)
-		return 0;
-	driver_gate_show(pid, &other);
-	return result == -EBUSY ? -EIO : result;
+	if (result == 0) {
+		result = driver_process_unlock(pool, pid, error);
+		if (result == -EBUSY)
+			result = -EIO; /* the driver's; ours means something else */
+	}
+	/* Whatever failed, nothing stays taken out. */
+	if (result && driver_gate_show(pid, &other))
+		return fail(error, -EIO, "%s", other.text);
+	return result;
 }
 
 int driver_gate_lock(struct pool *pool, pid_t pid, struct error_text *error)

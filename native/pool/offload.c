@@ -293,9 +293,7 @@ int run_offload(struct run *run, struct run_process *process, bool *native_works
 	int result;
 
 	*native_works = false;
-	offload.agent = (struct agent_client){.socket = process->agent,
-					      .process = process->pidfd,
-					      .timeout_ms = (int)run->pool->settings.timeout_seconds * 1000};
+	offload.agent = run_agent(run, process);
 	run_progress(run, REKINDLE_PHASE_COPY_OUT, 0, 0);
 	warm_ahead(run->pool);
 	/* Every thread but the agent's is stopped, so the GPU stays quiet while the driver lets the agent work. */

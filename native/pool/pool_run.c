@@ -49,6 +49,13 @@ struct run_process *run_process_get(struct run *run, int32_t pid)
 	return process;
 }
 
+struct agent_client run_agent(const struct run *run, const struct run_process *process)
+{
+	return (struct agent_client){.socket = process->agent,
+				     .process = process->pidfd,
+				     .timeout_ms = (int)run->pool->settings.timeout_seconds * 1000};
+}
+
 void run_phase_put(struct run_process *process, const char *name, uint64_t start, uint64_t end, uint64_t bytes)
 {
 	if (process->phase_count < RUN_PHASES_MAX)

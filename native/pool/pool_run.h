@@ -82,6 +82,8 @@ bool run_watch_background(struct run *run);
 struct run_process *run_process_find(struct run *run, int32_t pid);
 /* Finds it or makes it. NULL when memory is out. */
 struct run_process *run_process_get(struct run *run, int32_t pid);
+/* To speak with the process's agent, where it has one. */
+struct agent_client run_agent(const struct run *run, const struct run_process *process);
 void run_phase_put(struct run_process *process, const char *name, uint64_t start, uint64_t end, uint64_t bytes);
 /* The phase ends now. */
 void run_phase_add(struct run_process *process, const char *name, uint64_t start, uint64_t bytes);

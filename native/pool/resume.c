@@ -162,17 +162,10 @@ static int wait_filled(struct run *run, struct run_process *process, struct pref
 	return 0;
 }
 
-static struct agent_client agent_of(const struct run *run, const struct run_process *process)
-{
-	return (struct agent_client){.socket = process->agent,
-				     .process = process->pidfd,
-				     .timeout_ms = (int)run->pool->settings.timeout_seconds * 1000};
-}
-
 static int map(struct run *run, struct run_process *process, struct held_memory *memory, uint32_t count,
 	       struct error_text *error)
 {
-	struct agent_client agent = agent_of(run, process);
+	struct agent_client agent = run_agent(run, process);
 	uint64_t began = monotonic_nanoseconds(), bytes = 0;
 	uint32_t i;
 	int result = 0;
@@ -196,7 +189,7 @@ static int map(struct run *run, struct run_process *process, struct held_memory 
  */
 static int settle(const struct run *run, const struct run_process *process, struct error_text *error)
 {
-	struct agent_client agent = agent_of(run, process);
+	struct agent_client agent = run_agent(run, process);
 	struct error_text other;
 	int result;
 
@@ -248,15 +241,12 @@ int run_resume(struct run *run, struct run_process *process, const struct resume
 
 	if (run->prefetch)
 		prefetch_allow(run->prefetch);
-	result = find_source(run, process, request, &source, error);
+	/* What another pool had taken out when it died. */
+	result = driver_gate_show(process->pid, error);
+	if (result == 0)
+		result = find_source(run, process, request, &source, error);
 	if (result)
 		return result;
-	/* What another pool had taken out when it died. */
-	if (process->agent >= 0) {
-		result = driver_gate_show(process->pid, error);
-		if (result)
-			return result;
-	}
 	process->mode = source.held || source.image ? POOL_MODE_OFFLOAD : POOL_MODE_NATIVE;
 	if (request->initial_state == CU_PROCESS_STATE_CHECKPOINTED && process->mode == POOL_MODE_NATIVE)
 		return 0; /* it was checkpointed before we came, and stays so */

@@ -24,8 +24,12 @@ static bool bring_back(struct run *run, struct run_process *process)
 		return true;
 	if (process->was_locked && !process->released && !process->checkpointed)
 		return true;
-	if (process->released)
+	if (process->released) {
 		hold_threads(run->pool, process->pid, &held);
+		/* Locking again is only for a process whose threads are held, see driver_gate.h. */
+		if (!held.count)
+			request.initial_state = CU_PROCESS_STATE_RUNNING;
+	}
 	result = run_resume(run, process, &request, &error);
 	let_threads_go(&held);
 	if (result == 0) {

@@ -64,19 +64,23 @@ test_while_a_call_waits() {
 }
 
 # Two signals stop what works for the dump, whatever its signal mask.
-test_a_stop_signal_waits_for_the_end_of_the_dump() {
+# signal_during_dump SIGNAL: to a worker in the middle of its copy; sets $before, and $failed as the dump ends
+signal_during_dump() {
 	start_worker worker agent
-	local before dump_job
-	before=$(ask worker checksum)
+	before=$(ask worker checksum) failed=0
 	mkdir image
-	(
-		export REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M
-		must_dump "$pid" image --leave-running
-	) &
-	dump_job=$!
+	REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
+		dump "$pid" image --leave-running &
+	local dump_job=$!
 	wait_until 20 copy_has_begun
-	kill -STOP "$pid"
-	wait $dump_job || fail "the dump did not survive the signal"
+	kill "-$1" "$pid"
+	wait $dump_job || failed=1
+}
+
+test_a_stop_signal_waits_for_the_end_of_the_dump() {
+	local before failed
+	signal_during_dump STOP
+	[ $failed = 0 ] || { show_log image/dump.log; fail "the dump did not survive the signal"; }
 	expect_mode image offload
 	wait_until 20 is_stopped "$pid"
 	kill -CONT "$pid"
@@ -84,18 +88,8 @@ test_a_stop_signal_waits_for_the_end_of_the_dump() {
 }
 
 test_a_continue_signal_does_not_stop_the_dump_for_ever() {
-	start_worker worker agent
-	local before dump_job
-	before=$(ask worker checksum)
-	mkdir image
-	(
-		export REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M
-		dump "$pid" image --leave-running || true # CRIU itself does not expect the signal
-	) &
-	dump_job=$!
-	wait_until 20 copy_has_begun
-	kill -CONT "$pid"
-	wait $dump_job
+	local before failed
+	signal_during_dump CONT # CRIU itself does not expect it, and may fail
 	expect_line image/dump.log "bytes of device memory are in the GPU image"
 	check_worker worker "$before"
 }
