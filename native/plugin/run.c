@@ -10,7 +10,6 @@
 
 #include "plugin/criu_plugin_abi.h"
 #include "plugin/failure_report.h"
-#include "plugin/process_status.h"
 #include "plugin/thread_control.h"
 #include "support/clock.h"
 #include "support/log.h"
@@ -95,18 +94,6 @@ int run_call(struct run *run, struct pool_request *request, struct pool_reply *r
 	return pool_connection_call(&run->pool, request, NULL, 0, reply, limit, error);
 }
 
-/* A driver may tell its thread's id as the process itself sees it, in a pid namespace of its own. */
-static pid_t as_seen_here(pid_t pid, pid_t tid)
-{
-	struct thread_status status;
-	pid_t found;
-
-	if (!thread_status_read(pid, tid, &status))
-		return tid;
-	found = thread_find_by_namespace_id(pid, tid);
-	return found > 0 ? found : tid;
-}
-
 static void watch_threads(void *threads)
 {
 	thread_watch(&((struct released_thread *)threads)[0]);
@@ -120,7 +107,7 @@ int run_call_with_threads(struct run *run, struct pool_request *request, pid_t r
 	struct error_text stop_error;
 	int code, stop_code;
 
-	code = thread_release(restore, request->pid, as_seen_here(request->pid, restore_thread), error);
+	code = thread_release(restore, request->pid, restore_thread, error);
 	if (code)
 		goto stop;
 	if (agent->usable) {

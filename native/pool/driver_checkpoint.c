@@ -4,12 +4,26 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "plugin/process_status.h"
+
 static int call_failed(struct pool *pool, int pid, const char *call, CUresult status, struct error_text *error)
 {
 	if (status == CUDA_ERROR_OPERATING_SYSTEM && kill(pid, 0) < 0 && errno == ESRCH)
 		return fail(error, -ESRCH, "Process %d has ended", pid);
 	return fail(error, cuda_result_to_errno(status), "%s of process %d failed: %s", call, pid,
 		    cuda_result_name(&pool->driver, status));
+}
+
+/* The driver may tell its thread's id as the process itself sees it, in a pid namespace of its own. */
+static int thread_as_seen_here(int pid, int thread)
+{
+	struct thread_status status;
+	pid_t found;
+
+	if (!thread_status_read(pid, thread, &status))
+		return thread;
+	found = thread_find_by_namespace_id(pid, thread);
+	return found > 0 ? found : thread;
 }
 
 int driver_process_query(struct pool *pool, int pid, struct driver_process *process, struct error_text *error)
@@ -27,6 +41,7 @@ int driver_process_query(struct pool *pool, int pid, struct driver_process *proc
 	if (status != CUDA_SUCCESS)
 		return call_failed(pool, pid, "cuCheckpointProcessGetRestoreThreadId", status, error);
 	process->uses_cuda = true;
+	process->restore_thread = thread_as_seen_here(pid, process->restore_thread);
 	return 0;
 }
 

@@ -11,7 +11,7 @@
 
 struct driver_process {
 	bool uses_cuda; /* false: surely not */
-	int restore_thread;
+	int restore_thread; /* as this process sees it */
 };
 
 /* "No CUDA there" and "could not find out" are different answers. */

@@ -157,9 +157,9 @@ static int hide(pid_t pid, pid_t restore_thread, struct error_text *error)
 	bool known;
 	int result;
 
-	/* The driver may tell the thread's id as the process sees it. */
+	/* glibc notes the writer's id as the process sees it. */
 	if (thread_status_read(pid, restore_thread, &thread))
-		thread.namespace_id = restore_thread;
+		return fail(error, -ESRCH, "The CUDA driver's thread of process %d has ended", pid);
 	known = find_gate(pid, thread.namespace_id, &address, &lock) == 0;
 	if (known && !address)
 		return 0;
@@ -184,6 +184,15 @@ static int hide(pid_t pid, pid_t restore_thread, struct error_text *error)
 			    "The memory of process %d cannot be written", pid);
 	log_info("Process %d: %u CUDA calls wait for the end of the dump", pid, page.gate_readers);
 	return 0;
+}
+
+bool driver_gate_has_notes(pid_t pid)
+{
+	struct agent_page page = {.gate_readers = 0};
+	struct error_text error;
+	uint64_t page_address;
+
+	return find_page(pid, &page_address, &page, &error) == 0 && page.gate_readers;
 }
 
 int driver_gate_show(pid_t pid, struct error_text *error)
@@ -261,7 +270,9 @@ int driver_gate_lock(struct pool *pool, pid_t pid, struct error_text *error)
 		     "dump it again",
 		     pid);
 	/* Locked or not, whoever waited must find the lock as it was. */
-	if (driver_gate_show(pid, result ? &other : error))
-		return result ? result : -EIO;
+	if (driver_gate_show(pid, result ? &other : error) && !result) {
+		result = -EIO;
+		driver_process_unlock(pool, pid, &other);
+	}
 	return result;
 }

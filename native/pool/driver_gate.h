@@ -26,10 +26,19 @@
  */
 int driver_gate_unlock(struct pool *pool, pid_t pid, struct error_text *error);
 
-/* Locks it again, within ten seconds: the GPU is quiet, and the driver has nothing to wait for. */
+/*
+ * Locks it again, within ten seconds: the GPU is quiet, and the driver has nothing to wait for. Where that fails, it is
+ * not locked.
+ */
 int driver_gate_lock(struct pool *pool, pid_t pid, struct error_text *error);
 
-/* Puts back what another pool had taken out when it died, if anything; the process may be locked or not. */
+/* Has a pool that died left notes of what it had taken out? */
+bool driver_gate_has_notes(pid_t pid);
+
+/*
+ * Puts back what another pool had taken out when it died, if anything; the process may be locked or not. Its agent must
+ * have answered what that pool asked it, where it is not locked.
+ */
 int driver_gate_show(pid_t pid, struct error_text *error);
 
 #endif

@@ -205,6 +205,22 @@ static int settle(const struct run *run, const struct run_process *process, stru
 	return 0;
 }
 
+/*
+ * Puts back what another pool had taken out of the driver's lock when it died. Its agent may still be at work, and in
+ * that lock, where the process is not locked; then this waits for it.
+ */
+static int put_back_waiting_calls(const struct run *run, const struct run_process *process, struct error_text *error)
+{
+	struct error_text other;
+	CUprocessState state;
+
+	if (driver_gate_has_notes(process->pid) && !driver_process_state(run->pool, process->pid, &state, &other) &&
+	    state == CU_PROCESS_STATE_RUNNING)
+		/* What it says is for the settle or the map that follows. */
+		settle(run, process, &other);
+	return driver_gate_show(process->pid, error);
+}
+
 static int map_from_image(struct run *run, struct run_process *process, struct prefetch_image *image,
 			  struct error_text *error)
 {
@@ -241,8 +257,7 @@ int run_resume(struct run *run, struct run_process *process, const struct resume
 
 	if (run->prefetch)
 		prefetch_allow(run->prefetch);
-	/* What another pool had taken out when it died. */
-	result = driver_gate_show(process->pid, error);
+	result = put_back_waiting_calls(run, process, error);
 	if (result == 0)
 		result = find_source(run, process, request, &source, error);
 	if (result)

@@ -79,10 +79,11 @@ test_killed_after_the_memory_was_released() {
 
 locking_has_begun() { grep -qs "locking CUDA" image/dump.log && [ -n "$(pool_pid)" ]; }
 
-# The agent is left alone in the middle of its work, and finishes it before the process goes on.
+# The agent is left alone in the middle of its work, and finishes it before the process goes on. A call that waits is
+# taken out of the driver's lock just then, and comes back when the agent is no longer in that lock.
 test_killed_while_a_restored_process_replaces_its_memory() {
 	local checksum time
-	start_worker worker agent
+	start_worker worker agent --busy
 	checksum=$(ask worker checksum)
 	must_dump "$pid" image
 	must_restore image
