@@ -16,9 +16,9 @@
  * A virtual handle: tag, then the low 24 bits of the allocation's id, then its index. No address of user space and no
  * small number looks like that.
  */
-#define HANDLE_TAG	  0x724bull
-#define HANDLE_TAG_SHIFT  48
-#define HANDLE_ID_SHIFT	  24
+#define HANDLE_TAG 0x724bull
+#define HANDLE_TAG_SHIFT 48
+#define HANDLE_ID_SHIFT 24
 #define HANDLE_INDEX_MASK 0xffffffull
 static_assert(TABLE_MEMORIES_MAX <= HANDLE_INDEX_MASK, "every index fits a handle");
 
@@ -30,7 +30,7 @@ static atomic_bool open_failed;
 
 static void wait_a_millisecond(void)
 {
-	struct timespec millisecond = { .tv_nsec = 1000000 };
+	struct timespec millisecond = {.tv_nsec = 1000000};
 
 	nanosleep(&millisecond, NULL);
 }
@@ -38,8 +38,8 @@ static void wait_a_millisecond(void)
 /* Address space only; pages come with the first write. */
 static void *map_array(size_t count, size_t size)
 {
-	void *array = mmap(NULL, count * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-			   0);
+	void *array =
+		mmap(NULL, count * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return array == MAP_FAILED ? NULL : array;
 }

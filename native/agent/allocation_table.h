@@ -28,7 +28,7 @@
 
 #define TABLE_MEMORIES_MAX 1048576u
 #define TABLE_MAPPINGS_MAX 1048576u
-#define TABLE_PLAIN_MAX	   1048576u
+#define TABLE_PLAIN_MAX 1048576u
 
 /* A piece of physical memory. */
 struct physical_memory {
@@ -40,13 +40,13 @@ struct physical_memory {
 	uint32_t references;		   /* the application's on the virtual handle; 1 for a piece of cuMemAlloc */
 	uint32_t mappings;
 	CUdeviceptr lowest; /* no mapping of it is below this address */
-	bool exportable;     /* made with a POSIX descriptor handle type */
-	bool shared;	     /* seen by others; stays with the driver */
-	bool foreign;	     /* another process's, see below */
-	bool imported;	     /* imported by the agent after a restore: cannot be exported, nor restored by the driver */
-	bool leaving;	     /* its last release is under way */
-	bool sent;	     /* by the last EXPORT */
-	bool released;	     /* by RELEASE, until MAP: real is not valid */
+	bool exportable;    /* made with a POSIX descriptor handle type */
+	bool shared;	    /* seen by others; stays with the driver */
+	bool foreign;	    /* another process's, see below */
+	bool imported;	    /* imported by the agent after a restore: cannot be exported, nor restored by the driver */
+	bool leaving;	    /* its last release is under way */
+	bool sent;	    /* by the last EXPORT */
+	bool released;	    /* by RELEASE, until MAP: real is not valid */
 };
 
 /*
@@ -100,11 +100,11 @@ struct flight {
 
 struct allocation_table {
 	struct physical_memory *memories;
-	struct mapping *mappings;	   /* by address */
-	struct plain_allocation *plain;	   /* by address */
-	size_t memories_end;		   /* one past the highest entry ever used */
+	struct mapping *mappings;	/* by address */
+	struct plain_allocation *plain; /* by address */
+	size_t memories_end;		/* one past the highest entry ever used */
 	size_t mapping_count, plain_count;
-	uint32_t free_hint;		   /* no free entry of memories below it */
+	uint32_t free_hint; /* no free entry of memories below it */
 	uint64_t next_id;
 	struct flight *flights;
 	atomic_uint imported_count; /* entries with imported set; may be read without the mutex */

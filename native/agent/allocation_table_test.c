@@ -30,7 +30,7 @@ static int set_up(void **state)
 static struct physical_memory *add_memory(CUdeviceptr address, size_t bytes)
 {
 	struct physical_memory *memory = memory_add();
-	struct mapping mapping = { .address = address, .bytes = bytes, .mapped = true };
+	struct mapping mapping = {.address = address, .bytes = bytes, .mapped = true};
 
 	assert_non_null(memory);
 	memory->bytes = bytes;
@@ -85,7 +85,7 @@ static void mappings_are_found_by_any_address_in_them(void **state)
 static void a_walk_visits_the_mappings_of_one_memory(void **state)
 {
 	struct physical_memory *memory;
-	struct mapping second = { .bytes = 2 * MIB, .mapped = true };
+	struct mapping second = {.bytes = 2 * MIB, .mapped = true};
 	struct mapping_walk walk;
 
 	(void)state;
@@ -107,8 +107,8 @@ static void a_walk_visits_the_mappings_of_one_memory(void **state)
 static void flights_are_seen_by_handle_and_by_range(void **state)
 {
 	struct physical_memory *memory, *other;
-	struct flight by_range = { .address = 0x10100000, .bytes = 4 * MIB, .memory = TABLE_NONE };
-	struct flight by_handle = { 0 };
+	struct flight by_range = {.address = 0x10100000, .bytes = 4 * MIB, .memory = TABLE_NONE};
+	struct flight by_handle = {0};
 
 	(void)state;
 	memory = add_memory(0x10000000, 2 * MIB);
@@ -130,7 +130,7 @@ static void flights_are_seen_by_handle_and_by_range(void **state)
 static void memory_is_unused_without_handle_mapping_and_flight(void **state)
 {
 	struct physical_memory *memory;
-	struct flight flight = { 0 };
+	struct flight flight = {0};
 
 	(void)state;
 	memory = add_memory(0x10000000, 2 * MIB);
@@ -148,7 +148,7 @@ static void memory_is_unused_without_handle_mapping_and_flight(void **state)
 
 static void plain_allocations_cover_their_reservation(void **state)
 {
-	struct plain_allocation allocation = { .address = 0x10000000, .bytes = 3 * MIB, .reserved = 4 * MIB };
+	struct plain_allocation allocation = {.address = 0x10000000, .bytes = 3 * MIB, .reserved = 4 * MIB};
 
 	(void)state;
 	assert_true(plain_add(&allocation));
@@ -192,7 +192,7 @@ static void *hold_the_mutex(void *unused)
 
 static void a_claim_gives_up_on_a_mutex_that_stays_held(void **state)
 {
-	struct error_text error = { "" };
+	struct error_text error = {""};
 	pthread_t holder;
 	uint64_t start;
 

@@ -15,7 +15,8 @@ static CUcontext active_primary_context(CUdevice device)
 	unsigned int flags;
 	int active = 0;
 
-	if (!table.plain_count || driver->cuDevicePrimaryCtxGetState(device, &flags, &active) != CUDA_SUCCESS || !active)
+	if (!table.plain_count || driver->cuDevicePrimaryCtxGetState(device, &flags, &active) != CUDA_SUCCESS ||
+	    !active)
 		return NULL;
 	if (driver->cuDevicePrimaryCtxRetain(&context, device) != CUDA_SUCCESS)
 		return NULL;

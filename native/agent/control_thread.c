@@ -22,7 +22,7 @@ enum start_state { NOT_STARTED, STARTING, STARTED, FAILED };
 
 static atomic_int start_state = NOT_STARTED;
 static struct agent_page *page;
-static int sockets[2] = { -1, -1 }; /* the agent's end, the outside's */
+static int sockets[2] = {-1, -1}; /* the agent's end, the outside's */
 
 static int publish_page(void)
 {
@@ -88,12 +88,13 @@ static void serve(void)
 			memset(&reply, 0, sizeof(reply));
 			reply.type = AGENT_REPLY;
 			reply.request_id = received == -EMFILE ? request.request_id : 0;
-			reply.result = received == -EMFILE ?
-					       fail(&reply.error, -EMFILE,
-						    "the process may open no more descriptors: raise its limit (ulimit -n)") :
-					       fail(&reply.error, -EPROTO,
-						    "the agent in the process speaks another version of its protocol; use "
-						    "plugin and agent of one version");
+			reply.result =
+				received == -EMFILE
+					? fail(&reply.error, -EMFILE,
+					       "the process may open no more descriptors: raise its limit (ulimit -n)")
+					: fail(&reply.error, -EPROTO,
+					       "the agent in the process speaks another version of its protocol; use "
+					       "plugin and agent of one version");
 		}
 		while (count)
 			close(fds[--count]);
@@ -119,7 +120,7 @@ static void *control_thread(void *unused)
 
 static int start(void)
 {
-	struct timeval send_timeout = { .tv_sec = SEND_SECONDS };
+	struct timeval send_timeout = {.tv_sec = SEND_SECONDS};
 	int result;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)

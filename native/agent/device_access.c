@@ -22,8 +22,8 @@ CUresult access_set(CUdeviceptr address, size_t bytes, uint64_t read_devices, ui
 			continue;
 		access[count].location.type = CU_MEM_LOCATION_TYPE_DEVICE;
 		access[count].location.id = device;
-		access[count].flags = write_devices & bit ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE :
-							    CU_MEM_ACCESS_FLAGS_PROT_READ;
+		access[count].flags =
+			write_devices & bit ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : CU_MEM_ACCESS_FLAGS_PROT_READ;
 		count++;
 	}
 	return count ? real_driver()->cuMemSetAccess(address, bytes, access, count) : CUDA_SUCCESS;
@@ -46,9 +46,10 @@ bool access_is_possible(CUdevice device)
 		if (driver->cuDeviceCanAccessPeer(&can, other, device) == CUDA_SUCCESS && can)
 			continue;
 		if (!atomic_flag_test_and_set(&complained))
-			agent_complain("GPU %d cannot access the memory of GPU %d, so allocations stay with the driver and "
-				       "checkpoints are slower; show the program one GPU (CUDA_VISIBLE_DEVICES)",
-				       other, device);
+			agent_complain(
+				"GPU %d cannot access the memory of GPU %d, so allocations stay with the driver and "
+				"checkpoints are slower; show the program one GPU (CUDA_VISIBLE_DEVICES)",
+				other, device);
 		return false;
 	}
 	return true;
@@ -79,7 +80,7 @@ CUresult access_complete(void)
 	if (!(devices & (devices - 1)))
 		return CUDA_SUCCESS; /* one device at most */
 	for (;;) {
-		struct flight flight = { .memory = TABLE_NONE };
+		struct flight flight = {.memory = TABLE_NONE};
 		uint64_t missing = 0;
 		size_t index;
 
@@ -100,8 +101,9 @@ CUresult access_complete(void)
 			return result;
 		result = access_set(flight.address, flight.bytes, 0, missing);
 		table_lock();
-		for (index = mapping_find(flight.address); result == CUDA_SUCCESS && index < table.mapping_count &&
-							   table.mappings[index].address < flight.address + flight.bytes;
+		for (index = mapping_find(flight.address);
+		     result == CUDA_SUCCESS && index < table.mapping_count &&
+		     table.mappings[index].address < flight.address + flight.bytes;
 		     index++)
 			table.mappings[index].write_devices |= missing;
 		flight_end(&flight);

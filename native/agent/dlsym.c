@@ -19,7 +19,7 @@ struct routed_symbol route_dlsym(void *handle, const char *symbol);
 /* Several threads may come here at once; all find the same. */
 void real_dlsym_find(void)
 {
-	static const char *const versions[] = { "GLIBC_2.34", "GLIBC_2.2.5" };
+	static const char *const versions[] = {"GLIBC_2.34", "GLIBC_2.2.5"};
 	size_t index;
 
 	for (index = 0; !real_dlsym && index < sizeof(versions) / sizeof(versions[0]); index++)
@@ -36,7 +36,7 @@ void real_dlsym_find(void)
  */
 struct routed_symbol route_dlsym(void *handle, const char *symbol)
 {
-	struct routed_symbol routed = { 0 };
+	struct routed_symbol routed = {0};
 	void *ours;
 
 	if (!real_dlsym)

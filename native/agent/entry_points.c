@@ -19,8 +19,8 @@ struct interposed {
 };
 
 static const struct interposed interposed[] = {
-#define INTERPOSED_ENTRY(name, symbol, version, per_thread, parameters)                                                \
-	{ #name, #symbol, version, per_thread, (void *)symbol },
+#define INTERPOSED_ENTRY(name, symbol, version, per_thread, parameters) \
+	{#name, #symbol, version, per_thread, (void *)symbol},
 	INTERPOSED_FUNCTIONS(INTERPOSED_ENTRY)
 #undef INTERPOSED_ENTRY
 };

@@ -93,7 +93,7 @@ static CUresult share(const struct plain_allocation *allocation, struct ipc_hand
 CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr address)
 {
 	const struct plain_allocation *allocation;
-	struct ipc_handle described = { 0 };
+	struct ipc_handle described = {0};
 	CUresult result = CUDA_ERROR_INVALID_VALUE;
 	bool restored = false;
 
@@ -154,7 +154,7 @@ static CUresult open_first(const struct ipc_handle *handle, struct plain_allocat
 static CUresult open_handle(const struct ipc_handle *handle, CUdeviceptr *address)
 {
 	const struct real_driver *driver = real_driver();
-	struct plain_allocation allocation = { 0 };
+	struct plain_allocation allocation = {0};
 	CUresult result;
 	bool opened;
 

@@ -17,7 +17,7 @@
 /* The connection to the exporter, or -1 with *result: INVALID_HANDLE where it has ended. */
 static int connect_exporter(const uint8_t exporter[IPC_EXPORTER_BYTES], CUresult *result)
 {
-	struct timeval timeout = { .tv_sec = EXPORTER_SECONDS };
+	struct timeval timeout = {.tv_sec = EXPORTER_SECONDS};
 	int connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	struct sockaddr_un address;
 	socklen_t length = ipc_socket_address(&address, exporter);
@@ -80,8 +80,8 @@ static CUresult import_batch(int connection, struct pieces *pieces, size_t *byte
 	size_t count = IPC_PIECES_MAX;
 	size_t index;
 	CUresult result;
-	ssize_t received = message_receive(connection, &reply, sizeof(reply), descriptors, &count,
-					   EXPORTER_SECONDS * 1000);
+	ssize_t received =
+		message_receive(connection, &reply, sizeof(reply), descriptors, &count, EXPORTER_SECONDS * 1000);
 
 	/* It ended meanwhile. */
 	if (received == -ECONNRESET)

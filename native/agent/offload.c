@@ -120,8 +120,8 @@ static int map_one(const struct agent_allocation *allocation, int descriptor, st
 	if (!memory)
 		return fail(error, -ENOENT, "the process has no allocation %llu; this is not its GPU image", id);
 	if (memory->bytes != allocation->bytes)
-		return fail(error, -EINVAL, "allocation %llu has %zu bytes in the process and %llu in the GPU image", id,
-			    memory->bytes, (unsigned long long)allocation->bytes);
+		return fail(error, -EINVAL, "allocation %llu has %zu bytes in the process and %llu in the GPU image",
+			    id, memory->bytes, (unsigned long long)allocation->bytes);
 	if (memory->released) {
 		result = real_driver()->cuMemImportFromShareableHandle(&memory->real, (void *)(intptr_t)descriptor,
 								       CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
@@ -160,7 +160,8 @@ static int map(struct agent_page *page, const struct agent_message *request, con
 			missing++;
 	if (missing)
 		return fail(&reply->error, -ENODATA,
-			    "%u allocations of the process are not in the GPU image; the process cannot go on", missing);
+			    "%u allocations of the process are not in the GPU image; the process cannot go on",
+			    missing);
 	memset(page->image_id, 0, sizeof(page->image_id));
 	page->state = AGENT_STATE_MAPPED;
 	return 0;
@@ -180,8 +181,8 @@ static int answer_claimed(struct agent_page *page, int socket, const struct agen
 	case AGENT_MAP:
 		return map(page, request, fds, fd_count, reply);
 	default:
-		return fail(&reply->error, -EPROTO, "the agent knows no request %u; use plugin and agent of one version",
-			    request->type);
+		return fail(&reply->error, -EPROTO,
+			    "the agent knows no request %u; use plugin and agent of one version", request->type);
 	}
 }
 

@@ -36,9 +36,10 @@ static int send_batch(int socket, struct batch *batch, struct error_text *error)
 		return 0;
 	batch->message.type = AGENT_ALLOCATIONS;
 	for (attempt = 0; attempt < SEND_ATTEMPTS; attempt++) {
-		struct timespec millisecond = { .tv_nsec = 1000000 };
+		struct timespec millisecond = {.tv_nsec = 1000000};
 
-		result = message_send(socket, &batch->message, sizeof(batch->message), batch->fds, batch->message.count);
+		result =
+			message_send(socket, &batch->message, sizeof(batch->message), batch->fds, batch->message.count);
 		if (result != -ETOOMANYREFS)
 			break;
 		/* More descriptors under way than the user may have open; the reader takes them off. */
@@ -46,7 +47,8 @@ static int send_batch(int socket, struct batch *batch, struct error_text *error)
 	}
 	close_batch(batch);
 	if (result)
-		return fail(error, result, "sending the descriptors of device memory failed: %s", strerrorname_np(-result));
+		return fail(error, result, "sending the descriptors of device memory failed: %s",
+			    strerrorname_np(-result));
 	return 0;
 }
 

@@ -36,8 +36,8 @@ static bool choose_properties(CUdevice device, CUmemAllocationProp *properties)
 	*properties = (CUmemAllocationProp){
 		.type = CU_MEM_ALLOCATION_TYPE_PINNED,
 		.requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
-		.location = { .type = CU_MEM_LOCATION_TYPE_DEVICE, .id = device },
-		.allocFlags = { .gpuDirectRDMACapable = direct_rdma != 0 },
+		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = device},
+		.allocFlags = {.gpuDirectRDMACapable = direct_rdma != 0},
 	};
 	return virtual_memory && descriptors;
 }
@@ -164,7 +164,7 @@ static CUresult drop_piece(CUdeviceptr address)
 	const struct real_driver *driver = real_driver();
 	struct physical_memory *memory = NULL;
 	struct mapping *mapping;
-	struct mapping found = { 0 };
+	struct mapping found = {0};
 	CUresult result;
 	bool unused;
 
@@ -234,7 +234,7 @@ static void stop_leaving(struct flight *flight)
 
 CUresult plain_free(CUdeviceptr address, bool opened, bool *ours)
 {
-	struct flight flight = { .memory = TABLE_NONE };
+	struct flight flight = {.memory = TABLE_NONE};
 	struct plain_allocation *allocation;
 	CUcontext context = NULL;
 	CUresult result = CUDA_SUCCESS;
@@ -266,7 +266,7 @@ CUresult plain_free(CUdeviceptr address, bool opened, bool *ours)
 void plain_free_of_context(CUcontext context)
 {
 	for (;;) {
-		struct flight flight = { .memory = TABLE_NONE };
+		struct flight flight = {.memory = TABLE_NONE};
 		struct plain_allocation *allocation;
 		bool found = false;
 		size_t index;
@@ -289,8 +289,8 @@ void plain_free_of_context(CUcontext context)
 static bool allocate(CUdeviceptr *address, size_t bytes)
 {
 	const struct real_driver *driver = real_driver();
-	struct plain_allocation allocation = { .bytes = bytes };
-	struct pieces pieces = { 0 };
+	struct plain_allocation allocation = {.bytes = bytes};
+	struct pieces pieces = {0};
 	CUmemAllocationProp properties;
 	size_t granularity = 0;
 	bool recorded, ours;

@@ -12,8 +12,8 @@ static CUresult missing_function(void)
 
 #define MISSING(symbol, parameters) .symbol = (CUresult(*) parameters)(void *)missing_function,
 #define MISSING_INTERPOSED(name, symbol, version, per_thread, parameters) MISSING(symbol, parameters)
-static const struct real_driver no_driver = { INTERPOSED_FUNCTIONS(MISSING_INTERPOSED) CALLED_FUNCTIONS(MISSING) };
-static struct real_driver driver = { INTERPOSED_FUNCTIONS(MISSING_INTERPOSED) CALLED_FUNCTIONS(MISSING) };
+static const struct real_driver no_driver = {INTERPOSED_FUNCTIONS(MISSING_INTERPOSED) CALLED_FUNCTIONS(MISSING)};
+static struct real_driver driver = {INTERPOSED_FUNCTIONS(MISSING_INTERPOSED) CALLED_FUNCTIONS(MISSING)};
 #undef MISSING_INTERPOSED
 #undef MISSING
 
@@ -25,9 +25,9 @@ static void find_functions(void)
 {
 	void *address;
 
-#define FIND(symbol, parameters)                                                                                       \
-	address = real_dlsym(library, #symbol);                                                                        \
-	if (address)                                                                                                   \
+#define FIND(symbol, parameters)                \
+	address = real_dlsym(library, #symbol); \
+	if (address)                            \
 		driver.symbol = (CUresult(*) parameters)address;
 #define FIND_INTERPOSED(name, symbol, version, per_thread, parameters) FIND(symbol, parameters)
 	INTERPOSED_FUNCTIONS(FIND_INTERPOSED)

@@ -8,26 +8,25 @@
 #include "driver/cuda_abi.h"
 
 /* What the agent calls of the driver beyond what it interposes, by exported symbol. */
-#define CALLED_FUNCTIONS(FUNCTION)                                                                                     \
-	FUNCTION(cuDeviceGetCount, (int *count))                                                                       \
-	FUNCTION(cuDeviceGetAttribute, (int *value, CUdevice_attribute attribute, CUdevice device))                    \
-	FUNCTION(cuDeviceGetUuid_v2, (CUuuid * uuid, CUdevice device))                                                 \
-	FUNCTION(cuDeviceCanAccessPeer, (int *can, CUdevice device, CUdevice peer))                                    \
-	FUNCTION(cuDevicePrimaryCtxGetState, (CUdevice device, unsigned int *flags, int *active))                      \
-	FUNCTION(cuCtxGetCurrent, (CUcontext * context))                                                               \
-	FUNCTION(cuCtxSetCurrent, (CUcontext context))                                                                 \
-	FUNCTION(cuCtxGetDevice, (CUdevice * device))                                                                  \
-	FUNCTION(cuCtxSynchronize, (void))                                                                             \
-	FUNCTION(cuStreamCreate, (CUstream * stream, unsigned int flags))                                              \
-	FUNCTION(cuStreamSynchronize, (CUstream stream))                                                               \
-	FUNCTION(cuStreamDestroy_v2, (CUstream stream))                                                                \
-	FUNCTION(cuMemcpyDtoDAsync_v2,                                                                                 \
-		 (CUdeviceptr destination, CUdeviceptr source, size_t bytes, CUstream stream))                         \
-	FUNCTION(cuMemAddressReserve,                                                                                  \
-		 (CUdeviceptr * address, size_t bytes, size_t alignment, CUdeviceptr hint, unsigned long long flags))  \
-	FUNCTION(cuMemAddressFree, (CUdeviceptr address, size_t bytes))                                                \
-	FUNCTION(cuMemGetAllocationGranularity,                                                                        \
-		 (size_t *granularity, const CUmemAllocationProp *properties, int option))
+#define CALLED_FUNCTIONS(FUNCTION)                                                                                    \
+	FUNCTION(cuDeviceGetCount, (int *count))                                                                      \
+	FUNCTION(cuDeviceGetAttribute, (int *value, CUdevice_attribute attribute, CUdevice device))                   \
+	FUNCTION(cuDeviceGetUuid_v2, (CUuuid * uuid, CUdevice device))                                                \
+	FUNCTION(cuDeviceCanAccessPeer, (int *can, CUdevice device, CUdevice peer))                                   \
+	FUNCTION(cuDevicePrimaryCtxGetState, (CUdevice device, unsigned int *flags, int *active))                     \
+	FUNCTION(cuCtxGetCurrent, (CUcontext * context))                                                              \
+	FUNCTION(cuCtxSetCurrent, (CUcontext context))                                                                \
+	FUNCTION(cuCtxGetDevice, (CUdevice * device))                                                                 \
+	FUNCTION(cuCtxSynchronize, (void))                                                                            \
+	FUNCTION(cuStreamCreate, (CUstream * stream, unsigned int flags))                                             \
+	FUNCTION(cuStreamSynchronize, (CUstream stream))                                                              \
+	FUNCTION(cuStreamDestroy_v2, (CUstream stream))                                                               \
+	FUNCTION(cuMemcpyDtoDAsync_v2, (CUdeviceptr destination, CUdeviceptr source, size_t bytes, CUstream stream))  \
+	FUNCTION(cuMemAddressReserve,                                                                                 \
+		 (CUdeviceptr * address, size_t bytes, size_t alignment, CUdeviceptr hint, unsigned long long flags)) \
+	FUNCTION(cuMemAddressFree, (CUdeviceptr address, size_t bytes))                                               \
+	FUNCTION(cuMemGetAllocationGranularity,                                                                       \
+		 (size_t * granularity, const CUmemAllocationProp *properties, int option))
 
 /*
  * The driver's own functions. One that the driver lacks is there all the same and returns CUDA_ERROR_NOT_FOUND, as all

@@ -21,10 +21,11 @@ int replace_memory_tidy(struct error_text *error)
 		return 0;
 	result = real_driver()->cuMemUnmap(stuck.address, stuck.bytes);
 	if (result != CUDA_SUCCESS)
-		return fail(error, -EOPNOTSUPP,
-			    "cuMemUnmap failed with CUDA error %d for memory of before the last restore, and the process "
-			    "cannot be dumped while that is mapped; try again",
-			    result);
+		return fail(
+			error, -EOPNOTSUPP,
+			"cuMemUnmap failed with CUDA error %d for memory of before the last restore, and the process "
+			"cannot be dumped while that is mapped; try again",
+			result);
 	real_driver()->cuMemAddressFree(stuck.address, 2 * stuck.bytes);
 	stuck.bytes = 0;
 	return 0;
@@ -41,7 +42,7 @@ static bool succeeded(struct failed_call *failed, const char *name, CUresult res
 	if (result == CUDA_SUCCESS)
 		return true;
 	if (!failed->name)
-		*failed = (struct failed_call){ name, result };
+		*failed = (struct failed_call){name, result};
 	return false;
 }
 
@@ -122,7 +123,7 @@ int replace_imported_memory(struct physical_memory *memory, struct error_text *e
 	CUmemAllocationProp properties = memory->properties;
 	CUmemGenericAllocationHandle old = memory->real;
 	CUmemGenericAllocationHandle fresh;
-	struct failed_call first = { 0 };
+	struct failed_call first = {0};
 	struct failed_call *failed = &first;
 
 	properties.requestedHandleTypes |= CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
@@ -141,15 +142,17 @@ int replace_imported_memory(struct physical_memory *memory, struct error_text *e
 put_back:
 	/* Mappings of the fresh memory must go first; those of the old one that are still there go too, and come back. */
 	if (unmap_everywhere(memory) != CUDA_SUCCESS || map_everywhere(memory, old) != CUDA_SUCCESS)
-		return fail(error, -EOPNOTSUPP,
-			    "%s failed with CUDA error %d, and so did putting %zu MiB of device memory back; the process "
-			    "cannot be dumped and will fail when it uses that memory",
-			    failed->name, failed->result, memory->bytes >> 20);
+		return fail(
+			error, -EOPNOTSUPP,
+			"%s failed with CUDA error %d, and so did putting %zu MiB of device memory back; the process "
+			"cannot be dumped and will fail when it uses that memory",
+			failed->name, failed->result, memory->bytes >> 20);
 release_fresh:
 	driver->cuMemRelease(fresh);
 failed:
-	return fail(error, -EOPNOTSUPP,
-		    "%s failed with CUDA error %d while %zu MiB of device memory of this restored process were copied to "
-		    "fresh memory; leave that much free on the device and try again",
-		    failed->name, failed->result, memory->bytes >> 20);
+	return fail(
+		error, -EOPNOTSUPP,
+		"%s failed with CUDA error %d while %zu MiB of device memory of this restored process were copied to "
+		"fresh memory; leave that much free on the device and try again",
+		failed->name, failed->result, memory->bytes >> 20);
 }

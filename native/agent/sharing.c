@@ -22,7 +22,8 @@ static void retain_foreign(CUmemGenericAllocationHandle real)
 CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, void *address)
 {
 	CUdeviceptr pointer = (CUdeviceptr)(uintptr_t)address;
-	CUresult result = CUDA_ERROR_INVALID_VALUE; /* as the driver answers for memory of cuMemAlloc, opened memory too */
+	CUresult result =
+		CUDA_ERROR_INVALID_VALUE; /* as the driver answers for memory of cuMemAlloc, opened memory too */
 	struct physical_memory *memory;
 	struct mapping *mapping;
 	bool ours;
@@ -143,7 +144,7 @@ static void share_range_begin(struct flight *flight, CUdeviceptr address, size_t
 {
 	size_t index;
 
-	*flight = (struct flight){ .address = address, .bytes = bytes, .memory = TABLE_NONE };
+	*flight = (struct flight){.address = address, .bytes = bytes, .memory = TABLE_NONE};
 	table_lock();
 	for (index = mapping_find(address); index < table.mapping_count; index++) {
 		if (table.mappings[index].address >= address + bytes)

@@ -21,7 +21,7 @@
 static_assert(IPC_PIECES_MAX <= MESSAGE_DESCRIPTORS_MAX, "the pieces of a reply fit one message");
 
 #define PEER_SECONDS 2 /* one that neither asks nor reads must not keep the others waiting */
-#define BACKLOG	     128
+#define BACKLOG 128
 
 /* Guards what follows, for the first call only; never held across a driver call. */
 static pthread_mutex_t start_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -82,7 +82,7 @@ static bool find_allocation(const struct ipc_request *request, struct ipc_reply 
 
 static void answer(int connection)
 {
-	struct ipc_reply reply = { .result = CUDA_ERROR_INVALID_HANDLE };
+	struct ipc_reply reply = {.result = CUDA_ERROR_INVALID_HANDLE};
 	struct ipc_request request;
 	ssize_t received = message_receive(connection, &request, sizeof(request), NULL, NULL, PEER_SECONDS * 1000);
 	int descriptors[IPC_PIECES_MAX];
@@ -100,8 +100,8 @@ static void answer(int connection)
 		reply.count = 0;
 		while (reply.result == CUDA_SUCCESS && reply.count < IPC_PIECES_MAX &&
 		       reply.first + reply.count < pieces) {
-			reply.result = (int32_t)export_piece(&request, reply.first + reply.count,
-							     &descriptors[reply.count]);
+			reply.result =
+				(int32_t)export_piece(&request, reply.first + reply.count, &descriptors[reply.count]);
 			if (reply.result == CUDA_SUCCESS)
 				reply.count++;
 		}
@@ -117,14 +117,14 @@ static void *sharing_thread(void *unused)
 
 	(void)unused;
 	for (;;) {
-		struct timeval timeout = { .tv_sec = PEER_SECONDS };
+		struct timeval timeout = {.tv_sec = PEER_SECONDS};
 		int connection = accept4(socket, NULL, NULL, SOCK_CLOEXEC);
 
 		if (connection < 0 && (errno == EBADF || errno == ENOTSOCK || errno == EINVAL))
 			break;
 		if (connection < 0) {
 			/* No descriptor is free, for example. */
-			nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+			nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 			continue;
 		}
 		setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));

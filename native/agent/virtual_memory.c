@@ -50,7 +50,7 @@ void handle_use_begin(struct handle_use *use, CUmemGenericAllocationHandle handl
 {
 	struct physical_memory *memory;
 
-	*use = (struct handle_use){ .real = handle, .flight.memory = TABLE_NONE };
+	*use = (struct handle_use){.real = handle, .flight.memory = TABLE_NONE};
 	if (!handle_is_virtual(handle))
 		return;
 	table_lock();
@@ -117,7 +117,7 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t bytes, const C
 		     unsigned long long flags)
 {
 	const struct real_driver *driver = real_driver();
-	struct physical_memory description = { .bytes = bytes, .exportable = true };
+	struct physical_memory description = {.bytes = bytes, .exportable = true};
 	CUmemAllocationProp exportable;
 	CUresult result;
 
@@ -210,7 +210,7 @@ CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
 CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle,
 		  unsigned long long flags)
 {
-	struct mapping mapping = { .address = address, .bytes = bytes, .offset = offset, .mapped = true };
+	struct mapping mapping = {.address = address, .bytes = bytes, .offset = offset, .mapped = true};
 	struct physical_memory *memory;
 	struct handle_use use;
 
@@ -242,7 +242,7 @@ static CUresult range_begin(struct flight *flight, CUdeviceptr address, size_t b
 {
 	CUresult result = CUDA_SUCCESS;
 
-	*flight = (struct flight){ .address = address, .bytes = bytes, .memory = TABLE_NONE };
+	*flight = (struct flight){.address = address, .bytes = bytes, .memory = TABLE_NONE};
 	table_lock();
 	if (plain_overlaps(address, bytes))
 		result = CUDA_ERROR_INVALID_VALUE;

@@ -39,11 +39,12 @@ static int check_process(int32_t pid, struct rekindle_error *error)
 		return wrong_process(error, REKINDLE_ERROR_INVALID_ARGUMENT,
 				     "it is a thread: name the process that it belongs to", pid);
 	if (facts.state == 'Z' || facts.state == 'X')
-		return wrong_process(error, REKINDLE_ERROR_NO_SUCH_PROCESS,
-				     "it has ended and waits for its parent", pid);
+		return wrong_process(error, REKINDLE_ERROR_NO_SUCH_PROCESS, "it has ended and waits for its parent",
+				     pid);
 	if (process_descends_from(getpid(), pid))
 		return wrong_process(error, REKINDLE_ERROR_INVALID_ARGUMENT,
-				     "it is the calling process or one above it: checkpoint from outside its tree", pid);
+				     "it is the calling process or one above it: checkpoint from outside its tree",
+				     pid);
 	return REKINDLE_OK;
 }
 
@@ -67,8 +68,8 @@ static void finish_statistics(const struct criu_run *run, struct run_report *run
 static int execute(struct criu_run *run, struct rekindle_statistics *statistics,
 		   struct rekindle_process_statistics *processes, uint32_t capacity, struct rekindle_error *error)
 {
-	struct run_report run_report = { .present = false };
-	struct error_text text = { "" };
+	struct run_report run_report = {.present = false};
+	struct error_text text = {""};
 	int result;
 
 	statistics_forget(run->work_directory, REKINDLE_RUN_CHECKPOINT);
@@ -90,7 +91,7 @@ int rekindle_checkpoint(const struct rekindle_environment *environment,
 			const struct rekindle_checkpoint_request *request, struct rekindle_statistics *statistics,
 			struct rekindle_process_statistics *processes, uint32_t capacity, struct rekindle_error *error)
 {
-	struct criu_run run = { .restore = false, .start = monotonic_nanoseconds() };
+	struct criu_run run = {.restore = false, .start = monotonic_nanoseconds()};
 	struct run_environment resolved;
 	struct rekindle_error own_error;
 	int result;
@@ -99,8 +100,8 @@ int rekindle_checkpoint(const struct rekindle_environment *environment,
 		error = &own_error;
 	if (statistics)
 		memset(statistics, 0, sizeof(*statistics));
-	result = request_check(request, request ? request->structure_size : 0, sizeof(*request), "rekindle_checkpoint_request",
-			       error);
+	result = request_check(request, request ? request->structure_size : 0, sizeof(*request),
+			       "rekindle_checkpoint_request", error);
 	if (result)
 		return result;
 	result = request_check_common(request->flags, request->argument_count, request->arguments, error);

@@ -19,7 +19,7 @@
  */
 static void become(const struct child_start *start, int null_file, int output, volatile int *child_error)
 {
-	struct sigaction action = { .sa_handler = SIG_IGN };
+	struct sigaction action = {.sa_handler = SIG_IGN};
 	/* All zero is SIG_DFL. glibc's function refuses the two signals of its own, which children of a JVM may ignore. */
 	static const unsigned long kernel_default[8];
 	sigset_t none;
@@ -95,7 +95,7 @@ out:
 
 int child_wait(const struct child_process *child, int timeout_ms)
 {
-	struct pollfd end = { .fd = child->pidfd, .events = POLLIN };
+	struct pollfd end = {.fd = child->pidfd, .events = POLLIN};
 	int count = poll(&end, 1, timeout_ms);
 
 	if (count < 0)
@@ -115,7 +115,7 @@ int child_reap(const struct child_process *child, int *status)
 
 void child_forbid_writes(const struct child_process *child)
 {
-	struct rlimit none = { 0, 0 };
+	struct rlimit none = {0, 0};
 
 	prlimit(child->pid, RLIMIT_FSIZE, &none, NULL);
 }

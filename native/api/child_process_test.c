@@ -16,9 +16,9 @@
 
 static int run_shell(const char *script, char *output, size_t capacity)
 {
-	char *arguments[] = { "sh", "-c", (char *)(uintptr_t)script, NULL };
-	char *variables[] = { "PATH=/usr/bin:/bin", "GREETING=hello", NULL };
-	const struct child_start start = { .program = "/bin/sh", .arguments = arguments, .variables = variables };
+	char *arguments[] = {"sh", "-c", (char *)(uintptr_t)script, NULL};
+	char *variables[] = {"PATH=/usr/bin:/bin", "GREETING=hello", NULL};
+	const struct child_start start = {.program = "/bin/sh", .arguments = arguments, .variables = variables};
 	struct error_text error;
 
 	return child_run(&start, output, capacity, &error);
@@ -38,8 +38,9 @@ static void output_and_exit_status_come_back(void **state)
 
 static void a_missing_program_is_an_error(void **state)
 {
-	char *arguments[] = { "none", NULL };
-	const struct child_start start = { .program = "/nonexistent", .arguments = arguments, .variables = arguments + 1 };
+	char *arguments[] = {"none", NULL};
+	const struct child_start start = {
+		.program = "/nonexistent", .arguments = arguments, .variables = arguments + 1};
 	struct error_text error;
 	char output[8];
 
@@ -61,8 +62,9 @@ static void the_child_starts_clean(void **state)
 	sigaddset(&blocked, SIGTERM);
 	sigprocmask(SIG_BLOCK, &blocked, &before);
 	signal(SIGUSR1, SIG_IGN);
-	assert_int_equal(run_shell("grep -E '^Sig(Blk|Ign):' /proc/self/status; ls /proc/self/fd | tr '\\n' ' '", output,
-				   sizeof(output)), 0);
+	assert_int_equal(run_shell("grep -E '^Sig(Blk|Ign):' /proc/self/status; ls /proc/self/fd | tr '\\n' ' '",
+				   output, sizeof(output)),
+			 0);
 	signal(SIGUSR1, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	close(descriptor);
@@ -75,10 +77,11 @@ static void the_child_starts_clean(void **state)
 
 static void forbidden_writes_fail_and_do_not_kill(void **state)
 {
-	char *arguments[] = { "sh", "-c",
-			      "f=$(mktemp); read x <&0; while echo x >$f; do sleep 0.01; done 2>/dev/null; rm $f; exit 5", NULL };
-	char *variables[] = { "PATH=/usr/bin:/bin", NULL };
-	const struct child_start start = { .program = "/bin/sh", .arguments = arguments, .variables = variables };
+	char *arguments[] = {
+		"sh", "-c", "f=$(mktemp); read x <&0; while echo x >$f; do sleep 0.01; done 2>/dev/null; rm $f; exit 5",
+		NULL};
+	char *variables[] = {"PATH=/usr/bin:/bin", NULL};
+	const struct child_start start = {.program = "/bin/sh", .arguments = arguments, .variables = variables};
 	struct child_process child;
 	struct error_text error;
 	int status;
@@ -99,9 +102,9 @@ static void forbidden_writes_fail_and_do_not_kill(void **state)
 static void a_killed_tree_is_gone(void **state)
 {
 	char script[160], command[160];
-	char *arguments[] = { "sh", "-c", script, NULL };
-	char *variables[] = { "PATH=/usr/bin:/bin", NULL };
-	const struct child_start start = { .program = "/bin/sh", .arguments = arguments, .variables = variables };
+	char *arguments[] = {"sh", "-c", script, NULL};
+	char *variables[] = {"PATH=/usr/bin:/bin", NULL};
+	const struct child_start start = {.program = "/bin/sh", .arguments = arguments, .variables = variables};
 	struct child_process child;
 	struct error_text error;
 	FILE *count;
@@ -114,7 +117,7 @@ static void a_killed_tree_is_gone(void **state)
 	usleep(200000);
 	process_tree_kill(child.pid, true);
 	assert_int_equal(child_wait(&child, 10000), 1);
-	assert_int_equal(child_reap(&child, &(int){ 0 }), 0);
+	assert_int_equal(child_reap(&child, &(int){0}), 0);
 	child_free(&child);
 	count = popen(command, "r");
 	assert_int_equal(fscanf(count, "%d", &left), 1);

@@ -15,13 +15,13 @@
 #include "criu_images.pb-c.h"
 
 /* Magic numbers of the format: a common one, then one for the kind of image. The inventory has only its own. */
-#define MAGIC_COMMON	0x54564319u
-#define MAGIC_SERVICE	0x55105940u
+#define MAGIC_COMMON 0x54564319u
+#define MAGIC_SERVICE 0x55105940u
 #define MAGIC_INVENTORY 0x58313116u
-#define MAGIC_PSTREE	0x50273030u
-#define MAGIC_CORE	0x55053847u
-#define MAGIC_PAGEMAP	0x56084025u
-#define MAGIC_STATS	0x57093306u
+#define MAGIC_PSTREE 0x50273030u
+#define MAGIC_CORE 0x55053847u
+#define MAGIC_PAGEMAP 0x56084025u
+#define MAGIC_STATS 0x57093306u
 
 /* No image that is read here is larger; what claims to be is damaged. */
 #define IMAGE_BYTES_MAX (64u << 20)
@@ -153,12 +153,12 @@ static int read_inventory(const char *directory, struct criu_checkpoint *checkpo
 	snprintf(path, sizeof(path), "%s/inventory.img", directory);
 	if (stat(path, &status))
 		return fail(error, -errno,
-			    errno == ENOENT ? "The folder %s holds no checkpoint: inventory.img is missing." :
-					      "The folder %s cannot be read.",
+			    errno == ENOENT ? "The folder %s holds no checkpoint: inventory.img is missing."
+					    : "The folder %s cannot be read.",
 			    directory);
 	checkpoint->created = status.st_mtim.tv_sec;
-	result = image_only(directory, "inventory.img", 0, MAGIC_INVENTORY, &criu_image__inventory__descriptor, &message,
-			    error);
+	result = image_only(directory, "inventory.img", 0, MAGIC_INVENTORY, &criu_image__inventory__descriptor,
+			    &message, error);
 	if (result)
 		return result;
 	inventory = (CriuImage__Inventory *)message;

@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-
 static char folder[64];
 
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)
@@ -88,7 +87,7 @@ static void a_folder_without_inventory_holds_none(void **state)
 /* Every image cut at every length is whole or an error, and never more than that. */
 static void images_cut_short_are_damaged(void **state)
 {
-	static const char *const names[] = { "inventory.img", "pstree.img", "core-4000.img", "pagemap-4000.img" };
+	static const char *const names[] = {"inventory.img", "pstree.img", "core-4000.img", "pagemap-4000.img"};
 	struct criu_checkpoint checkpoint;
 	struct error_text error;
 	struct stat status;
@@ -144,7 +143,7 @@ static void a_huge_size_in_an_image_is_damaged(void **state)
 
 static void statistics_of_both_kinds_are_read(void **state)
 {
-	struct rekindle_statistics statistics = { .kind = REKINDLE_RUN_CHECKPOINT };
+	struct rekindle_statistics statistics = {.kind = REKINDLE_RUN_CHECKPOINT};
 	struct error_text error;
 
 	(void)state;

@@ -87,7 +87,7 @@ static void take_error(const char *text, struct criu_log_excerpt *excerpt)
 
 static int parse_stream(FILE *stream, bool only_marked, struct criu_log_excerpt *excerpt)
 {
-	char *ring[EXCERPT_LINES] = { NULL };
+	char *ring[EXCERPT_LINES] = {NULL};
 	size_t count = 0;
 	char *line = NULL;
 	size_t capacity = 0;

@@ -6,11 +6,11 @@
 
 /* What a log of CRIU says about a failure. */
 struct criu_log_excerpt {
-	char lines[4096];      /* the last error lines that fit, whole, newline after each but the last */
-	char first_error[512]; /* text of the first error line, without time, pid and source place */
-	char last_error[512];  /* likewise of the last one */
+	char lines[4096];	/* the last error lines that fit, whole, newline after each but the last */
+	char first_error[512];	/* text of the first error line, without time, pid and source place */
+	char last_error[512];	/* likewise of the last one */
 	char plugin_error[512]; /* likewise of the last one that our plugin wrote, "" where it wrote none */
-	char version[64];      /* CRIU's version, "" where the log does not say it */
+	char version[64];	/* CRIU's version, "" where the log does not say it */
 };
 
 /* Reads a log file. Returns 0 or a negative errno code; the excerpt is empty then. */

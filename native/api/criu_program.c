@@ -60,7 +60,8 @@ static int find(char *path, const char *given, struct stat *status, struct rekin
 		if (search(path, getenv("PATH"), status) || search(path, system_folders, status))
 			return REKINDLE_OK;
 		return report(error, REKINDLE_ERROR_CRIU_NOT_FOUND, REKINDLE_PHASE_NONE,
-			      "No criu program was found: install CRIU 4.1 or newer, put it into PATH or name it in REKINDLE_CRIU.");
+			      "No criu program was found: install CRIU 4.1 or newer, put it into PATH or name it in "
+			      "REKINDLE_CRIU.");
 	}
 	if (snprintf(path, PATH_MAX, "%s", given) >= PATH_MAX || !is_program(path, status))
 		return report(error, REKINDLE_ERROR_CRIU_NOT_FOUND, REKINDLE_PHASE_NONE,
@@ -69,19 +70,19 @@ static int find(char *path, const char *given, struct stat *status, struct rekin
 	return REKINDLE_OK;
 }
 
-static int run(const struct criu_program *program, const char *first, const char *second, char *output,
-	       size_t capacity, struct error_text *text)
+static int run(const struct criu_program *program, const char *first, const char *second, char *output, size_t capacity,
+	       struct error_text *text)
 {
-	char *arguments[] = { (char *)(uintptr_t)program->path, (char *)(uintptr_t)first, (char *)(uintptr_t)second,
-			      NULL };
-	const struct child_start start = { .program = program->path, .arguments = arguments, .variables = environ };
+	char *arguments[] = {(char *)(uintptr_t)program->path, (char *)(uintptr_t)first, (char *)(uintptr_t)second,
+			     NULL};
+	const struct child_start start = {.program = program->path, .arguments = arguments, .variables = environ};
 
 	return child_run(&start, output, capacity, text);
 }
 
 static int ask(struct criu_program *program, struct rekindle_error *error)
 {
-	struct error_text text = { "it printed no version" };
+	struct error_text text = {"it printed no version"};
 	static const char mark[] = "Version: ";
 	unsigned int major = 0, minor = 0;
 	const char *version;
@@ -151,7 +152,7 @@ int criu_program_find(struct criu_program *program, const char *given, struct re
 
 int criu_program_check(const struct criu_program *program, struct rekindle_error *error)
 {
-	struct error_text text = { "" };
+	struct error_text text = {""};
 	char output[4096];
 	int status = run(program, "check", NULL, output, sizeof(output), &text);
 	size_t length = strlen(output);
@@ -162,7 +163,10 @@ int criu_program_check(const struct criu_program *program, struct rekindle_error
 		output[--length] = '\0';
 	report(error, REKINDLE_ERROR_CRIU_FAILED, REKINDLE_PHASE_CRIU,
 	       "'criu check' fails with %.200s, version %s, on this kernel: use a newer CRIU. It said: %.200s",
-	       program->path, program->version, status < 0 ? text.text : strrchr(output, '\n') ? strrchr(output, '\n') + 1 : output);
+	       program->path, program->version,
+	       status < 0	       ? text.text
+	       : strrchr(output, '\n') ? strrchr(output, '\n') + 1
+				       : output);
 	if (error)
 		copy_text(error->criu_log, sizeof(error->criu_log), output);
 	return REKINDLE_ERROR_CRIU_FAILED;

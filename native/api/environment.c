@@ -15,7 +15,7 @@
 #define RESTORE_THREADS_MAX 1024
 
 /* Bits of CapEff in /proc/self/status. */
-#define CAPABILITY_SYS_ADMIN	      21
+#define CAPABILITY_SYS_ADMIN 21
 #define CAPABILITY_CHECKPOINT_RESTORE 40
 
 void rekindle_environment_defaults(struct rekindle_environment *environment)
@@ -38,10 +38,11 @@ static int out_of_range(struct rekindle_error *error, const char *name, int32_t 
 static int check_values(const struct rekindle_environment *given, struct rekindle_error *error)
 {
 	if (given->structure_size != sizeof(*given))
-		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
-			      "structure_size of struct rekindle_environment is %u and has to be %zu: set it to sizeof, "
-			      "with the header of library version %s.",
-			      given->structure_size, sizeof(*given), rekindle_version());
+		return report(
+			error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			"structure_size of struct rekindle_environment is %u and has to be %zu: set it to sizeof, "
+			"with the header of library version %s.",
+			given->structure_size, sizeof(*given), rekindle_version());
 	if (given->context_pool < -1 || given->context_pool > 1)
 		return out_of_range(error, "context_pool", given->context_pool, "-1, 0 or 1");
 	if (given->streams < 0 || given->streams > 64)
@@ -55,8 +56,8 @@ static int check_values(const struct rekindle_environment *given, struct rekindl
 	if (given->restore_hugepages < REKINDLE_HUGEPAGES_DEFAULT ||
 	    given->restore_hugepages > REKINDLE_HUGEPAGES_NEVER)
 		return out_of_range(error, "restore_hugepages", given->restore_hugepages, "an enum rekindle_hugepages");
-	if (given->pool_socket && (!*given->pool_socket ||
-				   strlen(given->pool_socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)))
+	if (given->pool_socket &&
+	    (!*given->pool_socket || strlen(given->pool_socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)))
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "pool_socket has to be a path of 1 to %zu characters.",
 			      sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
@@ -70,7 +71,7 @@ static int check_values(const struct rekindle_environment *given, struct rekindl
 int environment_settings(struct settings *settings, const struct rekindle_environment *given,
 			 struct rekindle_error *error)
 {
-	struct error_text text = { "" };
+	struct error_text text = {""};
 	int result = given ? check_values(given, error) : REKINDLE_OK;
 
 	if (result)
@@ -109,8 +110,7 @@ static int find_plugin(char *directory, const char *given, struct rekindle_error
 				      "The folder of librekindle.so is not known: set plugin_directory.");
 		snprintf(directory, PATH_MAX, "%.*s/criu", (int)(end - library.dli_fname), library.dli_fname);
 	}
-	if ((size_t)snprintf(file, sizeof(file), "%s/%s", directory, PLUGIN_FILE) >= sizeof(file) ||
-	    access(file, R_OK))
+	if ((size_t)snprintf(file, sizeof(file), "%s/%s", directory, PLUGIN_FILE) >= sizeof(file) || access(file, R_OK))
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "The plugin folder %.300s holds no readable %s: set plugin_directory to one that does.",
 			      directory, PLUGIN_FILE);
@@ -173,7 +173,7 @@ static bool is_replaced(const char *entry, const struct rekindle_environment *gi
 static int make_variables(struct run_environment *run, const struct rekindle_environment *given,
 			  struct rekindle_error *error)
 {
-	struct variables variables = { NULL, 0, false };
+	struct variables variables = {NULL, 0, false};
 	size_t count = 0;
 	char **entry;
 

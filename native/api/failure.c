@@ -13,12 +13,12 @@ static const struct {
 	int code;
 	const char *advice;
 } known_causes[] = {
-	{ "No space left on device", REKINDLE_ERROR_NO_SPACE, "make room on the disk" },
-	{ "Cannot allocate memory", REKINDLE_ERROR_NO_SPACE, "free memory" },
-	{ "Timeout reached", REKINDLE_ERROR_TIMEOUT, "allow more time with timeout_seconds" },
-	{ "Can't fork for", REKINDLE_ERROR_CRIU_FAILED, "does a process of that id still run? End it first" },
-	{ "--shell-job", REKINDLE_ERROR_CRIU_FAILED, "use the shell job flag on checkpoint and restore" },
-	{ "Unable to open", REKINDLE_ERROR_CORRUPT_IMAGE, "the images are not complete: take the checkpoint again" },
+	{"No space left on device", REKINDLE_ERROR_NO_SPACE, "make room on the disk"},
+	{"Cannot allocate memory", REKINDLE_ERROR_NO_SPACE, "free memory"},
+	{"Timeout reached", REKINDLE_ERROR_TIMEOUT, "allow more time with timeout_seconds"},
+	{"Can't fork for", REKINDLE_ERROR_CRIU_FAILED, "does a process of that id still run? End it first"},
+	{"--shell-job", REKINDLE_ERROR_CRIU_FAILED, "use the shell job flag on checkpoint and restore"},
+	{"Unable to open", REKINDLE_ERROR_CORRUPT_IMAGE, "the images are not complete: take the checkpoint again"},
 };
 
 struct cause {
@@ -33,7 +33,8 @@ static void find_cause(const struct criu_run *run, struct cause *cause)
 	const char *found = NULL;
 	size_t i;
 
-	copy_text(cause->text, sizeof(cause->text), run->log.first_error[0] ? run->log.first_error : "it gave no reason");
+	copy_text(cause->text, sizeof(cause->text),
+		  run->log.first_error[0] ? run->log.first_error : "it gave no reason");
 	cause->code = REKINDLE_ERROR_CRIU_FAILED;
 	cause->advice = "see the log";
 	for (i = 0; !found && i < sizeof(known_causes) / sizeof(known_causes[0]); i++) {
@@ -61,9 +62,10 @@ static int describe_cancelled(const struct criu_run *run, struct rekindle_error 
 		return report(error, REKINDLE_ERROR_CANCELLED, REKINDLE_PHASE_NONE,
 			      "The restore of %.300s was cancelled; the image is whole and no process is left.",
 			      run->directory);
-	return report(error, REKINDLE_ERROR_CANCELLED, REKINDLE_PHASE_NONE,
-		      "The checkpoint of process %d was cancelled; the process goes on, and %.300s holds no checkpoint.",
-		      run->pid, run->directory);
+	return report(
+		error, REKINDLE_ERROR_CANCELLED, REKINDLE_PHASE_NONE,
+		"The checkpoint of process %d was cancelled; the process goes on, and %.300s holds no checkpoint.",
+		run->pid, run->directory);
 }
 
 static int describe_criu(const struct criu_run *run, struct rekindle_error *error)
@@ -77,8 +79,9 @@ static int describe_criu(const struct criu_run *run, struct rekindle_error *erro
 		snprintf(ending, sizeof(ending), "failed with exit status %d", run->exit_status);
 	find_cause(run, &cause);
 	if (run->restore)
-		return report(error, cause.code, REKINDLE_PHASE_CRIU, "criu restore of %.120s %s: %.180s (%s; log: %.100s)",
-			      run->directory, ending, cause.text, cause.advice, run->log_path);
+		return report(error, cause.code, REKINDLE_PHASE_CRIU,
+			      "criu restore of %.120s %s: %.180s (%s; log: %.100s)", run->directory, ending, cause.text,
+			      cause.advice, run->log_path);
 	return report(error, cause.code, REKINDLE_PHASE_CRIU, "criu dump of process %d %s: %.220s (%s; log: %.120s)",
 		      run->pid, ending, cause.text, cause.advice, run->log_path);
 }

@@ -55,14 +55,14 @@ static int open_folder(const char *directory, int *folder, struct rekindle_error
 			      "%.300s is a file: name the folder of a checkpoint.", directory);
 	*folder = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (*folder < 0)
-		return report(error, code_of_errno(-errno), REKINDLE_PHASE_NONE, "The folder %.300s cannot be read: %s.",
-			      directory, errno_text(errno));
+		return report(error, code_of_errno(-errno), REKINDLE_PHASE_NONE,
+			      "The folder %.300s cannot be read: %s.", directory, errno_text(errno));
 	return REKINDLE_OK;
 }
 
 static int open_gpu_images(const char *directory, struct gpu_images *gpu, struct rekindle_error *error)
 {
-	struct error_text text = { "" };
+	struct error_text text = {""};
 	int32_t *pids = NULL;
 	size_t count = 0;
 	size_t i;
@@ -146,7 +146,7 @@ int rekindle_image_read(const char *directory, struct rekindle_image *image, str
 	struct criu_checkpoint checkpoint;
 	struct criu_log_excerpt log;
 	struct gpu_images gpu;
-	struct error_text text = { "" };
+	struct error_text text = {""};
 	char path[PATH_MAX];
 	uint32_t i;
 	int result;
@@ -243,7 +243,7 @@ static int watch_verification(struct verification *verification, struct rekindle
 int rekindle_image_verify(const char *directory, struct rekindle_operation *operation, uint64_t *bytes,
 			  struct rekindle_error *error)
 {
-	struct verification verification = { .result = 0 };
+	struct verification verification = {.result = 0};
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	struct gpu_images gpu;
 	uint64_t total = 0;
@@ -259,15 +259,16 @@ int rekindle_image_verify(const char *directory, struct rekindle_operation *oper
 	if (result)
 		goto out;
 	if (!gpu.count && faccessat(gpu.folder, "inventory.img", F_OK, 0)) {
-		result = report(error, REKINDLE_ERROR_NO_IMAGE, REKINDLE_PHASE_NONE, "The folder %.300s holds no checkpoint.",
-				directory);
+		result = report(error, REKINDLE_ERROR_NO_IMAGE, REKINDLE_PHASE_NONE,
+				"The folder %.300s holds no checkpoint.", directory);
 		goto close_images;
 	}
 	for (i = 0; i < gpu.count; i++)
 		total += gpu.images[i]->stored_bytes;
 	verification.gpu = &gpu;
-	verification.threads = processors < 1 ? 1 : processors > VERIFY_THREADS_MAX ? VERIFY_THREADS_MAX :
-										      (unsigned int)processors;
+	verification.threads = processors < 1			 ? 1
+			       : processors > VERIFY_THREADS_MAX ? VERIFY_THREADS_MAX
+								 : (unsigned int)processors;
 	atomic_store(&verification.cancel, operation_cancelled(operation));
 	result = watch_verification(&verification, operation, total);
 	if (result)

@@ -26,7 +26,7 @@
 struct rekindle_pool {
 	/* Calls under way, plus CLOSED from the close on. */
 	_Atomic uint32_t users;
-	pthread_mutex_t lock;	/* with left: the closing thread waits for the calls under way */
+	pthread_mutex_t lock; /* with left: the closing thread waits for the calls under way */
 	pthread_cond_t left;
 	struct rekindle_pool *next; /* in the list of all handles */
 	struct resources {
@@ -89,7 +89,7 @@ static void list_pool(struct rekindle_pool *pool)
 
 static int start_server(struct resources *resources, const struct settings *settings, struct error_text *text)
 {
-	const struct pool_server_options options = { .idle_seconds = 0, .warm = true };
+	const struct pool_server_options options = {.idle_seconds = 0, .warm = true};
 	int result = pool_server_start(settings, &options, &resources->server, text);
 
 	if (result)
@@ -104,7 +104,7 @@ static int start_server(struct resources *resources, const struct settings *sett
 static int open_pool(const struct rekindle_environment *environment, struct rekindle_pool **result_pool, bool hosted,
 		     struct rekindle_error *error)
 {
-	struct error_text text = { "" };
+	struct error_text text = {""};
 	struct rekindle_pool *pool;
 	struct settings settings;
 	int result;
@@ -118,8 +118,8 @@ static int open_pool(const struct rekindle_environment *environment, struct reki
 	pool = make_pool();
 	if (!pool)
 		return report(error, REKINDLE_ERROR_NO_SPACE, REKINDLE_PHASE_NONE, "Memory is out.");
-	result = hosted ? start_server(pool->resources, &settings, &text) :
-			  pool_client_open(&pool->resources->client, settings.pool_socket, &text);
+	result = hosted ? start_server(pool->resources, &settings, &text)
+			: pool_client_open(&pool->resources->client, settings.pool_socket, &text);
 	if (result) {
 		free(pool->resources);
 		free(pool);
@@ -223,9 +223,10 @@ int rekindle_pool_release(struct rekindle_pool *pool, const struct rekindle_cont
 	if (result)
 		return result;
 	if (!leases_give_back(&pool->resources->leases, lease->number))
-		result = report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
-				"Lease %u is not out on this pool: give each lease back once, to the pool it came from.",
-				lease->number);
+		result =
+			report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			       "Lease %u is not out on this pool: give each lease back once, to the pool it came from.",
+			       lease->number);
 	else if (pool->resources->server)
 		pool_server_release_context(pool->resources->server);
 	leave(pool);
@@ -259,14 +260,14 @@ static int check_folder(const char *directory, struct rekindle_error *error)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "%.300s is a file: name the folder of a checkpoint.", directory);
 	if ((size_t)snprintf(path, sizeof(path), "%s/inventory.img", directory) >= sizeof(path) || access(path, F_OK))
-		return report(error, REKINDLE_ERROR_NO_IMAGE, REKINDLE_PHASE_NONE, "The folder %.300s holds no checkpoint.",
-			      directory);
+		return report(error, REKINDLE_ERROR_NO_IMAGE, REKINDLE_PHASE_NONE,
+			      "The folder %.300s holds no checkpoint.", directory);
 	return REKINDLE_OK;
 }
 
 int rekindle_pool_prefetch(struct rekindle_pool *pool, const char *directory, struct rekindle_error *error)
 {
-	struct error_text text = { "" };
+	struct error_text text = {""};
 	int result = enter(pool, error);
 
 	if (result)
@@ -274,8 +275,8 @@ int rekindle_pool_prefetch(struct rekindle_pool *pool, const char *directory, st
 	result = check_folder(directory, error);
 	if (result)
 		goto out;
-	result = pool->resources->server ? pool_server_prefetch(pool->resources->server, directory, &text) :
-					   request_with_folder(pool->resources, POOL_PREFETCH, directory, &text);
+	result = pool->resources->server ? pool_server_prefetch(pool->resources->server, directory, &text)
+					 : request_with_folder(pool->resources, POOL_PREFETCH, directory, &text);
 	if (result)
 		result = report_text(error, result, &text);
 out:
@@ -285,7 +286,7 @@ out:
 
 int rekindle_pool_drop(struct rekindle_pool *pool, const char *directory, struct rekindle_error *error)
 {
-	struct error_text text = { "" };
+	struct error_text text = {""};
 	int result = enter(pool, error);
 
 	if (result)
@@ -293,8 +294,8 @@ int rekindle_pool_drop(struct rekindle_pool *pool, const char *directory, struct
 	result = check_folder(directory, error);
 	if (result)
 		goto out;
-	result = pool->resources->server ? pool_server_drop(pool->resources->server, directory, &text) :
-					   request_with_folder(pool->resources, POOL_DROP, directory, &text);
+	result = pool->resources->server ? pool_server_drop(pool->resources->server, directory, &text)
+					 : request_with_folder(pool->resources, POOL_DROP, directory, &text);
 	if (result)
 		result = report_text(error, result, &text);
 out:
@@ -305,12 +306,13 @@ out:
 int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_statistics *statistics,
 			 struct rekindle_error *error)
 {
-	struct error_text text = { "" };
-	struct pool_reply reply = { 0 };
+	struct error_text text = {""};
+	struct pool_reply reply = {0};
 	int result;
 
 	if (!statistics)
-		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE, "statistics may not be NULL.");
+		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			      "statistics may not be NULL.");
 	result = enter(pool, error);
 	if (result)
 		return result;
@@ -364,8 +366,8 @@ static int check_copy(const struct rekindle_copy_request *request, struct rekind
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "file may not be NULL for this source.");
 	if (stat(request->file, &status))
-		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE, "The file %.300s cannot be read: %s.",
-			      request->file, errno_text(errno));
+		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			      "The file %.300s cannot be read: %s.", request->file, errno_text(errno));
 	if (!S_ISREG(status.st_mode) || (uint64_t)status.st_size < request->bytes)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "%.300s is not a file of at least %llu bytes.", request->file,
@@ -377,14 +379,15 @@ int rekindle_copy_measure(struct rekindle_pool *pool, const struct rekindle_copy
 			  uint64_t *nanoseconds, struct rekindle_error *error)
 {
 	struct copy_measure_request measure;
-	struct error_text text = { "" };
+	struct error_text text = {""};
 	int result = request_check(request, request ? request->structure_size : 0, sizeof(*request),
 				   "rekindle_copy_request", error);
 
 	if (result)
 		return result;
 	if (!nanoseconds)
-		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE, "nanoseconds may not be NULL.");
+		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			      "nanoseconds may not be NULL.");
 	result = check_copy(request, error);
 	if (result)
 		return result;
@@ -396,7 +399,8 @@ int rekindle_copy_measure(struct rekindle_pool *pool, const struct rekindle_copy
 				"Copies are measured on a pool of this process: open it with rekindle_pool_open.");
 		goto out;
 	}
-	measure = (struct copy_measure_request){ /* ring_bytes 0: as configured */
+	measure = (struct copy_measure_request){
+		/* ring_bytes 0: as configured */
 		.source = (enum copy_measure_source)request->source,
 		.workers = request->workers,
 		.chunk_bytes = request->chunk_bytes,

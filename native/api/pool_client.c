@@ -16,7 +16,7 @@
 
 static int connect_to(const char *path, struct error_text *error)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct ucred peer;
 	socklen_t length = sizeof(peer);
 	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -27,8 +27,9 @@ static int connect_to(const char *path, struct error_text *error)
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 	if (connect(sock, (const struct sockaddr *)&address, sizeof(address))) {
 		result = errno == EACCES || errno == EPERM ? -EACCES : -ECONNREFUSED;
-		fail(error, result, "No pool can be reached at %s (%s): start rekindled, or open one with rekindle_pool_open.",
-		     path, errno_text(errno));
+		fail(error, result,
+		     "No pool can be reached at %s (%s): start rekindled, or open one with rekindle_pool_open.", path,
+		     errno_text(errno));
 		goto failed;
 	}
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &length) || (peer.uid && peer.uid != geteuid())) {
@@ -51,7 +52,8 @@ static int exchange(struct pool_client *client, const struct pool_request *reque
 	if (client->socket < 0)
 		return fail(error, -ECONNRESET, "The pool at %s has ended: connect to a new one.", client->path);
 	result = message_send(client->socket, request, sizeof(*request), &descriptor, descriptor >= 0);
-	size = result ? result : message_receive(client->socket, reply, sizeof(*reply), NULL, &no_descriptors, REPLY_TIMEOUT_MS);
+	size = result ? result
+		      : message_receive(client->socket, reply, sizeof(*reply), NULL, &no_descriptors, REPLY_TIMEOUT_MS);
 	if (size < 0) {
 		/* After a missing answer the next one would be taken for it. */
 		close(client->socket);
@@ -70,9 +72,8 @@ static int exchange(struct pool_client *client, const struct pool_request *reque
 
 int pool_client_open(struct pool_client *client, const char *path, struct error_text *error)
 {
-	const struct pool_request hello = { .type = POOL_HELLO,
-					    .version = POOL_PROTOCOL_VERSION,
-					    .stage = POOL_STAGE_CLIENT };
+	const struct pool_request hello = {
+		.type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION, .stage = POOL_STAGE_CLIENT};
 	struct pool_reply reply;
 	int result;
 
@@ -86,8 +87,8 @@ int pool_client_open(struct pool_client *client, const char *path, struct error_
 	}
 	result = exchange(client, &hello, -1, &reply, error);
 	if (!result && reply.version != POOL_PROTOCOL_VERSION)
-		result = fail(error, -EPROTO, "The pool at %s speaks version %u of the protocol, not %u: restart it.", path,
-			      reply.version, POOL_PROTOCOL_VERSION);
+		result = fail(error, -EPROTO, "The pool at %s speaks version %u of the protocol, not %u: restart it.",
+			      path, reply.version, POOL_PROTOCOL_VERSION);
 	if (!result)
 		return 0;
 failed:
@@ -98,7 +99,7 @@ failed:
 int pool_client_request(struct pool_client *client, enum pool_request_type type, int descriptor,
 			struct pool_reply *reply, struct error_text *error)
 {
-	const struct pool_request request = { .type = type };
+	const struct pool_request request = {.type = type};
 	int result;
 
 	pthread_mutex_lock(&client->lock);

@@ -178,8 +178,11 @@ static void a_connection_sees_the_hosted_pool_and_its_end(void **state)
 	struct rekindle_context_lease lease;
 	struct rekindle_pool *connected;
 	uint64_t nanoseconds;
-	struct rekindle_copy_request copy = { .structure_size = sizeof(copy), .source = REKINDLE_COPY_PINNED,
-					      .workers = 1, .chunk_bytes = 2 * MIB, .bytes = 2 * MIB };
+	struct rekindle_copy_request copy = {.structure_size = sizeof(copy),
+					     .source = REKINDLE_COPY_PINNED,
+					     .workers = 1,
+					     .chunk_bytes = 2 * MIB,
+					     .bytes = 2 * MIB};
 
 	assert_int_equal(rekindle_pool_connect(&f->environment, &connected, &f->error), REKINDLE_OK);
 	assert_int_equal(rekindle_pool_status(connected, &statistics, &f->error), REKINDLE_OK);
@@ -235,8 +238,11 @@ static void folders_without_checkpoint_are_refused(void **state)
 static void copies_are_measured_from_every_source(void **state)
 {
 	struct fixture *f = *state;
-	struct rekindle_copy_request copy = { .structure_size = sizeof(copy), .workers = 2, .chunk_bytes = 2 * MIB,
-					      .bytes = 8 * MIB, .file = f->file };
+	struct rekindle_copy_request copy = {.structure_size = sizeof(copy),
+					     .workers = 2,
+					     .chunk_bytes = 2 * MIB,
+					     .bytes = 8 * MIB,
+					     .file = f->file};
 	uint64_t nanoseconds;
 	FILE *file = fopen(f->file, "w");
 
@@ -268,16 +274,11 @@ static void copies_are_measured_from_every_source(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(leases_are_counted_and_given_back_once),
-		TEST(a_lease_takes_under_a_microsecond),
-		cmocka_unit_test(leases_run_out_and_come_back),
-		TEST(a_closed_pool_says_so),
-		TEST(a_pool_may_be_closed_while_others_use_it),
-		TEST(a_connection_sees_the_hosted_pool_and_its_end),
-		TEST(a_second_pool_on_the_socket_is_refused),
-		TEST(a_missing_driver_is_named),
-		TEST(folders_without_checkpoint_are_refused),
-		TEST(copies_are_measured_from_every_source),
+		TEST(leases_are_counted_and_given_back_once),	TEST(a_lease_takes_under_a_microsecond),
+		cmocka_unit_test(leases_run_out_and_come_back), TEST(a_closed_pool_says_so),
+		TEST(a_pool_may_be_closed_while_others_use_it), TEST(a_connection_sees_the_hosted_pool_and_its_end),
+		TEST(a_second_pool_on_the_socket_is_refused),	TEST(a_missing_driver_is_named),
+		TEST(folders_without_checkpoint_are_refused),	TEST(copies_are_measured_from_every_source),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,7 +43,7 @@ out:
 
 struct pool_progress progress_read(const struct progress_file *progress)
 {
-	struct pool_progress now = { 0 };
+	struct pool_progress now = {0};
 
 	if (!progress->shared)
 		return now;

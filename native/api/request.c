@@ -3,9 +3,9 @@
 
 #include "api/report.h"
 
-#define KNOWN_FLAGS                                                                                                    \
-	(REKINDLE_LEAVE_RUNNING | REKINDLE_SHELL_JOB | REKINDLE_TCP_ESTABLISHED | REKINDLE_FILE_LOCKS |                \
-	 REKINDLE_LINK_REMAP | REKINDLE_EXTERNAL_MASTERS | REKINDLE_EXTERNAL_UNIX_SOCKETS | REKINDLE_TCP_CLOSE |       \
+#define KNOWN_FLAGS                                                                                              \
+	(REKINDLE_LEAVE_RUNNING | REKINDLE_SHELL_JOB | REKINDLE_TCP_ESTABLISHED | REKINDLE_FILE_LOCKS |          \
+	 REKINDLE_LINK_REMAP | REKINDLE_EXTERNAL_MASTERS | REKINDLE_EXTERNAL_UNIX_SOCKETS | REKINDLE_TCP_CLOSE | \
 	 REKINDLE_LEAVE_STOPPED)
 
 int request_check(const void *request, uint32_t given_size, size_t size, const char *name, struct rekindle_error *error)
@@ -13,10 +13,11 @@ int request_check(const void *request, uint32_t given_size, size_t size, const c
 	if (!request)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE, "struct %s is NULL.", name);
 	if (given_size != size)
-		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
-			      "structure_size of struct %s is %u and has to be %zu: set it to sizeof, with the header of "
-			      "library version %s.",
-			      name, given_size, size, rekindle_version());
+		return report(
+			error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			"structure_size of struct %s is %u and has to be %zu: set it to sizeof, with the header of "
+			"library version %s.",
+			name, given_size, size, rekindle_version());
 	return REKINDLE_OK;
 }
 

@@ -21,7 +21,7 @@
 static int check_image(const char *directory, struct rekindle_error *error)
 {
 	struct criu_checkpoint checkpoint;
-	struct error_text text = { "" };
+	struct error_text text = {""};
 	int result = criu_checkpoint_read(directory, &checkpoint, &text);
 
 	if (result)
@@ -92,8 +92,8 @@ static void finish_statistics(const struct criu_run *run, struct run_report *run
 static int execute(struct criu_run *run, int32_t *pid, struct rekindle_statistics *statistics,
 		   struct rekindle_process_statistics *processes, uint32_t capacity, struct rekindle_error *error)
 {
-	struct run_report run_report = { .present = false };
-	struct error_text text = { "" };
+	struct run_report run_report = {.present = false};
+	struct error_text text = {""};
 	pid_t root;
 	int result;
 
@@ -120,7 +120,7 @@ int rekindle_restore(const struct rekindle_environment *environment, const struc
 		     int32_t *pid, struct rekindle_statistics *statistics,
 		     struct rekindle_process_statistics *processes, uint32_t capacity, struct rekindle_error *error)
 {
-	struct criu_run run = { .restore = true, .start = monotonic_nanoseconds() };
+	struct criu_run run = {.restore = true, .start = monotonic_nanoseconds()};
 	struct run_environment resolved;
 	struct rekindle_error own_error;
 	int32_t own_pid;

@@ -54,14 +54,14 @@ static void add_flags(struct arguments *arguments, const struct criu_run *run)
 		uint32_t flag;
 		const char *option;
 	} options[] = {
-		{ REKINDLE_LEAVE_STOPPED, "--leave-stopped" },
-		{ REKINDLE_SHELL_JOB, "--shell-job" },
-		{ REKINDLE_TCP_ESTABLISHED, "--tcp-established" },
-		{ REKINDLE_FILE_LOCKS, "--file-locks" },
-		{ REKINDLE_LINK_REMAP, "--link-remap" },
-		{ REKINDLE_EXTERNAL_MASTERS, "--enable-external-masters" },
-		{ REKINDLE_EXTERNAL_UNIX_SOCKETS, "--ext-unix-sk" },
-		{ REKINDLE_TCP_CLOSE, "--tcp-close" },
+		{REKINDLE_LEAVE_STOPPED, "--leave-stopped"},
+		{REKINDLE_SHELL_JOB, "--shell-job"},
+		{REKINDLE_TCP_ESTABLISHED, "--tcp-established"},
+		{REKINDLE_FILE_LOCKS, "--file-locks"},
+		{REKINDLE_LINK_REMAP, "--link-remap"},
+		{REKINDLE_EXTERNAL_MASTERS, "--enable-external-masters"},
+		{REKINDLE_EXTERNAL_UNIX_SOCKETS, "--ext-unix-sk"},
+		{REKINDLE_TCP_CLOSE, "--tcp-close"},
 	};
 	size_t i;
 
@@ -74,7 +74,7 @@ static void add_flags(struct arguments *arguments, const struct criu_run *run)
 
 static void add_memory_options(struct arguments *arguments, struct criu_run *run)
 {
-	static const char *const modes[] = { NULL, "advised", "always", "never" };
+	static const char *const modes[] = {NULL, "advised", "always", "never"};
 	const struct run_environment *environment = run->environment;
 
 	run->restore_threads = -1;
@@ -222,7 +222,8 @@ static int watch(struct criu_run *run, struct child_process *child, const struct
 		result = child_reap(child, &status);
 	if (result)
 		return report(error, REKINDLE_ERROR_INTERNAL, REKINDLE_PHASE_CRIU,
-			      "The end of criu could not be observed (%s): no other part of the program may wait for all children.",
+			      "The end of criu could not be observed (%s): no other part of the program may wait for "
+			      "all children.",
 			      errno_text(-result));
 	run->exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	if (!run->exit_status)
@@ -243,15 +244,15 @@ static int watch(struct criu_run *run, struct child_process *child, const struct
 
 int criu_run_execute(struct criu_run *run, struct rekindle_error *error)
 {
-	struct child_process child = { .pid = -1, .pidfd = -1, .output = -1 };
-	struct progress_file progress = { .shared = NULL };
-	struct arguments fixed = { .count = 0 };
+	struct child_process child = {.pid = -1, .pidfd = -1, .output = -1};
+	struct progress_file progress = {.shared = NULL};
+	struct arguments fixed = {.count = 0};
 	struct child_start start = {
 		.program = run->environment->criu.path,
 		.variables = run->environment->variables,
 		.keep_terminal = run->flags & REKINDLE_SHELL_JOB,
 	};
-	struct error_text text = { "" };
+	struct error_text text = {""};
 	char **arguments = NULL;
 	int result;
 

@@ -27,10 +27,10 @@ struct criu_run {
 	struct rekindle_operation *operation;
 
 	/* How it went. */
-	uint64_t start, duration; /* nanoseconds, CLOCK_MONOTONIC */
-	int exit_status;	  /* 128 + signal where one ended it */
-	bool cancelled;		  /* ended because of the cancellation, not in spite of it */
-	int restore_threads;	  /* passed to CRIU, -1: not used */
+	uint64_t start, duration;	  /* nanoseconds, CLOCK_MONOTONIC */
+	int exit_status;		  /* 128 + signal where one ended it */
+	bool cancelled;			  /* ended because of the cancellation, not in spite of it */
+	int restore_threads;		  /* passed to CRIU, -1: not used */
 	uint64_t bytes_done, bytes_total; /* as the last progress with bytes said */
 	int32_t phase;
 	struct criu_log_excerpt log;

@@ -53,8 +53,9 @@ static int resolve_folder(char *resolved, const char *path, const char *what, bo
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "%.300s is a file: name a folder for the %s.", path, what);
 	if (access(path, write ? R_OK | W_OK | X_OK : R_OK | X_OK))
-		return report(error, REKINDLE_ERROR_PERMISSION, REKINDLE_PHASE_NONE, "The %s folder %.300s is not %s: %s.",
-			      what, path, write ? "writable" : "readable", errno_text(errno));
+		return report(error, REKINDLE_ERROR_PERMISSION, REKINDLE_PHASE_NONE,
+			      "The %s folder %.300s is not %s: %s.", what, path, write ? "writable" : "readable",
+			      errno_text(errno));
 	if (!realpath(path, resolved))
 		return report(error, code_of_errno(-errno), REKINDLE_PHASE_NONE,
 			      "The %s folder %.300s cannot be resolved: %s.", what, path, errno_text(errno));
@@ -72,7 +73,8 @@ int criu_run_prepare(struct criu_run *run, const char *directory, const char *wo
 		log_file = run->restore ? "restore.log" : "dump.log";
 	if (strchr(log_file, '/') || strlen(log_file) > NAME_MAX)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
-			      "log_file %.200s is not a file name: give a name without folders, it is put into the work folder.",
+			      "log_file %.200s is not a file name: give a name without folders, it is put into the "
+			      "work folder.",
 			      log_file);
 	if (run->log_level < 0 || run->log_level > 4)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,

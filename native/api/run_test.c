@@ -151,7 +151,7 @@ static void wait_for(struct fixture *f, const char *suffix)
 
 static void a_dump_passes_flags_and_folders(void **state)
 {
-	static const char *const more[] = { "--external", "mnt[]" };
+	static const char *const more[] = {"--external", "mnt[]"};
 	struct fixture *f = *state;
 	struct rekindle_statistics statistics;
 	char expected[256];
@@ -511,7 +511,7 @@ static void *cancel_when_ready(void *context)
 
 static int cancelled_run(struct fixture *f, bool is_restore, const char *behaviour, struct observed *observed)
 {
-	struct canceller canceller = { f, rekindle_operation_create(observe, observed) };
+	struct canceller canceller = {f, rekindle_operation_create(observe, observed)};
 	pthread_t thread;
 	int result;
 
@@ -542,7 +542,7 @@ static unsigned int count_sleepers(int number)
 static void a_cancelled_restore_leaves_nothing(void **state)
 {
 	struct fixture *f = *state;
-	struct observed observed = { 0 };
+	struct observed observed = {0};
 	char mark[16];
 
 	snprintf(mark, sizeof(mark), "%d", getpid());
@@ -556,7 +556,7 @@ static void a_cancelled_restore_leaves_nothing(void **state)
 static void a_cancelled_dump_ends_by_itself_outside_the_copy(void **state)
 {
 	struct fixture *f = *state;
-	struct observed observed = { 0 };
+	struct observed observed = {0};
 
 	assert_int_equal(cancelled_run(f, false, "slow-dump", &observed), REKINDLE_ERROR_CANCELLED);
 	assert_true(process_alive(f->target));
@@ -565,7 +565,7 @@ static void a_cancelled_dump_ends_by_itself_outside_the_copy(void **state)
 static void a_dump_cancelled_in_the_copy_waits_for_the_pool(void **state)
 {
 	struct fixture *f = *state;
-	struct observed observed = { 0 };
+	struct observed observed = {0};
 	char path[128];
 
 	assert_int_equal(cancelled_run(f, false, "slow-copy", &observed), REKINDLE_ERROR_CANCELLED);

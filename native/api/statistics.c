@@ -192,7 +192,7 @@ int rekindle_statistics_read(const char *work_directory, int32_t kind, struct re
 {
 	struct run_report run_report;
 	struct criu_log_excerpt log;
-	struct error_text text = { "" };
+	struct error_text text = {""};
 	char path[PATH_MAX];
 	bool has_criu_statistics;
 	int result;

@@ -11,9 +11,9 @@
 
 /* What stats-rekindle.json, which the pool writes, says about a run. */
 struct run_report {
-	bool present;	 /* the file is there: the plugin took part */
+	bool present;	    /* the file is there: the plugin took part */
 	int32_t errno_code; /* negative errno code of the failure, 0 where there is none or it is not known */
-	int32_t phase;	 /* enum rekindle_phase_kind of the failure */
+	int32_t phase;	    /* enum rekindle_phase_kind of the failure */
 	struct rekindle_statistics statistics;
 };
 

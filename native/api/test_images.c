@@ -55,13 +55,13 @@ static void write_core(const char *directory, int32_t pid, const char *name)
 
 void test_images_write(const char *directory, int32_t pid)
 {
-	char *names[] = { "cuda_plugin" };
-	uint32_t threads[] = { (uint32_t)pid, (uint32_t)pid + 2 };
+	char *names[] = {"cuda_plugin"};
+	uint32_t threads[] = {(uint32_t)pid, (uint32_t)pid + 2};
 	CriuImage__Plugins plugins = CRIU_IMAGE__PLUGINS__INIT;
 	CriuImage__Inventory inventory = CRIU_IMAGE__INVENTORY__INIT;
 	CriuImage__Process process = CRIU_IMAGE__PROCESS__INIT;
 	CriuImage__PagemapHead head = CRIU_IMAGE__PAGEMAP_HEAD__INIT;
-	char page[TEST_IMAGES_HOST_BYTES / 3 - 4] = { 0 };
+	char page[TEST_IMAGES_HOST_BYTES / 3 - 4] = {0};
 	char file[64];
 	FILE *stream;
 	int i;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "rekindle.h"
 
-#define TEXT_OF(number)		       #number
+#define TEXT_OF(number) #number
 #define VERSION_TEXT(major, minor, patch) TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)
 
 const char *rekindle_version(void)

@@ -16,7 +16,7 @@
 #define COPY_BLOCK_BYTES (4u * 1024u * 1024u)
 /* What of it is read and hashed at once, where that is from the page cache. */
 #define COPY_HASH_BYTES (256u * 1024u)
-#define COPY_SLOTS_MAX	64
+#define COPY_SLOTS_MAX 64
 
 struct copy_job {
 	struct copy_engine *engine;

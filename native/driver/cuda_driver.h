@@ -20,7 +20,7 @@
 	FUNCTION(cuDeviceGet, 2000, (CUdevice * device, int ordinal))                                                  \
 	FUNCTION(cuDeviceGetName, 2000, (char *name, int length, CUdevice device))                                     \
 	FUNCTION(cuDeviceGetUuid, 11040, (CUuuid * uuid, CUdevice device))                                             \
-	FUNCTION(cuDeviceTotalMem, 3020, (size_t *bytes, CUdevice device))                                             \
+	FUNCTION(cuDeviceTotalMem, 3020, (size_t * bytes, CUdevice device))                                            \
 	FUNCTION(cuDeviceGetAttribute, 2000, (int *value, CUdevice_attribute attribute, CUdevice device))              \
 	FUNCTION(cuDevicePrimaryCtxRetain, 7000, (CUcontext * context, CUdevice device))                               \
 	FUNCTION(cuDevicePrimaryCtxRelease, 11000, (CUdevice device))                                                  \
@@ -28,7 +28,7 @@
 	FUNCTION(cuCtxGetCurrent, 4000, (CUcontext * context))                                                         \
 	FUNCTION(cuCtxGetDevice, 2000, (CUdevice * device))                                                            \
 	FUNCTION(cuCtxSynchronize, 2000, (void))                                                                       \
-	FUNCTION(cuMemGetInfo, 3020, (size_t *free_bytes, size_t *total_bytes))                                        \
+	FUNCTION(cuMemGetInfo, 3020, (size_t * free_bytes, size_t * total_bytes))                                      \
 	FUNCTION(cuMemAlloc, 3020, (CUdeviceptr * address, size_t bytes))                                              \
 	FUNCTION(cuMemFree, 3020, (CUdeviceptr address))                                                               \
 	FUNCTION(cuMemHostAlloc, 2020, (void **pointer, size_t bytes, unsigned int flags))                             \
@@ -42,8 +42,7 @@
 		 (CUdeviceptr destination, const void *source, size_t bytes, CUstream stream))                         \
 	FUNCTION(cuMemcpyDtoHAsync, 3020, (void *destination, CUdeviceptr source, size_t bytes, CUstream stream))      \
 	FUNCTION(cuMemsetD8, 3020, (CUdeviceptr destination, unsigned char value, size_t bytes))                       \
-	FUNCTION(cuMemsetD8Async, 3020,                                                                                \
-		 (CUdeviceptr destination, unsigned char value, size_t bytes, CUstream stream))                        \
+	FUNCTION(cuMemsetD8Async, 3020, (CUdeviceptr destination, unsigned char value, size_t bytes, CUstream stream)) \
 	FUNCTION(cuStreamCreate, 2000, (CUstream * stream, unsigned int flags))                                        \
 	FUNCTION(cuStreamDestroy, 4000, (CUstream stream))                                                             \
 	FUNCTION(cuStreamSynchronize, 2000, (CUstream stream))                                                         \
@@ -67,18 +66,18 @@
 	FUNCTION(cuMemSetAccess, 10020,                                                                                \
 		 (CUdeviceptr address, size_t bytes, const CUmemAccessDesc *access, size_t count))                     \
 	FUNCTION(cuMemGetAllocationGranularity, 10020,                                                                 \
-		 (size_t *granularity, const CUmemAllocationProp *properties, int option))                             \
+		 (size_t * granularity, const CUmemAllocationProp *properties, int option))                            \
 	FUNCTION(cuMemExportToShareableHandle, 10020,                                                                  \
 		 (void *shareable, CUmemGenericAllocationHandle handle, int type, unsigned long long flags))           \
 	FUNCTION(cuMemImportFromShareableHandle, 10020,                                                                \
 		 (CUmemGenericAllocationHandle * handle, void *shareable, int type))
 
-#define CUDA_DRIVER_CHECKPOINT_FUNCTIONS(FUNCTION)                                                                     \
-	FUNCTION(cuCheckpointProcessGetRestoreThreadId, 12080, (int pid, int *thread_id))                              \
-	FUNCTION(cuCheckpointProcessGetState, 12080, (int pid, CUprocessState *state))                                 \
-	FUNCTION(cuCheckpointProcessLock, 12080, (int pid, CUcheckpointLockArgs *arguments))                           \
-	FUNCTION(cuCheckpointProcessCheckpoint, 12080, (int pid, CUcheckpointCheckpointArgs *arguments))               \
-	FUNCTION(cuCheckpointProcessRestore, 12080, (int pid, CUcheckpointRestoreArgs *arguments))                     \
+#define CUDA_DRIVER_CHECKPOINT_FUNCTIONS(FUNCTION)                                                       \
+	FUNCTION(cuCheckpointProcessGetRestoreThreadId, 12080, (int pid, int *thread_id))                \
+	FUNCTION(cuCheckpointProcessGetState, 12080, (int pid, CUprocessState *state))                   \
+	FUNCTION(cuCheckpointProcessLock, 12080, (int pid, CUcheckpointLockArgs *arguments))             \
+	FUNCTION(cuCheckpointProcessCheckpoint, 12080, (int pid, CUcheckpointCheckpointArgs *arguments)) \
+	FUNCTION(cuCheckpointProcessRestore, 12080, (int pid, CUcheckpointRestoreArgs *arguments))       \
 	FUNCTION(cuCheckpointProcessUnlock, 12080, (int pid, CUcheckpointUnlockArgs *arguments))
 
 /* The driver, opened. Filled once by cuda_driver_open and only read after that, so any thread may use it. */

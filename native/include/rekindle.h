@@ -43,17 +43,17 @@ enum rekindle_code {
 	REKINDLE_ERROR_PERMISSION = -3,
 	REKINDLE_ERROR_CRIU_NOT_FOUND = -4,
 	REKINDLE_ERROR_CRIU_FAILED = -5,
-	REKINDLE_ERROR_NO_DRIVER = -6,	    /**< no CUDA driver, or older than 570 */
-	REKINDLE_ERROR_GPU = -7,	    /**< a driver call failed */
-	REKINDLE_ERROR_NO_IMAGE = -8,	    /**< the folder holds no checkpoint */
-	REKINDLE_ERROR_CORRUPT_IMAGE = -9,  /**< truncated image or wrong checksum */
-	REKINDLE_ERROR_INCOMPATIBLE = -10,  /**< image, GPU, driver or CRIU of another kind */
+	REKINDLE_ERROR_NO_DRIVER = -6,	   /**< no CUDA driver, or older than 570 */
+	REKINDLE_ERROR_GPU = -7,	   /**< a driver call failed */
+	REKINDLE_ERROR_NO_IMAGE = -8,	   /**< the folder holds no checkpoint */
+	REKINDLE_ERROR_CORRUPT_IMAGE = -9, /**< truncated image or wrong checksum */
+	REKINDLE_ERROR_INCOMPATIBLE = -10, /**< image, GPU, driver or CRIU of another kind */
 	REKINDLE_ERROR_POOL_UNREACHABLE = -11,
 	REKINDLE_ERROR_POOL_DIED = -12,
-	REKINDLE_ERROR_NO_SPACE = -13,	    /**< disk or memory is full */
+	REKINDLE_ERROR_NO_SPACE = -13, /**< disk or memory is full */
 	REKINDLE_ERROR_TIMEOUT = -14,
 	REKINDLE_ERROR_CANCELLED = -15,
-	REKINDLE_ERROR_CLOSED = -16,	    /**< the handle was closed */
+	REKINDLE_ERROR_CLOSED = -16, /**< the handle was closed */
 	REKINDLE_ERROR_INTERNAL = -17,
 };
 
@@ -80,11 +80,11 @@ enum rekindle_phase_kind {
 
 /** One phase: when it began, how long it took, how much it moved. */
 struct rekindle_phase {
-	int32_t kind;		/**< enum rekindle_phase_kind */
+	int32_t kind; /**< enum rekindle_phase_kind */
 	uint32_t reserved;
-	uint64_t start;		/**< nanoseconds, CLOCK_MONOTONIC */
-	uint64_t duration;	/**< nanoseconds */
-	uint64_t bytes;		/**< 0 where the phase moves no data */
+	uint64_t start;	   /**< nanoseconds, CLOCK_MONOTONIC */
+	uint64_t duration; /**< nanoseconds */
+	uint64_t bytes;	   /**< 0 where the phase moves no data */
 };
 
 enum rekindle_mode {
@@ -96,9 +96,9 @@ enum rekindle_mode {
 /** Statistics of one process of a run. */
 struct rekindle_process_statistics {
 	int32_t pid;
-	int32_t mode;				/**< enum rekindle_mode */
-	char reason[REKINDLE_REASON_MAX];	/**< why native, "" for offload */
-	uint64_t device_bytes;			/**< moved outside the process image */
+	int32_t mode;			  /**< enum rekindle_mode */
+	char reason[REKINDLE_REASON_MAX]; /**< why native, "" for offload */
+	uint64_t device_bytes;		  /**< moved outside the process image */
 	uint32_t allocations;
 	uint32_t phase_count;
 	struct rekindle_phase phases[REKINDLE_PHASES_MAX];
@@ -113,13 +113,13 @@ struct rekindle_statistics {
 	uint64_t start;	   /**< nanoseconds, CLOCK_MONOTONIC */
 	uint64_t duration; /**< nanoseconds: from the call, or from plugin init where read from a folder */
 	uint64_t device_bytes;
-	uint64_t host_bytes;	   /**< size of CRIU's pages images */
-	uint64_t image_bytes;	   /**< stored size of the GPU images, zero chunks left out */
-	uint64_t overlap;	   /**< nanoseconds of GPU copying hidden behind CRIU's own work */
-	int32_t pool_warm;	   /**< 1: context and ring were there already */
-	int32_t simulated;	   /**< 1: simulated driver */
-	int32_t driver_version;	   /**< as cuDriverGetVersion says, 0 where no process used CUDA */
-	int32_t restore_threads;   /**< --restore-threads passed to a CRIU that has it; -1: not used */
+	uint64_t host_bytes;	 /**< size of CRIU's pages images */
+	uint64_t image_bytes;	 /**< stored size of the GPU images, zero chunks left out */
+	uint64_t overlap;	 /**< nanoseconds of GPU copying hidden behind CRIU's own work */
+	int32_t pool_warm;	 /**< 1: context and ring were there already */
+	int32_t simulated;	 /**< 1: simulated driver */
+	int32_t driver_version;	 /**< as cuDriverGetVersion says, 0 where no process used CUDA */
+	int32_t restore_threads; /**< --restore-threads passed to a CRIU that has it; -1: not used */
 	uint64_t freezing_time, frozen_time, memdump_time, memwrite_time; /**< microseconds, checkpoint */
 	uint64_t pages_scanned, pages_written;				  /**< checkpoint */
 	uint64_t forking_time, restore_time;				  /**< microseconds, restore */
@@ -134,17 +134,17 @@ struct rekindle_statistics {
 /** Where things are. NULL or 0 members take their defaults. Read during the call only. */
 struct rekindle_environment {
 	uint32_t structure_size;
-	int32_t context_pool;	       /**< 1: a pool that a run starts stays for later ones; 0: not; -1: as configured */
-	const char *criu;	       /**< program; default: $REKINDLE_CRIU, then criu in PATH */
-	const char *plugin_directory;  /**< holds cuda_plugin.so; default: beside this library */
-	const char *pool_socket;       /**< default: as configured */
-	const char *cuda_driver;       /**< driver library; default: the system's */
-	const char *configuration;     /**< default: /etc/rekindle.conf */
-	int32_t streams;	       /**< copy workers, 1 to 64; 0: as configured */
-	int32_t parallel_restore;      /**< 0 or 1; -1: as configured */
-	int32_t checksums;	       /**< 0 or 1; -1: as configured */
-	int32_t restore_threads;       /**< --restore-threads of a CRIU that has it: N; 0: automatic; -1: do not use */
-	int32_t restore_hugepages;     /**< enum rekindle_hugepages */
+	int32_t context_pool; /**< 1: a pool that a run starts stays for later ones; 0: not; -1: as configured */
+	const char *criu;     /**< program; default: $REKINDLE_CRIU, then criu in PATH */
+	const char *plugin_directory; /**< holds cuda_plugin.so; default: beside this library */
+	const char *pool_socket;      /**< default: as configured */
+	const char *cuda_driver;      /**< driver library; default: the system's */
+	const char *configuration;    /**< default: /etc/rekindle.conf */
+	int32_t streams;	      /**< copy workers, 1 to 64; 0: as configured */
+	int32_t parallel_restore;     /**< 0 or 1; -1: as configured */
+	int32_t checksums;	      /**< 0 or 1; -1: as configured */
+	int32_t restore_threads;      /**< --restore-threads of a CRIU that has it: N; 0: automatic; -1: do not use */
+	int32_t restore_hugepages;    /**< enum rekindle_hugepages */
 	uint32_t reserved;
 };
 
@@ -189,15 +189,15 @@ enum rekindle_flags {
 
 struct rekindle_checkpoint_request {
 	uint32_t structure_size;
-	int32_t pid;			   /**< root of the tree to dump, 2 or more */
-	const char *directory;		   /**< images; made where missing (mode 0700) */
-	const char *work_directory;	   /**< logs and statistics; NULL: the images' */
-	const char *log_file;		   /**< name in the work folder; NULL: dump.log */
-	uint32_t flags;			   /**< enum rekindle_flags */
-	int32_t log_level;		   /**< CRIU's -v, 1 to 4; 0: 4 */
-	uint32_t timeout_seconds;	   /**< CRIU's --timeout; 0: CRIU's default of 10 */
-	uint32_t argument_count;	   /**< of arguments */
-	const char *const *arguments;	   /**< further arguments for criu, as they are */
+	int32_t pid;			      /**< root of the tree to dump, 2 or more */
+	const char *directory;		      /**< images; made where missing (mode 0700) */
+	const char *work_directory;	      /**< logs and statistics; NULL: the images' */
+	const char *log_file;		      /**< name in the work folder; NULL: dump.log */
+	uint32_t flags;			      /**< enum rekindle_flags */
+	int32_t log_level;		      /**< CRIU's -v, 1 to 4; 0: 4 */
+	uint32_t timeout_seconds;	      /**< CRIU's --timeout; 0: CRIU's default of 10 */
+	uint32_t argument_count;	      /**< of arguments */
+	const char *const *arguments;	      /**< further arguments for criu, as they are */
 	struct rekindle_operation *operation; /**< or NULL */
 };
 
@@ -214,13 +214,13 @@ REKINDLE_API int rekindle_checkpoint(const struct rekindle_environment *environm
 
 struct rekindle_restore_request {
 	uint32_t structure_size;
-	uint32_t flags;			   /**< enum rekindle_flags; LEAVE_RUNNING means nothing here */
-	const char *directory;		   /**< images */
-	const char *work_directory;	   /**< logs and statistics; NULL: the images' */
-	const char *log_file;		   /**< name in the work folder; NULL: restore.log */
-	int32_t log_level;		   /**< CRIU's -v, 1 to 4; 0: 4 */
+	uint32_t flags;		    /**< enum rekindle_flags; LEAVE_RUNNING means nothing here */
+	const char *directory;	    /**< images */
+	const char *work_directory; /**< logs and statistics; NULL: the images' */
+	const char *log_file;	    /**< name in the work folder; NULL: restore.log */
+	int32_t log_level;	    /**< CRIU's -v, 1 to 4; 0: 4 */
 	uint32_t argument_count;
-	const char *const *arguments;	   /**< further arguments for criu, as they are */
+	const char *const *arguments;	      /**< further arguments for criu, as they are */
 	struct rekindle_operation *operation; /**< or NULL */
 };
 
@@ -231,9 +231,8 @@ struct rekindle_restore_request {
  */
 REKINDLE_API int rekindle_restore(const struct rekindle_environment *environment,
 				  const struct rekindle_restore_request *request, int32_t *pid,
-				  struct rekindle_statistics *statistics,
-				  struct rekindle_process_statistics *processes, uint32_t capacity,
-				  struct rekindle_error *error);
+				  struct rekindle_statistics *statistics, struct rekindle_process_statistics *processes,
+				  uint32_t capacity, struct rekindle_error *error);
 
 /** Reads stats-rekindle.json and CRIU's statistics that a run left in a work folder. */
 REKINDLE_API int rekindle_statistics_read(const char *work_directory, int32_t kind,
@@ -244,16 +243,16 @@ REKINDLE_API int rekindle_statistics_read(const char *work_directory, int32_t ki
 /* ---- what is in a checkpoint ---- */
 
 struct rekindle_image {
-	uint32_t process_count;	     /**< all processes of the tree */
-	uint32_t gpu_process_count;  /**< of them, processes that use CUDA */
-	uint64_t host_bytes;	     /**< CRIU's pages images */
-	uint64_t device_bytes;	     /**< device memory outside the process image */
-	uint64_t image_bytes;	     /**< stored size of the GPU images */
+	uint32_t process_count;	    /**< all processes of the tree */
+	uint32_t gpu_process_count; /**< of them, processes that use CUDA */
+	uint64_t host_bytes;	    /**< CRIU's pages images */
+	uint64_t device_bytes;	    /**< device memory outside the process image */
+	uint64_t image_bytes;	    /**< stored size of the GPU images */
 	int32_t root_pid;
-	int32_t driver_version;	     /**< of the driver at dump; 0 where no process used CUDA */
-	int32_t simulated;	     /**< dumped from the simulated driver */
-	int32_t uses_cuda_plugin;    /**< CRIU's inventory names cuda_plugin */
-	uint64_t created;	     /**< seconds since the epoch */
+	int32_t driver_version;	  /**< of the driver at dump; 0 where no process used CUDA */
+	int32_t simulated;	  /**< dumped from the simulated driver */
+	int32_t uses_cuda_plugin; /**< CRIU's inventory names cuda_plugin */
+	uint64_t created;	  /**< seconds since the epoch */
 	char criu_version[REKINDLE_NAME_MAX];
 	char gpu_name[REKINDLE_NAME_MAX];
 	char gpu_uuid[REKINDLE_NAME_MAX];
@@ -261,9 +260,9 @@ struct rekindle_image {
 };
 
 struct rekindle_image_process {
-	int32_t pid;	  /**< in the tree's own pid namespace */
+	int32_t pid; /**< in the tree's own pid namespace */
 	int32_t parent_pid;
-	int32_t mode;	  /**< enum rekindle_mode */
+	int32_t mode; /**< enum rekindle_mode */
 	uint32_t threads;
 	uint32_t allocations;
 	uint32_t reserved;
@@ -302,9 +301,10 @@ REKINDLE_API void rekindle_pool_close(struct rekindle_pool *pool);
 
 /** A warm primary context, retained for the holder. */
 struct rekindle_context_lease {
-	uint64_t context; /**< CUcontext of a hosted pool (this process); 0 for a connected pool, which keeps its own warm */
+	uint64_t
+		context; /**< CUcontext of a hosted pool (this process); 0 for a connected pool, which keeps its own warm */
 	int32_t device;
-	uint32_t number;  /**< identifies the lease for rekindle_pool_release */
+	uint32_t number; /**< identifies the lease for rekindle_pool_release */
 };
 
 /** Takes a lease on the context of a device. Takes under a microsecond on a hosted pool. */
@@ -348,11 +348,11 @@ enum rekindle_copy_source {
 struct rekindle_copy_request {
 	uint32_t structure_size;
 	int32_t device;
-	int32_t source;		/**< enum rekindle_copy_source */
-	uint32_t workers;	/**< 1 to 64 */
-	uint64_t chunk_bytes;	/**< 2 MiB to 64 MiB */
-	uint64_t bytes;		/**< how much to copy, at most the file's size */
-	const char *file;	/**< NULL for REKINDLE_COPY_PINNED */
+	int32_t source;	      /**< enum rekindle_copy_source */
+	uint32_t workers;     /**< 1 to 64 */
+	uint64_t chunk_bytes; /**< 2 MiB to 64 MiB */
+	uint64_t bytes;	      /**< how much to copy, at most the file's size */
+	const char *file;     /**< NULL for REKINDLE_COPY_PINNED */
 };
 
 /** Runs the copy engine once, host to device, and says how long it took. For benchmarks. */

@@ -14,9 +14,9 @@ struct agent {
 	struct agent_page page; /* valid also where only the rest is unusable and has_page is set */
 	bool has_page;
 	uint64_t page_address; /* in the process */
-	pid_t thread;	/* as this process sees it */
-	int control;	/* our duplicate of the control socket, -1 where not usable */
-	char note[256]; /* why it is not usable; empty otherwise */
+	pid_t thread;	       /* as this process sees it */
+	int control;	       /* our duplicate of the control socket, -1 where not usable */
+	char note[256];	       /* why it is not usable; empty otherwise */
 };
 
 /* Finds the agent by its page, and takes a duplicate of its control socket. The process may be stopped. */

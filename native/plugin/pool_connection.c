@@ -21,7 +21,7 @@
 /* A pool that ended without anybody listening after it is started again, so often and so much later. */
 #define STARTS_MAX 3u
 #define RESTART_MS 500u
-#define WATCH_MS   50u
+#define WATCH_MS 50u
 
 /* Returns a connected socket, or a negative errno code: -ENOENT and -ECONNREFUSED mean that no pool listens. */
 static int connect_to(const char *path, struct error_text *error)

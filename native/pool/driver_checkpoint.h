@@ -10,7 +10,7 @@
  */
 
 struct driver_process {
-	bool uses_cuda; /* false: surely not */
+	bool uses_cuda;	    /* false: surely not */
 	int restore_thread; /* as this process sees it */
 };
 

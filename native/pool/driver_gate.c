@@ -35,12 +35,12 @@ static_assert(offsetof(struct gate_lock, writer) == offsetof(pthread_rwlock_t, _
 			      offsetof(pthread_rwlock_t, __data.__wrphase_futex),
 	      "struct gate_lock has the offsets of pthread_rwlock_t");
 
-#define WRITE_PHASE	   1u
-#define WRITE_LOCKED	   2u
-#define ONE_READER	   8u
-#define READERS(word)	   ((word) / ONE_READER)
-#define WAITS_FOR_READERS  3u /* write_phase_futex in the write phase while readers wait */
-#define FUTEX_OF_LOCK	   offsetof(struct gate_lock, write_phase_futex)
+#define WRITE_PHASE 1u
+#define WRITE_LOCKED 2u
+#define ONE_READER 8u
+#define READERS(word) ((word) / ONE_READER)
+#define WAITS_FOR_READERS 3u /* write_phase_futex in the write phase while readers wait */
+#define FUTEX_OF_LOCK offsetof(struct gate_lock, write_phase_futex)
 
 #define LOCK_AGAIN_MS 10000u
 
@@ -266,7 +266,8 @@ int driver_gate_lock(struct pool *pool, pid_t pid, struct error_text *error)
 	result = driver_process_lock(pool, pid, timeout_ms < LOCK_AGAIN_MS ? timeout_ms : LOCK_AGAIN_MS, error);
 	if (result == -ETIMEDOUT)
 		fail(error, result,
-		     "The CUDA driver could not lock process %d again, as one of its threads is in the middle of a call; "
+		     "The CUDA driver could not lock process %d again, as one of its threads is in the middle of a "
+		     "call; "
 		     "dump it again",
 		     pid);
 	/* Locked or not, whoever waited must find the lock as it was. */

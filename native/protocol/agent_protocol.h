@@ -19,21 +19,22 @@
  * while every other thread of the process is stopped.
  */
 
-#define AGENT_PAGE_NAME	       "rekindle-agent"
-#define AGENT_PAGE_MAGIC       0x454c444e494b4552ull /* "REKINDLE" */
+#define AGENT_PAGE_NAME "rekindle-agent"
+#define AGENT_PAGE_MAGIC 0x454c444e494b4552ull /* "REKINDLE" */
 #define AGENT_PROTOCOL_VERSION 2u
 
 enum agent_state {
-	AGENT_STATE_MAPPED = 1,	  /* device memory is where it belongs */
-	AGENT_STATE_RELEASED = 2, /* physical memory is released; image_id names the GPU image that holds the contents */
+	AGENT_STATE_MAPPED = 1, /* device memory is where it belongs */
+	AGENT_STATE_RELEASED =
+		2, /* physical memory is released; image_id names the GPU image that holds the contents */
 };
 
 struct agent_page {
 	uint64_t magic;
 	uint32_t protocol_version;
-	uint32_t state;		   /* enum agent_state */
-	int32_t process_id;	   /* as the process itself sees it (its own pid namespace) */
-	int32_t thread_id;	   /* the agent's thread, likewise */
+	uint32_t state;		    /* enum agent_state */
+	int32_t process_id;	    /* as the process itself sees it (its own pid namespace) */
+	int32_t thread_id;	    /* the agent's thread, likewise */
 	int32_t control_descriptor; /* number, in the process, of the socket end that is for the outside */
 	/*
 	 * Not 0: since a restore the process may hold imported memory, which the driver's own checkpoint could not restore

@@ -65,31 +65,33 @@ enum pool_mode {
 };
 
 struct pool_request {
-	uint32_t type;		 /* enum pool_request_type */
-	uint32_t version;	 /* HELLO: POOL_PROTOCOL_VERSION */
-	uint32_t stage;		 /* HELLO: enum pool_stage */
-	int32_t pid;		 /* as the pool sees it (the plugin's and the pool's pid namespace are one) */
-	uint32_t timeout_ms;	 /* LOCK; 0: no limit */
-	uint32_t wants_state;	 /* QUERY: fill `state` of the reply; the process's restore thread must be running, it answers */
-	uint32_t has_agent;	 /* CHECKPOINT, RESUME: descriptor [0] is there */
-	uint32_t agent_released; /* RESUME: the agent's page says AGENT_STATE_RELEASED */
-	int32_t initial_state;	 /* RESUME: CUprocessState */
-	int32_t criu_result;	 /* FINISH */
-	uint32_t parallel;	 /* HELLO: 0 = CRIU_CUDA_PARALLEL_RESTORE=0, one worker and no overlap */
-	uint32_t verify;	 /* HELLO: 1 = verify checksums on restore */
-	uint32_t started_by_us;	 /* HELLO: 1 = the client started this pool for this run (pool "cold") */
-	uint8_t image_id[16];	 /* RESUME: from the agent's page */
+	uint32_t type;	     /* enum pool_request_type */
+	uint32_t version;    /* HELLO: POOL_PROTOCOL_VERSION */
+	uint32_t stage;	     /* HELLO: enum pool_stage */
+	int32_t pid;	     /* as the pool sees it (the plugin's and the pool's pid namespace are one) */
+	uint32_t timeout_ms; /* LOCK; 0: no limit */
+	uint32_t
+		wants_state; /* QUERY: fill `state` of the reply; the process's restore thread must be running, it answers */
+	uint32_t has_agent;	   /* CHECKPOINT, RESUME: descriptor [0] is there */
+	uint32_t agent_released;   /* RESUME: the agent's page says AGENT_STATE_RELEASED */
+	int32_t initial_state;	   /* RESUME: CUprocessState */
+	int32_t criu_result;	   /* FINISH */
+	uint32_t parallel;	   /* HELLO: 0 = CRIU_CUDA_PARALLEL_RESTORE=0, one worker and no overlap */
+	uint32_t verify;	   /* HELLO: 1 = verify checksums on restore */
+	uint32_t started_by_us;	   /* HELLO: 1 = the client started this pool for this run (pool "cold") */
+	uint8_t image_id[16];	   /* RESUME: from the agent's page */
 	uint64_t hook_nanoseconds; /* HELLO: CLOCK_MONOTONIC when plugin init began, for the overlap figures */
-	char note[256]; /* CHECKPOINT: why the plugin found no usable agent, empty otherwise; FINISH: what failed in the plugin */
+	char note
+		[256]; /* CHECKPOINT: why the plugin found no usable agent, empty otherwise; FINISH: what failed in the plugin */
 };
 
 struct pool_status {
 	uint64_t restores, checkpoints; /* processes since the pool started */
 	uint64_t bytes_to_device, bytes_from_device;
-	uint64_t ring_bytes;	  /* pinned staging ring */
+	uint64_t ring_bytes;	    /* pinned staging ring */
 	uint32_t workers, contexts; /* copy workers; warm contexts */
-	uint32_t runs;		  /* runs under way */
-	uint32_t simulated;	  /* 1: simulated driver */
+	uint32_t runs;		    /* runs under way */
+	uint32_t simulated;	    /* 1: simulated driver */
 	int32_t driver_version;
 	int32_t pid;
 	uint64_t started_nanoseconds; /* CLOCK_MONOTONIC */
@@ -99,13 +101,13 @@ struct pool_status {
 struct pool_reply {
 	int32_t result; /* 0 or a negative errno code; error has the sentence */
 	uint32_t version;
-	uint32_t uses_cuda;	     /* QUERY: 0 = surely not; a failed query is a negative result, never 0 */
-	int32_t restore_thread_id;   /* QUERY */
-	int32_t state;		     /* QUERY with wants_state: CUprocessState */
-	uint32_t mode;		     /* CHECKPOINT, RESUME: enum pool_mode */
-	uint32_t pool_warm;	     /* HELLO: 1 = context and ring were there already */
-	uint64_t bytes;		     /* CHECKPOINT, RESUME: device bytes moved outside the process image */
-	char reason[256];	     /* CHECKPOINT, RESUME: why native mode, empty for offload */
+	uint32_t uses_cuda;	   /* QUERY: 0 = surely not; a failed query is a negative result, never 0 */
+	int32_t restore_thread_id; /* QUERY */
+	int32_t state;		   /* QUERY with wants_state: CUprocessState */
+	uint32_t mode;		   /* CHECKPOINT, RESUME: enum pool_mode */
+	uint32_t pool_warm;	   /* HELLO: 1 = context and ring were there already */
+	uint64_t bytes;		   /* CHECKPOINT, RESUME: device bytes moved outside the process image */
+	char reason[256];	   /* CHECKPOINT, RESUME: why native mode, empty for offload */
 	struct error_text error;
 	struct pool_status status;
 };

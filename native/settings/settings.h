@@ -15,14 +15,14 @@
  * names it; names of other parts (the REKINDLE_SIMCUDA_ family, REKINDLE_CRIU and so on) are listed in settings.c.
  */
 struct settings {
-	bool context_pool;	      /* CRIU_CUDA_CONTEXT_POOL, 0 or 1, default 0: a pool that the plugin starts stays */
-	bool parallel_restore;	      /* CRIU_CUDA_PARALLEL_RESTORE, 0 or 1, default 1 */
-	unsigned int streams;	      /* CRIU_CUDA_STREAMS, 1 to 64, default min(cores, 16): copy workers */
-	size_t chunk_bytes;	      /* REKINDLE_CHUNK_SIZE, 2M to 64M, multiple of 2M, default 16M: unit of the GPU image */
-	size_t ring_bytes;	      /* REKINDLE_RING_SIZE, 8M to 16G, default 8M for each worker: pinned staging ring */
-	bool checksums;		      /* REKINDLE_CHECKSUMS, 0 or 1, default 1: verified on restore (always written) */
-	bool read_ahead;	      /* REKINDLE_READ_AHEAD, 0 or 1, default 0: read pages-*.img ahead on restore */
-	unsigned int idle_seconds;    /* REKINDLE_POOL_IDLE, 0 (never) to 604800, default 600: idle time after which a pool
+	bool context_pool;     /* CRIU_CUDA_CONTEXT_POOL, 0 or 1, default 0: a pool that the plugin starts stays */
+	bool parallel_restore; /* CRIU_CUDA_PARALLEL_RESTORE, 0 or 1, default 1 */
+	unsigned int streams;  /* CRIU_CUDA_STREAMS, 1 to 64, default min(cores, 16): copy workers */
+	size_t chunk_bytes;    /* REKINDLE_CHUNK_SIZE, 2M to 64M, multiple of 2M, default 16M: unit of the GPU image */
+	size_t ring_bytes;     /* REKINDLE_RING_SIZE, 8M to 16G, default 8M for each worker: pinned staging ring */
+	bool checksums;	       /* REKINDLE_CHECKSUMS, 0 or 1, default 1: verified on restore (always written) */
+	bool read_ahead;       /* REKINDLE_READ_AHEAD, 0 or 1, default 0: read pages-*.img ahead on restore */
+	unsigned int idle_seconds; /* REKINDLE_POOL_IDLE, 0 (never) to 604800, default 600: idle time after which a pool
 					 that the plugin started ends */
 	unsigned int timeout_seconds; /* REKINDLE_TIMEOUT, 1 to 86400, default 600: longest that one step may take */
 	char pool_socket[108];	      /* REKINDLE_POOL_SOCKET, absolute; default /run/rekindle/pool.sock */

@@ -5,7 +5,7 @@
 
 static void write_to_stderr(enum log_level level, const char *line, void *context)
 {
-	static const char *const names[] = { "", "error: ", "warning: ", "", "debug: " };
+	static const char *const names[] = {"", "error: ", "warning: ", "", "debug: "};
 
 	(void)context;
 	fprintf(stderr, "rekindle: %s%s\n", names[level], line);

@@ -124,13 +124,13 @@ void agent_save(struct saved_memory *saved)
 		size_t bytes = allocation->allocation.bytes;
 		size_t done = 0;
 
-		allocation->contents = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-					    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		allocation->contents =
+			mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (allocation->contents == MAP_FAILED)
 			abort();
 		while (done < bytes) {
-			ssize_t length = pread(allocation->descriptor, (char *)allocation->contents + done, bytes - done,
-					       (off_t)done);
+			ssize_t length = pread(allocation->descriptor, (char *)allocation->contents + done,
+					       bytes - done, (off_t)done);
 
 			if (length <= 0)
 				abort();

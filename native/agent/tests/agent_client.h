@@ -15,8 +15,8 @@
 
 struct saved_allocation {
 	struct agent_allocation allocation;
-	int descriptor;	 /* as exported; -1 once closed */
-	void *contents;	 /* of agent_save */
+	int descriptor; /* as exported; -1 once closed */
+	void *contents; /* of agent_save */
 };
 
 struct saved_memory {

@@ -20,14 +20,14 @@ CUmemAllocationProp driver_properties(int handle_types)
 	return (CUmemAllocationProp){
 		.type = CU_MEM_ALLOCATION_TYPE_PINNED,
 		.requestedHandleTypes = handle_types,
-		.location = { .type = CU_MEM_LOCATION_TYPE_DEVICE, .id = 0 },
+		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = 0},
 	};
 }
 
 CUmemAccessDesc driver_access(void)
 {
 	return (CUmemAccessDesc){
-		.location = { .type = CU_MEM_LOCATION_TYPE_DEVICE, .id = 0 },
+		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = 0},
 		.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
 	};
 }

@@ -75,16 +75,16 @@ static void allocations_of_every_size(void **state)
 
 static void pointer_attributes(void **state)
 {
-	CUpointer_attribute names[] = { CU_POINTER_ATTRIBUTE_CONTEXT,	       CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
-					CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, CU_POINTER_ATTRIBUTE_RANGE_SIZE,
-					CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL };
+	CUpointer_attribute names[] = {CU_POINTER_ATTRIBUTE_CONTEXT, CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
+				       CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, CU_POINTER_ATTRIBUTE_RANGE_SIZE,
+				       CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL};
 	CUcontext its_context = NULL;
 	unsigned int type = 0;
 	CUdeviceptr address, start_address = 0;
 	size_t bytes = 0;
 	unsigned long long handle_types = 77;
 	int device = -1;
-	void *data[] = { &its_context, &type, &start_address, &bytes, &device };
+	void *data[] = {&its_context, &type, &start_address, &bytes, &device};
 
 	(void)state;
 	assert_success(cuMemAlloc_v2(&address, 5 * MIB + 100));
@@ -271,7 +271,7 @@ static void handles_can_be_exported_and_imported(void **state)
 static void *allocate_and_free(void *seed)
 {
 	unsigned int random = (unsigned int)(uintptr_t)seed;
-	CUdeviceptr held[16] = { 0 };
+	CUdeviceptr held[16] = {0};
 	int round;
 
 	if (cuCtxSetCurrent(context) != CUDA_SUCCESS)

@@ -331,8 +331,8 @@ static void memory_that_others_see_stays(void **state)
 
 	(void)state;
 	memory = make_virtual_memory(CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
-	assert_success(cuMemExportToShareableHandle(&descriptor, memory.handle,
-						    CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
+	assert_success(
+		cuMemExportToShareableHandle(&descriptor, memory.handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
 	assert_nothing_to_offload();
 	assert_success(cuMemImportFromShareableHandle(&imported, (void *)(intptr_t)descriptor,
 						      CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
@@ -463,10 +463,10 @@ static void a_failed_export_leaves_everything(void **state)
 static void a_failure_while_restored_memory_is_replaced_leaves_it(void **state)
 {
 	static const char *const rules[] = {
-		"cuMemCreate=2@1",	   "cuMemAddressReserve=2@1",  "cuMemMap=999@1",	     "cuMemMap=999@2",
-		"cuMemSetAccess=999@1",	   "cuMemSetAccess=999@2",     "cuStreamCreate=999@1",	     "cuMemcpyDtoDAsync=999@1",
-		"cuStreamSynchronize=999", "cuMemUnmap=999@1",	       "cuMemUnmap=999@2",	     "cuMemUnmap=999@3",
-		"cuMemUnmap=999@4",	   "cuMemMap=999@3",	       "cuMemMap=999@4",	     "cuMemSetAccess=999@3",
+		"cuMemCreate=2@1",	   "cuMemAddressReserve=2@1", "cuMemMap=999@1",	      "cuMemMap=999@2",
+		"cuMemSetAccess=999@1",	   "cuMemSetAccess=999@2",    "cuStreamCreate=999@1", "cuMemcpyDtoDAsync=999@1",
+		"cuStreamSynchronize=999", "cuMemUnmap=999@1",	      "cuMemUnmap=999@2",     "cuMemUnmap=999@3",
+		"cuMemUnmap=999@4",	   "cuMemMap=999@3",	      "cuMemMap=999@4",	      "cuMemSetAccess=999@3",
 		"cuMemSetAccess=999@4",
 	};
 	struct virtual_memory memory;
@@ -494,8 +494,8 @@ static void a_failure_while_restored_memory_is_replaced_leaves_it(void **state)
 
 static void a_failed_release_is_mended_by_map(void **state)
 {
-	static const char *const rules[] = { "cuMemUnmap=999@1", "cuMemUnmap=999@2", "cuMemUnmap=999@3",
-					     "cuMemRelease=999@1", "cuMemRelease=999@2" };
+	static const char *const rules[] = {"cuMemUnmap=999@1", "cuMemUnmap=999@2", "cuMemUnmap=999@3",
+					    "cuMemRelease=999@1", "cuMemRelease=999@2"};
 	struct virtual_memory memory;
 	CUdeviceptr plain;
 	size_t rule;
@@ -523,8 +523,8 @@ static void a_failed_release_is_mended_by_map(void **state)
 
 static void a_failed_map_says_so_and_can_be_repeated(void **state)
 {
-	static const char *const rules[] = { "cuMemImportFromShareableHandle=2@2", "cuMemMap=2@2", "cuMemMap=2@3",
-					     "cuMemSetAccess=999@1", "cuMemSetAccess=999@3" };
+	static const char *const rules[] = {"cuMemImportFromShareableHandle=2@2", "cuMemMap=2@2", "cuMemMap=2@3",
+					    "cuMemSetAccess=999@1", "cuMemSetAccess=999@3"};
 	struct virtual_memory memory;
 	CUdeviceptr plain;
 	size_t rule;
@@ -617,7 +617,7 @@ static void a_foreign_image_is_refused(void **state)
 static void a_pool_that_dies_does_not_confuse_the_next(void **state)
 {
 	CUdeviceptr plain;
-	struct agent_message wrong = { .type = 77 };
+	struct agent_message wrong = {.type = 77};
 
 	(void)state;
 	assert_success(cuMemAlloc_v2(&plain, 4 * MIB));

@@ -24,7 +24,7 @@ struct options {
 	struct rekindle_environment environment;
 	uint32_t flags;
 	const char *work_directory;
-	int32_t cancel_phase; /* cancel once the progress is in this phase ... */
+	int32_t cancel_phase;  /* cancel once the progress is in this phase ... */
 	uint64_t cancel_bytes; /* ... and has come so far; UINT64_MAX: never */
 };
 
@@ -75,7 +75,8 @@ static void print_statistics(const struct rekindle_statistics *statistics,
 	uint32_t i, j;
 
 	printf("succeeded=%d\nduration=%llu\ndevice_bytes=%llu\nhost_bytes=%llu\nimage_bytes=%llu\noverlap=%llu\n"
-	       "pool_warm=%d\nsimulated=%d\ndriver_version=%d\nrestore_threads=%d\nrestore_time=%llu\nfrozen_time=%llu\n"
+	       "pool_warm=%d\nsimulated=%d\ndriver_version=%d\nrestore_threads=%d\nrestore_time=%llu\nfrozen_time=%"
+	       "llu\n"
 	       "criu_version=%s\ngpu_name=%s\nprocesses=%u\n",
 	       statistics->succeeded, (unsigned long long)statistics->duration,
 	       (unsigned long long)statistics->device_bytes, (unsigned long long)statistics->host_bytes,
@@ -93,7 +94,7 @@ static void print_statistics(const struct rekindle_statistics *statistics,
 
 static int checkpoint(const struct options *options, const char *pid, const char *folder)
 {
-	struct rekindle_checkpoint_request request = { .structure_size = sizeof(request) };
+	struct rekindle_checkpoint_request request = {.structure_size = sizeof(request)};
 	struct rekindle_process_statistics processes[PROCESSES_MAX];
 	struct rekindle_statistics statistics;
 	struct rekindle_error error;
@@ -113,7 +114,7 @@ static int checkpoint(const struct options *options, const char *pid, const char
 
 static int restore(const struct options *options, const char *folder)
 {
-	struct rekindle_restore_request request = { .structure_size = sizeof(request) };
+	struct rekindle_restore_request request = {.structure_size = sizeof(request)};
 	struct rekindle_process_statistics processes[PROCESSES_MAX];
 	struct rekindle_statistics statistics;
 	struct rekindle_error error;
@@ -133,7 +134,7 @@ static int restore(const struct options *options, const char *folder)
 
 static int hosted_restore(const struct options *options, const char *folder, bool prefetch)
 {
-	struct rekindle_pool_statistics statistics = { 0 };
+	struct rekindle_pool_statistics statistics = {0};
 	struct rekindle_pool *pool;
 	struct rekindle_error error;
 	int code = rekindle_pool_open(&options->environment, &pool, &error);
@@ -172,9 +173,9 @@ static int image(const char *folder)
 	       (unsigned long long)read.device_bytes, read.root_pid, read.driver_version, read.simulated,
 	       read.uses_cuda_plugin, read.criu_version, read.gpu_name, read.gpu_uuid, read.driver_text);
 	for (i = 0; i < read.process_count && i < PROCESSES_MAX; i++)
-		printf("process %d parent=%d mode=%d threads=%u allocations=%u name=%s device_bytes=%llu\n", processes[i].pid,
-		       processes[i].parent_pid, processes[i].mode, processes[i].threads, processes[i].allocations,
-		       processes[i].name, (unsigned long long)processes[i].device_bytes);
+		printf("process %d parent=%d mode=%d threads=%u allocations=%u name=%s device_bytes=%llu\n",
+		       processes[i].pid, processes[i].parent_pid, processes[i].mode, processes[i].threads,
+		       processes[i].allocations, processes[i].name, (unsigned long long)processes[i].device_bytes);
 	return finish(code, &error);
 }
 
@@ -226,11 +227,11 @@ static int run(const struct options *options, int count, char **words)
 int main(int argc, char **argv)
 {
 	static const struct option long_options[] = {
-		{ "flags", required_argument, NULL, 'f' },	  { "work", required_argument, NULL, 'w' },
-		{ "cancel-phase", required_argument, NULL, 'p' }, { "cancel-bytes", required_argument, NULL, 'b' },
-		{ "driver", required_argument, NULL, 'd' },	  { NULL, 0, NULL, 0 },
+		{"flags", required_argument, NULL, 'f'},	{"work", required_argument, NULL, 'w'},
+		{"cancel-phase", required_argument, NULL, 'p'}, {"cancel-bytes", required_argument, NULL, 'b'},
+		{"driver", required_argument, NULL, 'd'},	{NULL, 0, NULL, 0},
 	};
-	struct options options = { .cancel_bytes = UINT64_MAX };
+	struct options options = {.cancel_bytes = UINT64_MAX};
 	pthread_t canceller;
 	int option;
 	int result;

@@ -7,8 +7,8 @@
 /* Dumps the process PID into FOLDER and restores it: example PID FOLDER */
 int main(int argc, char **argv)
 {
-	struct rekindle_checkpoint_request dump = { .structure_size = sizeof(dump) };
-	struct rekindle_restore_request restore = { .structure_size = sizeof(restore) };
+	struct rekindle_checkpoint_request dump = {.structure_size = sizeof(dump)};
+	struct rekindle_restore_request restore = {.structure_size = sizeof(restore)};
 	struct rekindle_statistics statistics;
 	struct rekindle_error error;
 	int32_t pid;

@@ -48,8 +48,8 @@ static ssize_t (*real_preadv64)(int, const struct iovec *, int, off64_t);
  */
 __attribute__((constructor)) static void resolve(void)
 {
-	real_pread64 = (ssize_t (*)(int, void *, size_t, off64_t))dlsym(RTLD_NEXT, "pread64");
-	real_preadv64 = (ssize_t (*)(int, const struct iovec *, int, off64_t))dlsym(RTLD_NEXT, "preadv64");
+	real_pread64 = (ssize_t(*)(int, void *, size_t, off64_t))dlsym(RTLD_NEXT, "pread64");
+	real_preadv64 = (ssize_t(*)(int, const struct iovec *, int, off64_t))dlsym(RTLD_NEXT, "preadv64");
 }
 
 ssize_t pread64(int fd, void *buf, size_t len, off64_t off)

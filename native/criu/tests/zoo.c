@@ -33,12 +33,12 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 
-#define KB	   1024UL
-#define MB	   (KB * KB)
-#define PAGE	   4096UL
-#define HUGE	   (2 * MB)
+#define KB 1024UL
+#define MB (KB * KB)
+#define PAGE 4096UL
+#define HUGE (2 * MB)
 #define NR_THREADS 500
-#define MAX_AREAS  64
+#define MAX_AREAS 64
 
 /* @len bytes, of which one page every @step pages has contents */
 struct area {
@@ -93,7 +93,7 @@ static struct area *add(const char *name, void *mem, size_t len, size_t step, in
 
 	if (mem == MAP_FAILED)
 		die(name);
-	*a = (struct area){ name, mem, len, step, zeroes };
+	*a = (struct area){name, mem, len, step, zeroes};
 	for (off = 0; off < len; off += step * PAGE)
 		fill_page(a, off);
 	return a;
@@ -224,8 +224,10 @@ static void make_mappings(void)
 	p = anon(4 * MB, PROT_NONE, 0);
 	if (p == MAP_FAILED || munmap(p, 4 * MB))
 		die("growsdown");
-	add("MAP_GROWSDOWN", mmap(p + 3 * MB, MB, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, -1, 0), MB, 1, 1);
+	add("MAP_GROWSDOWN",
+	    mmap(p + 3 * MB, MB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, -1,
+		 0),
+	    MB, 1, 1);
 
 	/* this one is known to be restored whole or not at all */
 	p = lone(256 * KB, 0);
@@ -260,7 +262,8 @@ static void make_shm(void)
 	unsigned char *p;
 	int fd;
 
-	add("shared anon", mmap(NULL, 24 * MB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), 24 * MB, 1, 1);
+	add("shared anon", mmap(NULL, 24 * MB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), 24 * MB, 1,
+	    1);
 	add("shared sparse", mmap(NULL, 24 * MB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), 24 * MB, 7,
 	    1);
 	fd = memfd_create("zoo", 0);
@@ -302,7 +305,7 @@ static void make_threads(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog prog = { sizeof(code) / sizeof(code[0]), code };
+	struct sock_fprog prog = {sizeof(code) / sizeof(code[0]), code};
 	pthread_attr_t attr;
 	pthread_t thread;
 	int i;
