@@ -9,8 +9,7 @@
  * thread is the writer, and every thread that calls waits as a reader (seen on an H200 with driver 580: such a thread is
  * in futex, waiting for the lock's write phase to end). glibc counts a reader when it begins to wait, and unlocking hands
  * the lock to all that are counted. A thread that CRIU has stopped there cannot give it back, so that the driver could
- * not lock the process a second time: of 31 dumps, the 9 that met such a thread, and no others, waited until their time
- * was over.
+ * not lock the process a second time: every dump that met such a thread waited until its time was over.
  *
  * So the count is taken out while the process is unlocked for its agent, and put back when it is locked again. The
  * stopped threads notice nothing: once they run, they find the lock as they left it. The agent's page notes what is
