@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measure import GIB, Bench, Pytorch, Subject, Worker, say, wait_until
+from measure import GIB, Bench, Pytorch, Worker, say, wait_until
 
 WAITING = b"CUDA calls wait for the end of the dump"
 RESTORE_EACH = 4
@@ -33,7 +33,8 @@ class SmallPytorch(Pytorch):
     """Two layers instead of all of them: kernels are launched all the time, and a dump takes little."""
 
     def __init__(self):
-        Subject.__init__(self, "pytorch", 3 * GIB)
+        super().__init__()
+        self.device_bytes = 3 * GIB
 
     def command(self, bench):
         return [*super().command(bench), "--layers", "2"]

@@ -102,11 +102,12 @@ class Worker(Subject):
 
 
 class Pytorch(Subject):
-    def __init__(self):
-        super().__init__("pytorch", 15 * GIB)
+    def __init__(self, name="pytorch", options=()):
+        super().__init__(name, 15 * GIB)
+        self.options = options
 
     def command(self, bench):
-        return [sys.executable, HERE / "pytorch_llama.py", "--state", self.state]
+        return [sys.executable, HERE / "pytorch_llama.py", "--state", self.state, *self.options]
 
     def steps(self):
         return self.read(0)
@@ -351,7 +352,8 @@ def main():
     parser.add_argument("--keep", action="store_true")
     arguments = parser.parse_args()
     subjects = {"c8": lambda: Worker("c8", 8), "c32": lambda: Worker("c32", 32), "c1": lambda: Worker("c1", 1),
-                "pytorch": Pytorch}
+                "pytorch": Pytorch, "pytorch-2gpus": lambda: Pytorch("pytorch-2gpus", ["--devices", "2"]),
+                "pytorch-2gpus-peer": lambda: Pytorch("pytorch-2gpus-peer", ["--devices", "2", "--peer"])}
     shutil.rmtree(arguments.work, ignore_errors=True)
     Path(arguments.work).mkdir(parents=True)
     # Become the parent of what criu restores, so that killed processes are reaped and their pids come free.

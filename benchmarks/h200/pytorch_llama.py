@@ -65,8 +65,22 @@ class Llama(nn.Module):
     def forward(self, tokens):
         x = self.embedding(tokens)
         for block in self.blocks:
-            x = block(x)
-        return self.head(self.norm(x))
+            x = block(self.move(x, block.up.weight.device))
+        return self.head(self.norm(self.move(x, self.head.weight.device)))
+
+    def move(self, x, device):
+        """Between GPUs through the host, unless they may have peer access, which the first direct copy asks for."""
+        return x if x.device == device else (x if self.peer else x.cpu()).to(device)
+
+    def spread(self, devices, peer):
+        """The blocks in equal parts on the first GPUs, the head on the last of them."""
+        self.peer = peer
+        places = {block: number * devices // len(self.blocks) for number, block in enumerate(self.blocks)}
+        places.update({self.norm: devices - 1, self.head: devices - 1})
+        for part, device in places.items():
+            if device:
+                (part if peer else part.cpu()).to(f"cuda:{device}")
+        torch.cuda.empty_cache()
 
 
 def digest_of(tensor):
@@ -90,6 +104,8 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--state", required=True)
     parser.add_argument("--layers", type=int, default=32)
+    parser.add_argument("--devices", type=int, default=1, help="GPUs to spread the model over")
+    parser.add_argument("--peer", action="store_true", help="with peer access between them")
     arguments = parser.parse_args()
     with open(arguments.state, "wb") as file:
         file.truncate(4096)
@@ -101,6 +117,7 @@ def main():
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda"):
         model = Llama(arguments.layers)
+        model.spread(arguments.devices, arguments.peer)
         tokens = torch.randint(0, 128256, (1, 64))
     steps = 0
     with torch.inference_mode():

@@ -109,5 +109,11 @@ int driver_process_restore(struct pool *pool, int pid, const CUcheckpointGpuPair
 	if (result)
 		return result;
 	status = pool->driver.cuCheckpointProcessRestore(pid, pair_count ? &arguments : NULL);
+	if (status == CUDA_ERROR_INVALID_VALUE && pair_count)
+		return fail(error, cuda_result_to_errno(status),
+			    "The CUDA driver does not restore process %d on these GPUs: for each GPU of the machine of "
+			    "the dump, used or not, it wants one of the same type; restore on such a machine, with a "
+			    "pool that was started without CUDA_VISIBLE_DEVICES",
+			    pid);
 	return status == CUDA_SUCCESS ? 0 : call_failed(pool, pid, "cuCheckpointProcessRestore", status, error);
 }
