@@ -222,6 +222,10 @@ class Bench:
             raise RuntimeError(f"{side.name}: criu {action} ended with {result.returncode}\n" + "\n".join(errors))
         return began, time.monotonic()
 
+    def statistics(self, folder):
+        file = folder / "stats-rekindle.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
     def make_image(self, subject, side):
         folder = self.work / f"{subject.name}-{side.dump}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -229,13 +233,17 @@ class Bench:
         self.set_pool(side)
         ready = subject.start(self, folder, agent=side.dump == "agent")
         contents = subject.contents(self)
+        touch_memory(2 * subject.device_bytes + 8 * GIB)
         began, ended = self.criu(side, "dump", folder, ["-t", str(subject.process.pid)])
         subject.process.wait(60)
         size = sum(file.stat().st_blocks * 512 for file in folder.iterdir())
         say(f"# {subject.name}: {side.dump} dump {ended - began:.2f} s, image {size / GIB:.2f} GiB, "
             f"program was ready after {ready:.1f} s")
+        phases = self.statistics(folder) if side.dump != "stock" else None
+        for process in phases["processes"] if phases else ():
+            say("#   " + ", ".join(f"{phase['phase']} {phase['duration'] / 1e9:.2f}" for phase in process["phases"]))
         self.raw.append(dict(case=subject.name, what="dump", side=side.dump, seconds=ended - began, image_bytes=size,
-                             ready_seconds=ready))
+                             ready_seconds=ready, statistics=phases))
         return dict(folder=folder, contents=contents, state=subject.state)
 
     def restore(self, subject, side, image, number):
@@ -273,8 +281,7 @@ class Bench:
         pid = int(pidfile.read_text())
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)  # ours by now: see the subreaper below
-        statistics_file = image["folder"] / "stats-rekindle.json"
-        phases = json.loads(statistics_file.read_text()) if side.name != "stock" and statistics_file.exists() else None
+        phases = self.statistics(image["folder"]) if side.name != "stock" else None
         self.raw.append(dict(case=subject.name, what="restore", side=side.name, number=number,
                              start=int(began * 1e9), seconds=working - began, criu_seconds=returned - began, identical=identical,
                              statistics=phases))

@@ -23,6 +23,7 @@ struct copy_job {
 	struct copy_request request;
 	char file_name[256];
 	int direct_file; /* the file opened with O_DIRECT because its pages are not cached, or -1 */
+	bool file_in_memory;
 	atomic_size_t next_chunk;
 	atomic_bool stop; /* failed or cancelled: workers leave */
 	_Atomic uint64_t bytes_done;

@@ -104,6 +104,7 @@ int copy_job_start(struct copy_engine *engine, const struct copy_request *reques
 	snprintf(job->file_name, sizeof(job->file_name), "%s", request->file_name);
 	job->request.file_name = job->file_name;
 	job->direct_file = open_direct_if_cold(request);
+	job->file_in_memory = request->direction == COPY_DEVICE_TO_FILE && file_is_in_memory(request->file);
 
 	pthread_mutex_lock(&engine->lock);
 	if (!engine->attached || engine->stop) {

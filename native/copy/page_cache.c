@@ -49,17 +49,22 @@ static long pages_cached(int file, uint64_t offset, uint64_t bytes, uint64_t pag
 	return count;
 }
 
+bool file_is_in_memory(int file)
+{
+	struct statfs file_system;
+
+	return fstatfs(file, &file_system) == 0 &&
+	       (file_system.f_type == TMPFS_MAGIC || file_system.f_type == RAMFS_MAGIC ||
+		file_system.f_type == HUGETLBFS_MAGIC);
+}
+
 bool file_is_cold(int file, uint64_t offset, uint64_t bytes)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), step, at, length, cached = 0, stored = 0;
-	struct statfs file_system;
 	off_t data;
 	long count;
 
-	if (bytes == 0 || fstatfs(file, &file_system) < 0)
-		return false;
-	if (file_system.f_type == TMPFS_MAGIC || file_system.f_type == RAMFS_MAGIC ||
-	    file_system.f_type == HUGETLBFS_MAGIC)
+	if (bytes == 0 || file_is_in_memory(file))
 		return false;
 	step = bytes / SAMPLES / page * page;
 	if (step < SAMPLE_BYTES)

@@ -12,6 +12,9 @@
  */
 bool file_is_cold(int file, uint64_t offset, uint64_t bytes);
 
+/* Does the file live in memory (tmpfs, memfd)? */
+bool file_is_in_memory(int file);
+
 /* Opens the file again for reads that bypass the page cache. Returns a descriptor, or -1 where that is not possible. */
 int file_open_direct(int file);
 

@@ -94,6 +94,41 @@ test_a_continue_signal_does_not_stop_the_dump_for_ever() {
 	check_worker worker "$before"
 }
 
+# rpc TYPE OPTION...: one request to `criu swrk`, options in protobuf's text format
+rpc() {
+	local type=$1 images
+	images=$(dirname "$criu")/../images
+	shift
+	protoc -I "$images" --encode=criu_req "$images/rpc.proto" >request <<-END
+		type: $type
+		opts {
+			images_dir_fd: -1 images_dir: "$PWD/image" log_level: 4 config_file: "$PWD/criu.conf"
+			$*
+		}
+	END
+	python3 "$REKINDLE_TEST_SOURCE/criu/tests/swrk.py" "$criu" <request >answer
+	protoc -I "$images" --decode=criu_resp "$images/rpc.proto" <answer >answer.text
+	grep -q "success: true" answer.text || { cat answer.text; fail "$type through RPC failed"; }
+}
+
+# The way of runc, Podman and go-criu; the folder of plugins comes from a configuration file.
+test_through_rpc() {
+	local before
+	start_worker worker agent
+	before=$(ask worker checksum)
+	mkdir image
+	echo "libdir $plugin" >criu.conf
+	rpc DUMP "pid: $pid log_file: 'dump.log'"
+	wait_until 20 is_gone "$pid"
+	expect_mode image offload
+	rm image/stats-rekindle.json
+	rpc RESTORE "log_file: 'restore.log'"
+	check_worker worker "$before"
+	expect_mode image offload
+	rpc DUMP "pid: $pid leave_running: true log_file: 'dump.log'"
+	check_worker worker "$before"
+}
+
 test_without_agent() {
 	start_worker worker plain
 	cycle worker image
