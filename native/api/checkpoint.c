@@ -80,6 +80,11 @@ static int execute(struct criu_run *run, struct rekindle_statistics *statistics,
 		log_warning("%s", text.text);
 	if (run->exit_status || (run_report.present && !run_report.statistics.succeeded))
 		result = failure_describe(run, &run_report, error);
+	else if (run_report.note[0] && (run->flags & (REKINDLE_LEAVE_RUNNING | REKINDLE_LEAVE_STOPPED)))
+		result = report(error, REKINDLE_ERROR_GPU, REKINDLE_PHASE_DRIVER_RESTORE,
+				"The checkpoint in %.200s is complete, but process %d was left without its GPU: end it "
+				"and restore it from there (%.300s)",
+				run->directory, run->pid, run_report.note);
 	criu_run_last_progress(run, !result, run_report.statistics.device_bytes);
 	finish_statistics(run, &run_report, !result, statistics);
 	if (result && statistics && error)

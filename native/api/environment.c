@@ -140,6 +140,14 @@ static void add_variable(struct variables *variables, const char *name, const ch
 	variables->entries[variables->count++] = entry;
 }
 
+/* CRIU changes to the work folder before the plugin reads it. */
+static void add_file(struct variables *variables, const char *name, const char *path)
+{
+	char absolute[PATH_MAX];
+
+	add_variable(variables, name, realpath(path, absolute) ? absolute : path);
+}
+
 static void add_number(struct variables *variables, const char *name, int value)
 {
 	char text[16];
@@ -194,10 +202,13 @@ static int make_variables(struct run_environment *run, const struct rekindle_env
 		add_number(&variables, "REKINDLE_CHECKSUMS", given->checksums);
 	if (given->pool_socket)
 		add_variable(&variables, "REKINDLE_POOL_SOCKET", given->pool_socket);
-	if (given->cuda_driver)
+	/* A mere name is searched for by the dynamic loader. */
+	if (given->cuda_driver && !strchr(given->cuda_driver, '/'))
 		add_variable(&variables, "REKINDLE_CUDA_DRIVER", given->cuda_driver);
+	else if (given->cuda_driver)
+		add_file(&variables, "REKINDLE_CUDA_DRIVER", given->cuda_driver);
 	if (given->configuration)
-		add_variable(&variables, "REKINDLE_CONFIGURATION", given->configuration);
+		add_file(&variables, "REKINDLE_CONFIGURATION", given->configuration);
 	run->variables = variables.entries;
 	if (variables.failed)
 		return report(error, REKINDLE_ERROR_NO_SPACE, REKINDLE_PHASE_NONE, "Memory is out.");

@@ -18,14 +18,25 @@ static const struct {
 	{"Timeout reached", REKINDLE_ERROR_TIMEOUT, "allow more time with timeout_seconds"},
 	{"Can't fork for", REKINDLE_ERROR_CRIU_FAILED, "does a process of that id still run? End it first"},
 	{"--shell-job", REKINDLE_ERROR_CRIU_FAILED, "use the shell job flag on checkpoint and restore"},
-	{"Unable to open", REKINDLE_ERROR_CORRUPT_IMAGE, "the images are not complete: take the checkpoint again"},
 };
+
+/* Likewise, of the images that are read; elsewhere the same words mean other files. */
+static const char *const broken_image[] = {"Magic doesn't match for", "Unexpected EOF on"};
 
 struct cause {
 	char text[512];
 	int code;
 	const char *advice;
 };
+
+/* The text becomes the whole line around what was found in it. */
+static void take_line(const struct criu_run *run, const char *found, struct cause *cause)
+{
+	while (found > run->log.lines && found[-1] != '\n')
+		found--;
+	snprintf(cause->text, sizeof(cause->text), "%.*s", (int)strcspn(found, "\n"), found);
+	criu_log_strip(cause->text);
+}
 
 /* The line that names a known cause, or else the first error: what follows it in the log is mostly its consequence. */
 static void find_cause(const struct criu_run *run, struct cause *cause)
@@ -43,10 +54,15 @@ static void find_cause(const struct criu_run *run, struct cause *cause)
 			continue;
 		cause->code = known_causes[i].code;
 		cause->advice = known_causes[i].advice;
-		while (found > run->log.lines && found[-1] != '\n')
-			found--;
-		snprintf(cause->text, sizeof(cause->text), "%.*s", (int)strcspn(found, "\n"), found);
-		criu_log_strip(cause->text);
+		take_line(run, found, cause);
+	}
+	for (i = 0; run->restore && !found && i < sizeof(broken_image) / sizeof(broken_image[0]); i++) {
+		found = strstr(run->log.lines, broken_image[i]);
+		if (!found)
+			continue;
+		cause->code = REKINDLE_ERROR_CORRUPT_IMAGE;
+		cause->advice = "the images are not complete: restore another copy, or take the checkpoint again";
+		take_line(run, found, cause);
 	}
 }
 

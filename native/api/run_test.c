@@ -242,6 +242,25 @@ static void settings_reach_criu_alone(void **state)
 	unsetenv("LD_PRELOAD");
 }
 
+static void files_are_found_from_the_callers_folder(void **state)
+{
+	char before[256], expected[512];
+	struct fixture *f = *state;
+	FILE *file;
+
+	assert_non_null(getcwd(before, sizeof(before)));
+	assert_int_equal(chdir(f->root), 0);
+	file = fopen("settings.conf", "w");
+	assert_non_null(file);
+	fputs("[rekindle]\nREKINDLE_TIMEOUT=17\n", file);
+	fclose(file);
+	f->environment.configuration = "./settings.conf";
+	assert_int_equal(dump(f, "ok"), REKINDLE_OK);
+	snprintf(expected, sizeof(expected), "REKINDLE_CONFIGURATION=%s/settings.conf\n", f->root);
+	assert_true(variable_is(f, expected));
+	assert_int_equal(chdir(before), 0);
+}
+
 /* ---- failures of CRIU ---- */
 
 static void a_failed_dump_tells_the_first_cause_and_the_log(void **state)
@@ -270,6 +289,24 @@ static void known_causes_have_codes(void **state)
 	assert_non_null(strstr(f->error.message, "signal 9"));
 	assert_int_equal(dump(f, "no-log"), REKINDLE_ERROR_CRIU_FAILED);
 	assert_non_null(strstr(f->error.message, "libnet.so.1"));
+	assert_int_equal(restore(f, "file-is-missing", NULL), REKINDLE_ERROR_CRIU_FAILED);
+	assert_non_null(strstr(f->error.message, "Can't open file data/state"));
+	assert_int_equal(restore(f, "image-is-broken", NULL), REKINDLE_ERROR_CORRUPT_IMAGE);
+	assert_non_null(strstr(f->error.message, "core-7.img"));
+	assert_int_equal(dump(f, "image-is-broken"), REKINDLE_ERROR_CRIU_FAILED);
+}
+
+static void a_process_that_is_left_without_its_gpu_is_a_failure(void **state)
+{
+	struct fixture *f = *state;
+
+	/* Without the flag the process has ended, and its image is all that counts. */
+	f->dump.flags = 0;
+	assert_int_equal(dump(f, "gpu-left-behind"), REKINDLE_OK);
+	f->dump.flags = REKINDLE_LEAVE_RUNNING;
+	assert_int_equal(dump(f, "gpu-left-behind"), REKINDLE_ERROR_GPU);
+	assert_non_null(strstr(f->error.message, "is complete"));
+	assert_non_null(strstr(f->error.message, "The driver did not restore."));
 }
 
 static void a_failed_gpu_part_gives_code_phase_and_sentence(void **state)
@@ -601,8 +638,10 @@ int main(void)
 		TEST(a_restore_says_which_process_it_made),
 		TEST(a_patched_criu_gets_threads_and_huge_pages),
 		TEST(settings_reach_criu_alone),
+		TEST(files_are_found_from_the_callers_folder),
 		TEST(a_failed_dump_tells_the_first_cause_and_the_log),
 		TEST(known_causes_have_codes),
+		TEST(a_process_that_is_left_without_its_gpu_is_a_failure),
 		TEST(a_failed_gpu_part_gives_code_phase_and_sentence),
 		TEST(a_failure_that_criu_ignores_is_one_and_leaves_no_process),
 		TEST(a_restore_without_a_living_process_failed),

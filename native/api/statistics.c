@@ -129,6 +129,8 @@ static void parse_run(struct json_object *root, struct run_report *run_report,
 	run_report->errno_code = (int32_t)number(root, "failure_code");
 	run_report->phase = (int32_t)number(root, "failure_phase");
 	copy_text(statistics->failure, sizeof(statistics->failure), text_of(root, "failure"));
+	if (statistics->succeeded)
+		copy_text(run_report->note, sizeof(run_report->note), text_of(root, "note"));
 	statistics->process_count = list ? (uint32_t)json_object_array_length(list) : 0;
 	for (i = 0; processes && i < statistics->process_count && i < capacity; i++)
 		parse_process(json_object_array_get_idx(list, i), &processes[i]);

@@ -14,6 +14,7 @@ struct run_report {
 	bool present;	    /* the file is there: the plugin took part */
 	int32_t errno_code; /* negative errno code of the failure, 0 where there is none or it is not known */
 	int32_t phase;	    /* enum rekindle_phase_kind of the failure */
+	char note[512];	    /* what the plugin says of a dump that succeeded, "" for nothing */
 	struct rekindle_statistics statistics;
 };
 

@@ -203,7 +203,9 @@ struct rekindle_checkpoint_request {
 
 /**
  * Dumps a process tree with CRIU and the plugin. Blocks; any thread; runs of different trees may go on at once.
- * On failure the tree goes on running as it was. statistics and error may be NULL; processes has room for capacity
+ * On failure the tree goes on running as it was, but for one that comes after the checkpoint is complete: where the tree
+ * was to be left running or stopped and a process did not get its GPU back (REKINDLE_ERROR_GPU in
+ * REKINDLE_PHASE_DRIVER_RESTORE, the message says so). statistics and error may be NULL; processes has room for capacity
  * entries and takes the first statistics->process_count of them.
  */
 REKINDLE_API int rekindle_checkpoint(const struct rekindle_environment *environment,

@@ -151,6 +151,8 @@ static int pause_process(pid_t pid, const struct criu_alarm *alarm, struct error
 	}
 
 	lock.timeout_ms = criu_alarm_left_ms(alarm, ALARM_MARGIN_MS, run_timeout_ms(&run));
+	if (lock.timeout_ms > run_timeout_ms(&run))
+		lock.timeout_ms = run_timeout_ms(&run);
 	log_info("locking CUDA of process %d, within %u ms", (int)pid, lock.timeout_ms);
 	process->locked = true; /* a failed LOCK may have left it locked: dump_end unlocks */
 	return run_call(&run, &lock, &reply, error);
@@ -338,6 +340,7 @@ static void bring_back(const struct dumped_process *process, int criu_result)
 		run_fail(&run, &error);
 	else
 		log_error("%s", error.text);
+	run.note = error;
 	if (criu_result && run.pool.socket >= 0) {
 		/* Not while CRIU holds its threads: the driver would wait for them, and CRIU for the pool. */
 		run.left_to_pool = true;

@@ -27,8 +27,7 @@ static int begin_with_pool(struct error_text *error)
 	int code;
 
 	code = run_connect(&run, false, error);
-	/* Without overlap the pool reads an image when its process is there. */
-	if (!code && run.settings.parallel_restore)
+	if (!code)
 		code = run_call(&run, &prefetch, &reply, error);
 	return code;
 }

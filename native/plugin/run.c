@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -100,6 +101,16 @@ static void watch_threads(void *threads)
 	thread_watch(&((struct released_thread *)threads)[1]);
 }
 
+static void stop_at_end(struct run *run, pid_t pid)
+{
+	pid_t *more = realloc(run->stop_at_end, (run->stop_at_end_count + 1) * sizeof(*more));
+
+	if (!more)
+		return;
+	run->stop_at_end = more;
+	run->stop_at_end[run->stop_at_end_count++] = pid;
+}
+
 int run_call_with_threads(struct run *run, struct pool_request *request, pid_t restore_thread,
 			  const struct agent *agent, struct pool_reply *reply, struct error_text *error)
 {
@@ -129,7 +140,7 @@ stop:
 	else
 		thread_stop(restore, run_timeout_ms(run), NULL);
 	if (restore->sigstop || helper->sigstop)
-		run->stop_at_end = request->pid;
+		stop_at_end(run, request->pid);
 	if (stop_code && !code) {
 		*error = stop_error;
 		code = stop_code;
@@ -154,8 +165,8 @@ void run_end(struct run *run, int criu_result)
 
 	finish.criu_result = criu_result > 0 || (!criu_result && run->failed) ? -EIO : criu_result;
 	/* What failed here and not in the pool, the pool knows only from us. */
-	if (run->failed)
-		snprintf(finish.note, sizeof(finish.note), "%.*s", (int)sizeof(finish.note) - 1, run->failure.text);
+	snprintf(finish.note, sizeof(finish.note), "%.*s", (int)sizeof(finish.note) - 1,
+		 run->failed ? run->failure.text : run->note.text);
 	/* A connection that ends without FINISH tells the pool to bring back what the run has left behind. */
 	if (run->pool.socket >= 0 && !run->left_to_pool) {
 		code = pool_connection_call(&run->pool, &finish, NULL, 0, &reply, run_timeout_ms(run), &error);
@@ -166,8 +177,11 @@ void run_end(struct run *run, int criu_result)
 		failure_report_write(run->work_folder, run->stage, run->began, run->failure.text);
 	pool_connection_close(&run->pool);
 	/* Not before: it would stop what CRIU lets run in the process. */
-	if (run->stop_at_end > 0)
-		kill(run->stop_at_end, SIGSTOP);
+	for (size_t i = 0; i < run->stop_at_end_count; i++)
+		kill(run->stop_at_end[i], SIGSTOP);
+	free(run->stop_at_end);
+	run->stop_at_end = NULL;
+	run->stop_at_end_count = 0;
 	if (run->work_folder >= 0)
 		close(run->work_folder);
 	run->work_folder = -1;

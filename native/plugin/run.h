@@ -20,9 +20,11 @@ struct run {
 	uint64_t began;	 /* CLOCK_MONOTONIC at plugin init */
 	int work_folder; /* CRIU's work folder, which is its current one at init */
 	struct pool_connection pool;
-	pid_t stop_at_end; /* a SIGSTOP for this process was kept from it, 0: for none */
-	bool left_to_pool; /* a process that could not be brought back while CRIU holds it */
-	bool failed;	   /* in our part; failure has the first sentence */
+	pid_t *stop_at_end; /* a SIGSTOP for these processes was kept from them */
+	size_t stop_at_end_count;
+	bool left_to_pool;	/* a process that could not be brought back while CRIU holds it */
+	struct error_text note; /* what whoever started the run has to know though it succeeded */
+	bool failed;		/* in our part; failure has the first sentence */
 	struct error_text failure;
 };
 

@@ -18,6 +18,9 @@
 #include "support/clock.h"
 #include "support/log.h"
 
+/* Between two tries to accept a connection while descriptors or memory are out. */
+#define ACCEPT_PAUSE_US 100000
+
 /* A thread that serves one connection. */
 struct served {
 	struct connection connection;
@@ -62,8 +65,13 @@ static void accept_connection(struct pool_server *server)
 	int socket = accept4(server->listening.socket, NULL, NULL, SOCK_CLOEXEC);
 	struct served *served;
 
-	if (socket < 0)
+	if (socket < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+			log_error("A connection has to wait: %s", strerror(errno));
+			usleep(ACCEPT_PAUSE_US); /* it would be reported again at once */
+		}
 		return;
+	}
 	if (!peer_is_trusted(socket)) {
 		log_warning("A connection of another user was refused");
 		close(socket);

@@ -373,6 +373,16 @@ struct prefetch_image *prefetch_find(struct prefetch *prefetch, const uint8_t im
 	return NULL;
 }
 
+bool prefetch_has_failed(struct prefetch *prefetch, const struct prefetch_image *image)
+{
+	bool failed;
+
+	pthread_mutex_lock(&prefetch->lock);
+	failed = image->state == PREFETCH_FAILED;
+	pthread_mutex_unlock(&prefetch->lock);
+	return failed;
+}
+
 int prefetch_wait_memory(struct prefetch *prefetch, struct prefetch_image *image, struct error_text *error)
 {
 	int result;

@@ -68,6 +68,7 @@ int prefetch_start(struct pool *pool, int folder, const struct prefetch_options 
 void prefetch_allow(struct prefetch *prefetch);
 /* The image with this id, or NULL. */
 struct prefetch_image *prefetch_find(struct prefetch *prefetch, const uint8_t image_id[16]);
+bool prefetch_has_failed(struct prefetch *prefetch, const struct prefetch_image *image);
 /* Waits until memory is there and being filled; the contents are not complete yet. */
 int prefetch_wait_memory(struct prefetch *prefetch, struct prefetch_image *image, struct error_text *error);
 /* Waits timeout_ms for the end of the filling; -EINPROGRESS when it goes on. */

@@ -40,23 +40,33 @@ struct source {
 static int find_image(struct run *run, const struct run_process *process, const uint8_t *image_id,
 		      struct source *source, struct error_text *error)
 {
-	struct prefetch_options options = {.verify = run->verify, .overlap = true, .only_id = image_id};
-	struct prefetch *prefetch;
+	struct prefetch_options options = {
+		.verify = run->verify,
+		.overlap = true,
+		.workers = run->parallel ? 0 : 1,
+		.only_id = image_id,
+		.goes_first = true,
+	};
+	struct prefetch_image *found;
 	int result;
 
-	source->image = prefetch_find(run->prefetch, image_id);
-	if (source->image)
+	found = prefetch_find(run->prefetch, image_id);
+	if (found && (run->stage != POOL_STAGE_DUMP || !prefetch_has_failed(run->prefetch, found))) {
+		source->image = found;
 		return 0;
-	if (!run->prefetch && run->folder >= 0) {
-		result = prefetch_start(run->pool, run->folder, &options, &prefetch, error);
+	}
+	/* After a dump that failed: one process after the other, and what another one was given is its own by now. */
+	if (run->folder >= 0 && (!run->prefetch || run->stage == POOL_STAGE_DUMP)) {
+		prefetch_end(run->prefetch);
+		run->prefetch = NULL;
+		result = prefetch_start(run->pool, run->folder, &options, &run->prefetch, error);
 		if (result)
 			return result;
-		source->image = prefetch_find(prefetch, image_id);
-		if (source->image) {
-			run->prefetch = prefetch;
+		source->image = prefetch_find(run->prefetch, image_id);
+		if (source->image)
 			return 0;
-		}
-		prefetch_end(prefetch);
+		prefetch_end(run->prefetch);
+		run->prefetch = NULL;
 	}
 	return fail(error, -ENOENT,
 		    "Process %d needs its GPU image %02x%02x%02x%02x..., and the folder has none with that id; restore "

@@ -61,6 +61,8 @@ void run_finish(struct run *run, int criu_result, const char *criu_note)
 		/* Images of a failed dump would only mislead; the only copy of somebody's memory would not. */
 		if (whole && run->processes[i]->image_written)
 			gpu_image_remove(run->folder, run->processes[i]->pid);
+		else if (whole) /* what a pool that died in the middle of it has left */
+			gpu_image_remove_unfinished(run->folder, run->processes[i]->pid);
 	}
 	if (run->stage == POOL_STAGE_DUMP || run->stage == POOL_STAGE_RESTORE)
 		run_write_statistics(run, criu_result, criu_note);

@@ -37,7 +37,7 @@ static bool is_folder(int descriptor)
 static int hello(struct run *run, const struct pool_request *request, struct received *received,
 		 struct pool_reply *reply)
 {
-	if (run->stage)
+	if (run->stage || run->folder >= 0 || run->work >= 0)
 		return fail(&reply->error, -EPROTO, "HELLO came twice on one connection");
 	if (request->version != POOL_PROTOCOL_VERSION)
 		return fail(&reply->error, -EPROTO,
@@ -227,6 +227,18 @@ static int checkpoint(struct run *run, struct run_process *process, const struct
 	return 0;
 }
 
+/* What another pool had taken from the process when it ended is ours to bring back, also when this fails at first. */
+static void take_over(struct run_process *process, const struct resume_request *request)
+{
+	process->checkpointed = true; /* or at least locked, which does no harm */
+	process->was_locked = request->initial_state == CU_PROCESS_STATE_LOCKED;
+	if (!request->released || process->released)
+		return;
+	process->released = true;
+	memcpy(process->image_id, request->image_id, sizeof(process->image_id));
+	process->image_written = true;
+}
+
 static int resume(struct run *run, struct run_process *process, const struct pool_request *request,
 		  struct received *received, struct pool_reply *reply)
 {
@@ -241,6 +253,8 @@ static int resume(struct run *run, struct run_process *process, const struct poo
 		run->first_resume = monotonic_nanoseconds();
 	run->report_due = run->stage == POOL_STAGE_RESTORE;
 	take_agent(process, request, received);
+	if (run->stage == POOL_STAGE_DUMP)
+		take_over(process, &resume_request);
 	result = run_resume(run, process, &resume_request, &reply->error);
 	run->last_resume = monotonic_nanoseconds();
 	if (result)

@@ -112,7 +112,8 @@ static struct json_object *run_object(const struct run *run, int criu_result, co
 		 run->pool->private_run		    ? "private"
 		 : run->warm && !run->started_by_us ? "warm"
 						    : "cold");
-	add_number(object, "workers", run->parallel ? run->pool->settings.streams : 1);
+	add_number(object, "workers",
+		   run->parallel || run->stage == POOL_STAGE_DUMP ? run->pool->settings.streams : 1);
 	add_number(object, "chunk_bytes", run->pool->settings.chunk_bytes);
 	add_text(object, "note", criu_note);
 	add_number(object, "start", run->hook_time);

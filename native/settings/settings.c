@@ -69,7 +69,7 @@ static const char *const other_names[] = {
 	"REKINDLE_CONFIGURATION",		   /* this file's own */
 	"REKINDLE_SIMCUDA_",			   /* the simulated driver */
 	"REKINDLE_AGENT",			   /* the preloaded agent */
-	"REKINDLE_AGENT_",	  "REKINDLE_CRIU", /* which criu to run: C API, tests, scripts */
+	"REKINDLE_AGENT_MINIMUM", "REKINDLE_CRIU", /* which criu to run: C API, tests, scripts */
 	"REKINDLE_LIBRARY",			   /* which librekindle.so: Java */
 	"REKINDLE_HOME",			   /* where Rekindle is installed: Java, scripts */
 	"REKINDLE_BUILD_",			   /* build and demonstration scripts */
@@ -152,6 +152,12 @@ static void describe_size(uint64_t bytes, char *text, size_t capacity)
 		snprintf(text, capacity, "%" PRIu64 "M", bytes / MIB);
 }
 
+/* A name without a slash is searched for, where that is allowed. */
+static bool is_relative(const struct setting *setting, const char *value)
+{
+	return *value && *value != '/' && (setting->absolute || strchr(value, '/'));
+}
+
 static int bad_value(struct error_text *error, const struct setting *setting, const char *value, const char *where)
 {
 	char lowest[24], highest[24], multiple[24];
@@ -178,9 +184,10 @@ static int bad_value(struct error_text *error, const struct setting *setting, co
 	if (!*value)
 		return fail(error, -EINVAL, "%s (%s) is empty: set it to a path, or leave it out", setting->name,
 			    where);
-	if (setting->absolute && *value != '/')
-		return fail(error, -EINVAL, "%s=%s (%s) is not valid: set it to an absolute path", setting->name, value,
-			    where);
+	if (is_relative(setting, value))
+		return fail(error, -EINVAL,
+			    "%s=%s (%s) is not valid: set it to an absolute path, as CRIU changes to its work folder",
+			    setting->name, value, where);
 	return fail(error, -EINVAL, "%s (%s) is too long: a path there has at most %zu characters", setting->name,
 		    where, setting->capacity - 1);
 }
@@ -194,8 +201,7 @@ static int set_value(struct settings *settings, const struct setting *setting, c
 	if (setting->kind == KIND_PATH) {
 		size_t length = strlen(value);
 
-		if ((!length && !setting->may_be_empty) || length >= setting->capacity ||
-		    (setting->absolute && *value != '/'))
+		if ((!length && !setting->may_be_empty) || length >= setting->capacity || is_relative(setting, value))
 			return bad_value(error, setting, value, where);
 		memcpy(member, value, length + 1);
 		return 0;
@@ -335,8 +341,14 @@ int settings_load(struct settings *settings, const char *configuration_path, str
 		.timeout_seconds = 600,
 		.pool_socket = "/run/rekindle/pool.sock",
 	};
-	if (!loading.path)
+	if (!loading.path) {
 		loading.path = getenv("REKINDLE_CONFIGURATION");
+		if (loading.path && loading.path[0] != '/')
+			return fail(error, -EINVAL,
+				    "REKINDLE_CONFIGURATION=%s is not valid: set it to an absolute path, as CRIU "
+				    "changes to its work folder",
+				    loading.path);
+	}
 	must_exist = loading.path != NULL;
 	if (!loading.path)
 		loading.path = DEFAULT_CONFIGURATION;

@@ -100,6 +100,9 @@ static void environment_names_the_file(void **state)
 	setenv("REKINDLE_CONFIGURATION", path, 1);
 	assert_int_equal(settings_load(&settings, NULL, &error), 0);
 	assert_int_equal(settings.timeout_seconds, 17);
+	setenv("REKINDLE_CONFIGURATION", "rekindle.conf", 1);
+	assert_int_equal(settings_load(&settings, NULL, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "REKINDLE_CONFIGURATION=rekindle.conf"));
 }
 
 static void ignores_other_parts(void **state)
@@ -123,6 +126,9 @@ static void names_what_is_wrong_in_the_environment(void **state)
 	static const char *const wrong[][2] = {
 		{"CRIU_CUDA_CONTEXT_POOL", "2"},
 		{"CRIU_CUDA_CONTEXT_POOL", "yes"},
+		{"REKINDLE_POOL_PROGRAM", "bin/rekindled"},
+		{"REKINDLE_CUDA_DRIVER", "./libcuda.so.1"},
+		{"REKINDLE_AGENT_MINIMUN", "4M"},
 		{"CRIU_CUDA_CONTEXT_POOL", ""},
 		{"CRIU_CUDA_PARALLEL_RESTORE", "-1"},
 		{"CRIU_CUDA_STREAMS", "0"},

@@ -98,6 +98,7 @@ test_a_continue_signal_does_not_stop_the_dump_for_ever() {
 rpc() {
 	local type=$1 images
 	images=$(dirname "$criu")/../images
+	[ -e "$images/rpc.proto" ] || images=$("$REKINDLE_TEST_SOURCE/criu/provide-criu.sh" --source-only | tail -n1)/images
 	shift
 	protoc -I "$images" --encode=criu_req "$images/rpc.proto" >request <<-END
 		type: $type
@@ -261,9 +262,22 @@ test_two_cuda_processes_in_a_tree() {
 test_without_overlap_and_with_reading_ahead() {
 	start_worker worker agent
 	CRIU_CUDA_PARALLEL_RESTORE=0 cycle worker image1
+	expect "workers" "$(json image1/stats-rekindle.json workers)" 1
+	expect "overlap" "$(json image1/stats-rekindle.json overlap)" 0
 	REKINDLE_READ_AHEAD=1 cycle worker image2
 	REKINDLE_CHECKSUMS=0 CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M REKINDLE_RING_SIZE=8M cycle worker image3
 	expect_mode image3 offload
+}
+
+test_without_overlap_two_processes() {
+	start_worker worker agent --children 1
+	ask worker.1 wait-ready
+	local parent child
+	parent=$(ask worker checksum) child=$(ask worker.1 checksum)
+	must_dump "$pid" image
+	CRIU_CUDA_PARALLEL_RESTORE=0 must_restore image
+	check_worker worker "$parent"
+	check_worker worker.1 "$child"
 }
 
 test_restored_in_the_foreground() {

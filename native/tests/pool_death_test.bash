@@ -22,6 +22,7 @@ dump_and_kill() {
 	wait $criu_job || fail "the dump did not fail as it should"
 	expect_line image/dump.log "Error \(rekindle\): .*the pool ended"
 	expect_line image/dump.log "process $pid has its GPU back"
+	[ -z "$(find image -name 'rekindle-*.img*')" ] || fail "a failed dump left GPU images: $(ls image)"
 }
 
 test_killed_in_mid_copy_on_dump() {
@@ -123,6 +124,41 @@ test_killed_while_criu_dumps() {
 	wait_until 20 is_gone "$pid"
 	must_restore image
 	check_worker worker "$checksum"
+}
+
+# The pool that takes over finds both processes in the image only.
+test_killed_while_criu_dumps_two_processes() {
+	local parent child
+	start_worker worker agent --children 1
+	ask worker.1 wait-ready
+	parent=$(ask worker checksum) child=$(ask worker.1 checksum)
+	cat >script <<-END
+		#!/bin/sh
+		[ "\$CRTOOLS_SCRIPT_ACTION" != post-dump ] || kill -KILL \$(cat $work/pool.pid)
+	END
+	chmod +x script
+	export CRIU_CUDA_CONTEXT_POOL=1
+	must_dump "$pid" warm-up --leave-running
+	pool_pid >pool.pid
+	must_dump "$pid" image --leave-running --action-script "$work/script"
+	check_worker worker "$parent"
+	check_worker worker.1 "$child"
+	# Likewise where the dump fails then.
+	pool_pid >pool.pid
+	if [ -z "$(cat pool.pid)" ]; then
+		must_dump "$pid" warm-up --leave-running
+		pool_pid >pool.pid
+	fi
+	sed -i '2s/$/ \&\& false/' script
+	rm -rf image
+	must_not_dump "$pid" image --leave-running --action-script "$work/script"
+	check_worker worker "$parent"
+	check_worker worker.1 "$child"
+	[ -z "$(find image -name 'rekindle-*.img*')" ] || fail "a failed dump left GPU images: $(ls image)"
+	must_dump "$pid" image2
+	must_restore image2
+	check_worker worker "$parent"
+	check_worker worker.1 "$child"
 }
 
 test_killed_in_mid_copy_on_restore() {

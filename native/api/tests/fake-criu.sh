@@ -50,6 +50,12 @@ gpu-fails-unnoticed) # as CRIU up to 4.2
 	echo $! >"$pidfile"
 	echo $! >"$REKINDLE_TEST_ARGUMENTS.pid"
 	report restore false ',"failure":"The driver did not restore.","failure_code":-5,"failure_phase":8' ;;
+file-is-missing) # what the program had open, not an image
+	say "Can't open file data/state on restore: No such file or directory"
+	say "Unable to open fd=5 id=0x1c"
+	exit 1 ;;
+image-is-broken) say "pstree: the first cause"; say "Unexpected EOF on core-7.img"; exit 1 ;;
+gpu-left-behind) report checkpoint true ',"note":"The driver did not restore."' ;;
 dead-after-restore) sh -c 'exit 0' & wait $!; echo $! >"$pidfile" ;;
 no-pid) ;;
 slow-restore) # half-restored processes below it, one of which has a child of its own
