@@ -75,6 +75,7 @@ int copy_engine_create(struct copy_engine **engine_out, unsigned int workers, si
 int copy_engine_attach(struct copy_engine *engine, const struct cuda_driver *driver, CUcontext context,
 		       struct error_text *error)
 {
+	const char *call = "cuCtxSetCurrent";
 	CUresult status;
 	int result = 0;
 
@@ -86,11 +87,14 @@ int copy_engine_attach(struct copy_engine *engine, const struct cuda_driver *dri
 	engine->driver = driver;
 	engine->context = context;
 	status = driver->cuCtxSetCurrent(context);
-	if (status == CUDA_SUCCESS)
+	if (status == CUDA_SUCCESS) {
+		call = "cuMemHostRegister";
 		status = driver->cuMemHostRegister(engine->ring, engine->ring_bytes, 0);
+	}
 	if (status != CUDA_SUCCESS)
-		return fail(error, cuda_result_to_errno(status), "Could not pin %zu MiB of host memory for copies: %s",
-			    engine->ring_bytes >> 20, cuda_result_name(driver, status));
+		return fail(error, cuda_result_to_errno(status),
+			    "Could not pin %zu MiB of host memory for copies: %s: %s", engine->ring_bytes >> 20, call,
+			    cuda_result_name(driver, status));
 	engine->registered = true;
 
 	pthread_mutex_lock(&engine->lock);

@@ -205,6 +205,11 @@ unpack() {
 	if [ -n "${CRIU_SOURCE:-}" ] && [ -d "$CRIU_SOURCE" ]; then
 		grep -qE '^CRIU_VERSION_MAJOR' "$CRIU_SOURCE/Makefile.versions" 2>/dev/null ||
 			die "CRIU_SOURCE=$CRIU_SOURCE is no CRIU source folder"
+		local found
+		found=$(sed -n 's/^CRIU_VERSION_\(MAJOR\|MINOR\|SUBLEVEL\)[[:space:]]*:=[[:space:]]*//p' \
+			"$CRIU_SOURCE/Makefile.versions" | paste -sd. | sed 's/\.$//')
+		[ "$found" = "$version" ] ||
+			die "CRIU_SOURCE=$CRIU_SOURCE is CRIU $found, and the patches are for $version: check out v$version"
 		say "copying the sources from CRIU_SOURCE"
 		if git -C "$CRIU_SOURCE" rev-parse --git-dir >/dev/null 2>&1; then
 			git -C "$CRIU_SOURCE" archive HEAD | tar -x -C "$new"

@@ -133,8 +133,8 @@ static int warm(struct pool_device *device, struct error_text *error)
 		status = driver->cuDevicePrimaryCtxRetain(&device->context, device->device);
 		if (status != CUDA_SUCCESS) {
 			result = fail(error, cuda_result_to_errno(status),
-				      "Could not make a CUDA context on GPU %d (%s): %s", device->device, device->name,
-				      cuda_result_name(driver, status));
+				      "Could not make a CUDA context on GPU %d (%s): cuDevicePrimaryCtxRetain: %s",
+				      device->device, device->name, cuda_result_name(driver, status));
 			goto out;
 		}
 		device->retained = true;

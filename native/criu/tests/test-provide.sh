@@ -33,4 +33,10 @@ if CRIU_SOURCE=$tmp/source "$provide" --build-dir "$tmp/build" >"$tmp/out" 2>"$t
 	fail "a source with another checksum is built"
 fi
 grep -q "SHA-256" "$tmp/err" || fail "it does not say what is wrong: $(cat "$tmp/err")"
+mkdir "$tmp/folder"
+printf 'CRIU_VERSION_MAJOR\t:= 4\nCRIU_VERSION_MINOR\t:= 3\nCRIU_VERSION_SUBLEVEL\t:=\n' >"$tmp/folder/Makefile.versions"
+if CRIU_SOURCE=$tmp/folder "$provide" --build-dir "$tmp/build" >"$tmp/out" 2>"$tmp/err" && [ -e "$tmp/build/rekindle/criu/criu" ]; then
+	fail "sources of another version are built"
+fi
+grep -q "is CRIU 4.3, and the patches are for" "$tmp/err" || fail "it does not say what is wrong: $(cat "$tmp/err")"
 echo "ok: provide"
