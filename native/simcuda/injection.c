@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "simcuda/functions.h"
 #include "simcuda/simcuda.h"
 
 /*
@@ -45,6 +46,18 @@ static void report(const char *rule)
 		rule);
 }
 
+static bool is_known(const char *name)
+{
+#define NAMES(name, symbol, version, kind, parameters, arguments) #name, #symbol,
+	static const char *const names[] = {SIMCUDA_FUNCTIONS(NAMES)};
+#undef NAMES
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
 static void add_rule(struct rule_set *set, const char *text)
 {
 	struct rule *rule = &set->rules[set->count];
@@ -61,6 +74,11 @@ static void add_rule(struct rule_set *set, const char *text)
 		goto bad;
 	memset(rule, 0, sizeof(*rule));
 	memcpy(rule->name, text, (size_t)(equals - text));
+	if (!is_known(rule->name)) {
+		/* A test that injects nothing would pass whatever the code does. */
+		fprintf(stderr, "SIMULATED GPU: the injection rule \"%s\" names no function of this driver\n", text);
+		abort();
+	}
 	if (!strncmp(end, "ms", 2)) {
 		rule->delay_nanoseconds = number * 1000000u;
 		end += 2;
