@@ -53,6 +53,17 @@ static void take_version(const char *line, struct criu_log_excerpt *excerpt)
 			 version + 9);
 }
 
+/* "page-readers: Read 4096 pages of pages-1.img in 8 pieces with 2 threads", from log level 3 on. */
+static void take_readers(const char *line, struct criu_log_excerpt *excerpt)
+{
+	const char *text = strstr(line, "page-readers: Read ");
+	int threads;
+
+	if (text && sscanf(text, "page-readers: Read %*u pages of %*s in %*u pieces with %d threads", &threads) == 1 &&
+	    threads > excerpt->reader_threads)
+		excerpt->reader_threads = threads;
+}
+
 /* Joins the last lines that fit; ring[(count - 1) % EXCERPT_LINES] is the newest. */
 static void join_lines(char *const ring[], size_t count, struct criu_log_excerpt *excerpt)
 {
@@ -103,6 +114,7 @@ static int parse_stream(FILE *stream, bool only_marked, struct criu_log_excerpt 
 		while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r'))
 			line[--length] = '\0';
 		take_version(line, excerpt);
+		take_readers(line, excerpt);
 		text = error_text_of(line);
 		if (!text && !only_marked && line[0])
 			text = line;

@@ -11,6 +11,7 @@ struct criu_log_excerpt {
 	char last_error[512];	/* likewise of the last one */
 	char plugin_error[512]; /* likewise of the last one that our plugin wrote, "" where it wrote none */
 	char version[64];	/* CRIU's version, "" where the log does not say it */
+	int reader_threads;	/* the most that the patched CRIU read an image with, 0 where the log names none */
 };
 
 /* Reads a log file. Returns 0 or a negative errno code; the excerpt is empty then. */

@@ -48,6 +48,26 @@ static void finds_first_last_and_plugin_error(void **state)
 	assert_int_equal(excerpt.lines[strlen(excerpt.lines) - 1], '.');
 }
 
+static void finds_how_many_threads_read(void **state)
+{
+	static const char log[] =
+		"(00.010000)   1300: page-readers: Read 12 pages of pages-2.img in 1 pieces with 1 threads\n"
+		"(00.020000)   1300: page-readers: Read 4096 pages of pages-1.img in 8 pieces with 3 threads\n"
+		"(00.020100)   1301: page-readers: Read 8 pages of pages-3.img in 1 pieces with 1 threads\n";
+	struct criu_log_excerpt excerpt;
+	char path[64];
+
+	(void)state;
+	write_log(path, log, strlen(log));
+	assert_int_equal(criu_log_read(path, &excerpt), 0);
+	unlink(path);
+	assert_int_equal(excerpt.reader_threads, 3);
+	write_log(path, failed_log, strlen(failed_log));
+	assert_int_equal(criu_log_read(path, &excerpt), 0);
+	unlink(path);
+	assert_int_equal(excerpt.reader_threads, 0);
+}
+
 static void keeps_the_last_whole_lines_of_a_long_log(void **state)
 {
 	struct criu_log_excerpt excerpt;
@@ -110,6 +130,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(finds_first_last_and_plugin_error),
+		cmocka_unit_test(finds_how_many_threads_read),
 		cmocka_unit_test(keeps_the_last_whole_lines_of_a_long_log),
 		cmocka_unit_test(a_line_longer_than_the_excerpt_is_left_out),
 		cmocka_unit_test(unmarked_text_counts_where_it_is_asked_for),

@@ -222,6 +222,8 @@ int rekindle_statistics_read(const char *work_directory, int32_t kind, struct re
 	path_of(path, work_directory, kind == REKINDLE_RUN_CHECKPOINT ? "dump.log" : "restore.log");
 	criu_log_read(path, &log);
 	copy_text(run_report.statistics.criu_version, sizeof(run_report.statistics.criu_version), log.version);
+	if (kind == REKINDLE_RUN_RESTORE && log.reader_threads)
+		run_report.statistics.restore_threads = log.reader_threads;
 	run_report.statistics.host_bytes = criu_pages_bytes(work_directory);
 	*statistics = run_report.statistics;
 	return REKINDLE_OK;

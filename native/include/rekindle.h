@@ -113,13 +113,14 @@ struct rekindle_statistics {
 	uint64_t start;	   /**< nanoseconds, CLOCK_MONOTONIC */
 	uint64_t duration; /**< nanoseconds: from the call, or from plugin init where read from a folder */
 	uint64_t device_bytes;
-	uint64_t host_bytes;	 /**< size of CRIU's pages images */
+	uint64_t host_bytes;	 /**< size of CRIU's pages images; from a work folder that is not theirs: 0 */
 	uint64_t image_bytes;	 /**< stored size of the GPU images, zero chunks left out */
 	uint64_t overlap;	 /**< nanoseconds of GPU copying hidden behind CRIU's own work */
 	int32_t pool_warm;	 /**< 1: context and ring were there already */
 	int32_t simulated;	 /**< 1: simulated driver */
 	int32_t driver_version;	 /**< as cuDriverGetVersion says, 0 where no process used CUDA */
-	int32_t restore_threads; /**< --restore-threads passed to a CRIU that has it; -1: not used */
+	int32_t restore_threads; /**< --restore-threads passed to a CRIU that has it (0: automatic); from a folder: the
+				      most that the log names (level 3 and more); -1: not used or not known */
 	uint64_t freezing_time, frozen_time, memdump_time, memwrite_time; /**< microseconds, checkpoint */
 	uint64_t pages_scanned, pages_written;				  /**< checkpoint */
 	uint64_t forking_time, restore_time;				  /**< microseconds, restore */
@@ -127,8 +128,8 @@ struct rekindle_statistics {
 	uint32_t process_count;						  /**< processes that use CUDA */
 	uint32_t reserved;
 	char gpu_name[REKINDLE_NAME_MAX];
-	char criu_version[REKINDLE_NAME_MAX];
-	char failure[REKINDLE_MESSAGE_MAX]; /**< the sentence, where succeeded is 0 */
+	char criu_version[REKINDLE_NAME_MAX]; /**< from a folder: "" where its log has another name */
+	char failure[REKINDLE_MESSAGE_MAX];   /**< the sentence, where succeeded is 0 */
 };
 
 /** Where things are. NULL or 0 members take their defaults. Read during the call only. */
@@ -251,11 +252,11 @@ struct rekindle_image {
 	uint64_t device_bytes;	    /**< device memory outside the process image */
 	uint64_t image_bytes;	    /**< stored size of the GPU images */
 	int32_t root_pid;
-	int32_t driver_version;	  /**< of the driver at dump; 0 where no process used CUDA */
-	int32_t simulated;	  /**< dumped from the simulated driver */
-	int32_t uses_cuda_plugin; /**< CRIU's inventory names cuda_plugin */
-	uint64_t created;	  /**< seconds since the epoch */
-	char criu_version[REKINDLE_NAME_MAX];
+	int32_t driver_version;		      /**< of the driver at dump; 0 where no process used CUDA */
+	int32_t simulated;		      /**< dumped from the simulated driver */
+	int32_t uses_cuda_plugin;	      /**< CRIU's inventory names cuda_plugin */
+	uint64_t created;		      /**< seconds since the epoch */
+	char criu_version[REKINDLE_NAME_MAX]; /**< as dump.log beside the images says, "" where there is none */
 	char gpu_name[REKINDLE_NAME_MAX];
 	char gpu_uuid[REKINDLE_NAME_MAX];
 	char driver_text[REKINDLE_NAME_MAX]; /**< driver version for people */
