@@ -105,6 +105,14 @@ static int check_runs(pid_t pid, struct error_text *error)
 		(int)pid);
 }
 
+/* What CRIU's alarm leaves, and our own limit where that is shorter. */
+static unsigned int left_ms(const struct criu_alarm *alarm)
+{
+	unsigned int limit = run_timeout_ms(&run), left = criu_alarm_left_ms(alarm, ALARM_MARGIN_MS, limit);
+
+	return left < limit ? left : limit;
+}
+
 static int pause_process(pid_t pid, const struct criu_alarm *alarm, struct error_text *error)
 {
 	struct pool_request query = {.type = POOL_QUERY, .pid = pid};
@@ -118,6 +126,7 @@ static int pause_process(pid_t pid, const struct criu_alarm *alarm, struct error
 		if (code)
 			return code;
 	}
+	query.timeout_ms = left_ms(alarm);
 	code = run_call(&run, &query, &reply, error);
 	if (code)
 		return code;
@@ -129,6 +138,7 @@ static int pause_process(pid_t pid, const struct criu_alarm *alarm, struct error
 	if (code)
 		return code;
 	query.wants_state = 1;
+	query.timeout_ms = left_ms(alarm);
 	code = run_call(&run, &query, &reply, error);
 	if (code)
 		return code;
@@ -150,9 +160,7 @@ static int pause_process(pid_t pid, const struct criu_alarm *alarm, struct error
 		return 0;
 	}
 
-	lock.timeout_ms = criu_alarm_left_ms(alarm, ALARM_MARGIN_MS, run_timeout_ms(&run));
-	if (lock.timeout_ms > run_timeout_ms(&run))
-		lock.timeout_ms = run_timeout_ms(&run);
+	lock.timeout_ms = left_ms(alarm);
 	log_info("locking CUDA of process %d, within %u ms", (int)pid, lock.timeout_ms);
 	process->locked = true; /* a failed LOCK may have left it locked: dump_end unlocks */
 	return run_call(&run, &lock, &reply, error);

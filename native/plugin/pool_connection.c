@@ -169,7 +169,9 @@ static int give_up(struct pool_connection *connection, int code, unsigned int ti
 	close(connection->socket);
 	connection->socket = -1;
 	if (code == -ETIMEDOUT)
-		return fail(error, code, "the pool did not answer within %u s (REKINDLE_TIMEOUT): see its log",
+		return fail(error, code,
+			    "the pool did not answer within %u s (REKINDLE_TIMEOUT, or what CRIU's --timeout left): "
+			    "see its log",
 			    timeout_ms / 1000);
 	return fail(error, code,
 		    "the pool ended while it worked for this run (%s): see rekindled.log or the pool's own log",

@@ -69,7 +69,7 @@ struct pool_request {
 	uint32_t version;    /* HELLO: POOL_PROTOCOL_VERSION */
 	uint32_t stage;	     /* HELLO: enum pool_stage */
 	int32_t pid;	     /* as the pool sees it (the plugin's and the pool's pid namespace are one) */
-	uint32_t timeout_ms; /* LOCK; 0: no limit */
+	uint32_t timeout_ms; /* LOCK, 0: no limit; elsewhere only how long the plugin waits for the reply */
 	uint32_t
 		wants_state; /* QUERY: fill `state` of the reply; the process's restore thread must be running, it answers */
 	uint32_t has_agent;	   /* CHECKPOINT, RESUME: descriptor [0] is there */
