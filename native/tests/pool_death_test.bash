@@ -104,11 +104,8 @@ test_killed_while_a_restored_process_replaces_its_memory() {
 	check_worker worker "$checksum"
 }
 
-test_killed_while_criu_dumps() {
-	local checksum
-	start_worker worker agent
-	checksum=$(ask worker checksum)
-	# CRIU runs this between the GPU part and the end of the dump.
+# CRIU runs this script between the GPU part and the end of the dump.
+prepare_pool_killer() {
 	cat >script <<-END
 		#!/bin/sh
 		[ "\$CRTOOLS_SCRIPT_ACTION" != post-dump ] || kill -KILL \$(cat $work/pool.pid)
@@ -117,6 +114,13 @@ test_killed_while_criu_dumps() {
 	export CRIU_CUDA_CONTEXT_POOL=1
 	must_dump "$pid" warm-up --leave-running
 	pool_pid >pool.pid
+}
+
+test_killed_while_criu_dumps() {
+	local checksum
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	prepare_pool_killer
 	must_dump "$pid" image --leave-running --action-script "$work/script"
 	expect_line image/dump.log "process $pid has its GPU back"
 	check_worker worker "$checksum"
@@ -132,14 +136,7 @@ test_killed_while_criu_dumps_two_processes() {
 	start_worker worker agent --children 1
 	ask worker.1 wait-ready
 	parent=$(ask worker checksum) child=$(ask worker.1 checksum)
-	cat >script <<-END
-		#!/bin/sh
-		[ "\$CRTOOLS_SCRIPT_ACTION" != post-dump ] || kill -KILL \$(cat $work/pool.pid)
-	END
-	chmod +x script
-	export CRIU_CUDA_CONTEXT_POOL=1
-	must_dump "$pid" warm-up --leave-running
-	pool_pid >pool.pid
+	prepare_pool_killer
 	must_dump "$pid" image --leave-running --action-script "$work/script"
 	check_worker worker "$parent"
 	check_worker worker.1 "$child"
