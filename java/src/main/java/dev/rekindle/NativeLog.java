@@ -49,7 +49,7 @@ final class NativeLog {
             } else {
                 LOGGER.debug(text);
             }
-        } catch (RuntimeException | Error failure) {
+        } catch (Throwable failure) {
             // A log line that cannot be logged is lost: there is no caller to throw it to.
         }
     }

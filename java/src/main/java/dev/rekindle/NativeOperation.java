@@ -74,14 +74,16 @@ final class NativeOperation implements AutoCloseable {
     /** Throws what the listener threw. The failure of the run itself, which follows from it, is kept as suppressed. */
     static void rethrow(@Nullable NativeOperation operation, Throwable outcome) {
         Throwable failure = operation == null ? null : operation.listenerFailure;
-        if (failure == null) {
-            return;
+        if (failure != null) {
+            failure.addSuppressed(outcome);
+            throw NativeOperation.<RuntimeException>unchecked(failure);
         }
-        failure.addSuppressed(outcome);
-        if (failure instanceof RuntimeException exception) {
-            throw exception;
-        }
-        throw (Error) failure;
+    }
+
+    /** A listener in another language throws checked exceptions undeclared: they are thrown on as they are. */
+    @SuppressWarnings({"unchecked", "TypeParameterUnusedInFormals"})
+    private static <E extends Throwable> E unchecked(Throwable failure) throws E {
+        throw (E) failure;
     }
 
     /** The same after a run that succeeded before the listener threw; the text says what there is of it. */
@@ -94,7 +96,6 @@ final class NativeOperation implements AutoCloseable {
     }
 
     /** Nothing may escape from here: an exception that leaves an upcall ends the JVM. */
-    @SuppressWarnings("CatchingUnchecked")
     private static void dispatch(long bytesDone, long bytesTotal, int phase, MemorySegment context) {
         NativeOperation operation = null;
         try {
@@ -102,7 +103,7 @@ final class NativeOperation implements AutoCloseable {
             if (operation != null && operation.listener != null && operation.listenerFailure == null) {
                 operation.listener.onProgress(bytesDone, bytesTotal, PhaseKind.of(phase));
             }
-        } catch (RuntimeException | Error failure) {
+        } catch (Throwable failure) {
             if (operation != null) {
                 operation.listenerFailure = failure;
                 operation.cancel();
