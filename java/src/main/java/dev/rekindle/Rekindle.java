@@ -309,9 +309,10 @@ public final class Rekindle implements AutoCloseable {
             if (code != RekindleNative.REKINDLE_OK()) {
                 throw Failure.exception(Failure.Action.RESTORE, code, call.error());
             }
+            int root = pid.get(ValueLayout.JAVA_INT, 0);
+            Optional<ProcessHandle> handle = ProcessHandle.of(root);
             return new RestoredProcess(
-                    pid.get(ValueLayout.JAVA_INT, 0),
-                    statistics.decodeOrRead(request.run.workDirectoryIn(images), RunKind.RESTORE));
+                    root, statistics.decodeOrRead(request.run.workDirectoryIn(images), RunKind.RESTORE), handle);
         }
     }
 
