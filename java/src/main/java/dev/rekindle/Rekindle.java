@@ -213,20 +213,22 @@ public final class Rekindle implements AutoCloseable {
     private CheckpointResult checkpoint(CheckpointRequest request, @Nullable NativeOperation operation) {
         request.hooks.forEach(Runnable::run);
         Path images = images(request.directory());
+        RunStatistics statistics;
         var event = new RunEvents.Checkpoint();
         event.begin();
         try {
-            RunStatistics statistics = dump(request, images, operation);
-            event.finish(request.pid, images, statistics);
-            RunEvents.Copy.commitAll(statistics);
-            LOGGER.debug("checkpoint of {} to {}: {}", request.pid, images, statistics);
-            NativeOperation.rethrow(operation, "the checkpoint in " + images + " is complete");
-            return new CheckpointResult(request.pid, images, statistics);
+            statistics = dump(request, images, operation);
         } catch (RekindleException failure) {
             event.fail(request.pid, images, failure);
             NativeOperation.rethrow(operation, failure);
             throw failure;
         }
+        event.finish(request.pid, images, statistics);
+        RunEvents.Copy.commitAll(statistics);
+        LOGGER.debug("checkpoint of {} to {}: {}", request.pid, images, statistics);
+        // Here, where no catch above takes it for a failure of the dump.
+        NativeOperation.rethrow(operation, "the checkpoint in " + images + " is complete");
+        return new CheckpointResult(request.pid, images, statistics);
     }
 
     private RunStatistics dump(CheckpointRequest request, Path images, @Nullable NativeOperation operation) {
