@@ -15,13 +15,13 @@ import org.jspecify.annotations.Nullable;
 public final class CheckpointRequest {
     final int pid;
     final RunRequest run;
-    final Duration timeout;
+    final int timeoutSeconds;
     final List<Runnable> hooks;
 
     private CheckpointRequest(Builder builder) {
         pid = builder.pid;
         run = builder.buildRun();
-        timeout = builder.timeout;
+        timeoutSeconds = builder.timeoutSeconds;
         hooks = List.copyOf(builder.hooks);
     }
 
@@ -78,9 +78,11 @@ public final class CheckpointRequest {
 
     /** Builds a {@link CheckpointRequest}. */
     public static final class Builder extends RunRequestBuilder<Builder> {
+        private static final Duration TIMEOUT_MAX = Duration.ofSeconds(Integer.MAX_VALUE);
+
         private final int pid;
         private final List<Runnable> hooks = new ArrayList<>();
-        private Duration timeout = Duration.ZERO;
+        private int timeoutSeconds;
 
         private Builder(long pid, Path directory) {
             super(directory);
@@ -121,14 +123,15 @@ public final class CheckpointRequest {
         /**
          * How long CRIU may take to stop the tree.
          *
-         * @param timeout the limit, in whole seconds; zero is CRIU's default of 10 seconds
+         * @param timeout the limit, rounded up to whole seconds; {@link Duration#ZERO} is CRIU's default of 10 seconds
          * @return this builder
+         * @throws IllegalArgumentException where it is negative, or more than {@link Integer#MAX_VALUE} seconds
          */
         public Builder timeout(Duration timeout) {
-            if (timeout.isNegative() || timeout.toSeconds() > Integer.MAX_VALUE) {
+            if (timeout.isNegative() || timeout.compareTo(TIMEOUT_MAX) > 0) {
                 throw new IllegalArgumentException("timeout out of range: " + timeout);
             }
-            this.timeout = timeout;
+            timeoutSeconds = (int) timeout.plusSeconds(1).minusNanos(1).toSeconds();
             return this;
         }
 

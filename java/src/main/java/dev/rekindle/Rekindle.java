@@ -241,7 +241,7 @@ public final class Rekindle implements AutoCloseable {
             rekindle_checkpoint_request.log_file(struct, call.string(request.run.logFile()));
             rekindle_checkpoint_request.flags(struct, request.run.flagBits());
             rekindle_checkpoint_request.log_level(struct, request.run.logLevel());
-            rekindle_checkpoint_request.timeout_seconds(struct, (int) request.timeout.toSeconds());
+            rekindle_checkpoint_request.timeout_seconds(struct, request.timeoutSeconds);
             rekindle_checkpoint_request.argument_count(
                     struct, request.run.arguments().size());
             rekindle_checkpoint_request.arguments(struct, call.strings(request.run.arguments()));

@@ -165,7 +165,7 @@ class CheckpointRestoreTest {
                     .workDirectory(work)
                     .logFile("mine.log")
                     .leaveRunning(true)
-                    .timeout(Duration.ofSeconds(30))
+                    .timeout(Duration.ofMillis(29_001))
                     .fileLocks(true)
                     .linkRemap(true)
                     .tcpEstablished(true)
