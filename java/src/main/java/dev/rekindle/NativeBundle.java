@@ -21,7 +21,7 @@ import java.util.Optional;
 import java.util.stream.Stream;
 
 /**
- * The native files on the class path. They are unpacked once for each content, into a folder named by its digest, and
+ * The native files on the class path or module path. They are unpacked once for each content, into a folder named by its digest, and
  * stay there: later programs find them, and nothing has to be deleted at exit.
  */
 final class NativeBundle {
@@ -33,9 +33,9 @@ final class NativeBundle {
 
     private NativeBundle() {}
 
-    /** Returns the folder with {@code lib} and {@code bin}, or nothing where the class path has no bundle. */
+    /** Returns the folder with {@code lib} and {@code bin}, or nothing where no jar has a bundle. */
     static Optional<Path> extract(String platform) throws IOException {
-        Map<String, byte[]> files = read("/META-INF/rekindle/" + platform + "/");
+        Map<String, byte[]> files = read("META-INF/rekindle/" + platform + "/");
         if (!files.containsKey(FILES.getFirst())) {
             return Optional.empty();
         }
@@ -57,7 +57,8 @@ final class NativeBundle {
     private static Map<String, byte[]> read(String prefix) throws IOException {
         var files = new LinkedHashMap<String, byte[]>();
         for (String name : FILES) {
-            try (InputStream input = NativeBundle.class.getResourceAsStream(prefix + name)) {
+            // Not the class's: on the module path it looks in its own module only, and the files are in another jar.
+            try (InputStream input = NativeBundle.class.getClassLoader().getResourceAsStream(prefix + name)) {
                 if (input != null) {
                     files.put(name, input.readAllBytes());
                 }

@@ -10,13 +10,15 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
  * Finds and loads {@code librekindle.so}, once: from the property {@code rekindle.library.path} (the file or its folder),
- * then from the class path, then from {@code java.library.path}.
+ * then from a jar on the class path or module path, then from {@code java.library.path}.
  */
 final class NativeLibrary {
     static final String PATH_PROPERTY = "rekindle.library.path";
@@ -54,15 +56,29 @@ final class NativeLibrary {
         } catch (NativeLibraryException failure) {
             return new Refusal(failure.getMessage(), failure.getCause());
         } catch (IllegalCallerException denied) {
-            return new Refusal("native access is denied to Rekindle: start java with " + nativeAccessFlag(), denied);
+            return denied(denied);
+        } catch (ExceptionInInitializerError failure) {
+            // The generated classes ask for native access when they are initialized.
+            if (failure.getCause() instanceof IllegalCallerException denied) {
+                return denied(denied);
+            }
+            throw failure;
         } catch (UnsatisfiedLinkError | IOException | UncheckedIOException failure) {
             return new Refusal("the native library could not be loaded: " + failure.getMessage(), failure);
         }
     }
 
+    private static Refusal denied(IllegalCallerException cause) {
+        return new Refusal("native access is denied to Rekindle: start java with " + nativeAccessFlag(), cause);
+    }
+
+    /** This library and its bindings are two modules, where they are modules. */
     private static String nativeAccessFlag() {
-        return "--enable-native-access="
-                + (NativeLibrary.class.getModule().isNamed() ? "dev.rekindle,dev.rekindle.bindings" : "ALL-UNNAMED");
+        return Stream.of(NativeLibrary.class, RekindleNative.class)
+                .map(Class::getModule)
+                .map(module -> module.isNamed() ? module.getName() : "ALL-UNNAMED")
+                .distinct()
+                .collect(Collectors.joining(",", "--enable-native-access=", ""));
     }
 
     private static Path find() throws IOException {
@@ -89,7 +105,8 @@ final class NativeLibrary {
         }
         throw new NativeLibraryException(
                 FILE_NAME + " was not found: set the property " + PATH_PROPERTY + " to it, or put the jar of "
-                        + platform() + " on the class path, or its folder in java.library.path (" + folders + ")",
+                        + platform() + " on the class path or module path, or its folder in java.library.path ("
+                        + folders + ")",
                 null);
     }
 

@@ -58,15 +58,24 @@ final class ChildJvm {
             Map<String, String> environment,
             String... arguments)
             throws IOException, InterruptedException {
+        var path = new StringBuilder(System.getProperty("java.class.path"));
+        classPath.forEach(entry -> path.append(File.pathSeparatorChar).append(entry));
+        var all = new ArrayList<>(options);
+        all.addAll(List.of("-cp", path.toString(), main.getName()));
+        all.addAll(List.of(arguments));
+        return launch(wrapper, all, environment);
+    }
+
+    /** With nothing but these options, which name the main class too. */
+    static Output launch(List<String> options) throws IOException, InterruptedException {
+        return launch(List.of(), options, Map.of());
+    }
+
+    private static Output launch(List<String> wrapper, List<String> options, Map<String, String> environment)
+            throws IOException, InterruptedException {
         var command = new ArrayList<>(wrapper);
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.addAll(options);
-        command.add("-cp");
-        var path = new StringBuilder(System.getProperty("java.class.path"));
-        classPath.forEach(entry -> path.append(File.pathSeparatorChar).append(entry));
-        command.add(path.toString());
-        command.add(main.getName());
-        command.addAll(List.of(arguments));
         ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
         builder.environment().putAll(environment);
         Process process = builder.start();
