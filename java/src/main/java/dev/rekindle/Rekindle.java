@@ -179,7 +179,7 @@ public final class Rekindle implements AutoCloseable {
      */
     public WarmPool openPool() {
         ensureOpen();
-        return WarmPool.open(environment, true);
+        return WarmPool.open(environment, true, imagesRoot);
     }
 
     /**
@@ -190,7 +190,7 @@ public final class Rekindle implements AutoCloseable {
      */
     public WarmPool connectPool() {
         ensureOpen();
-        return WarmPool.open(environment, false);
+        return WarmPool.open(environment, false, imagesRoot);
     }
 
     /** Closes the handle. Runs under way go on to their end. Closing twice does nothing. */
@@ -207,6 +207,10 @@ public final class Rekindle implements AutoCloseable {
     }
 
     private Path images(Path directory) {
+        return images(imagesRoot, directory);
+    }
+
+    static Path images(@Nullable Path imagesRoot, Path directory) {
         return (imagesRoot == null ? directory : imagesRoot.resolve(directory)).toAbsolutePath();
     }
 
@@ -351,7 +355,7 @@ public final class Rekindle implements AutoCloseable {
         }
 
         /**
-         * The folder that relative image folders of requests are in.
+         * The folder that relative image folders are in: those of requests, and those given to this handle's pools.
          *
          * @param imagesRoot a folder; the working folder of the JVM unless it is set
          * @return this builder

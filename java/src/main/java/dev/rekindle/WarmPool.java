@@ -10,6 +10,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A warm pool: GPU contexts, pinned copy buffers and a driver handle that outlive restores. Either hosted in this JVM
@@ -23,14 +24,16 @@ import java.util.Objects;
 public final class WarmPool implements AutoCloseable {
     private final MemorySegment pool;
     private final boolean hosted;
+    private final @Nullable Path imagesRoot;
     private final UseGate gate = new UseGate("this WarmPool is closed");
 
-    private WarmPool(MemorySegment pool, boolean hosted) {
+    private WarmPool(MemorySegment pool, boolean hosted, @Nullable Path imagesRoot) {
         this.pool = pool;
         this.hosted = hosted;
+        this.imagesRoot = imagesRoot;
     }
 
-    static WarmPool open(NativeEnvironment environment, boolean hosted) {
+    static WarmPool open(NativeEnvironment environment, boolean hosted, @Nullable Path imagesRoot) {
         try (NativeCall call = NativeCall.begin()) {
             MemorySegment result = call.allocate(ValueLayout.ADDRESS);
             MemorySegment settings = environment.write(call);
@@ -38,7 +41,7 @@ public final class WarmPool implements AutoCloseable {
                     ? RekindleNative.rekindle_pool_open(settings, result, call.error())
                     : RekindleNative.rekindle_pool_connect(settings, result, call.error());
             check(code, call);
-            return new WarmPool(result.get(ValueLayout.ADDRESS, 0), hosted);
+            return new WarmPool(result.get(ValueLayout.ADDRESS, 0), hosted, imagesRoot);
         }
     }
 
@@ -92,14 +95,14 @@ public final class WarmPool implements AutoCloseable {
      * Starts filling device memory from the GPU images in a folder. The next restore of it on this pool finds it done.
      * Returns at once.
      *
-     * @param directory an image folder
+     * @param directory an image folder; a relative one is in the handle's {@code imagesRoot}, as a request's is
      * @throws RekindleException where it holds no GPU image that can be read
      */
     public void prefetch(Path directory) {
         Objects.requireNonNull(directory, "directory");
         gate.enter();
         try (NativeCall call = NativeCall.begin()) {
-            check(RekindleNative.rekindle_pool_prefetch(pool, call.path(directory), call.error()), call);
+            check(RekindleNative.rekindle_pool_prefetch(pool, images(directory, call), call.error()), call);
         } finally {
             gate.exit();
         }
@@ -108,14 +111,14 @@ public final class WarmPool implements AutoCloseable {
     /**
      * Drops what {@link #prefetch} holds for a folder.
      *
-     * @param directory an image folder
+     * @param directory an image folder; a relative one is in the handle's {@code imagesRoot}, as a request's is
      * @throws RekindleException where nothing is held for it
      */
     public void drop(Path directory) {
         Objects.requireNonNull(directory, "directory");
         gate.enter();
         try (NativeCall call = NativeCall.begin()) {
-            check(RekindleNative.rekindle_pool_drop(pool, call.path(directory), call.error()), call);
+            check(RekindleNative.rekindle_pool_drop(pool, images(directory, call), call.error()), call);
         } finally {
             gate.exit();
         }
@@ -171,6 +174,10 @@ public final class WarmPool implements AutoCloseable {
         if (gate.closeAndWait()) {
             RekindleNative.rekindle_pool_close(pool);
         }
+    }
+
+    private MemorySegment images(Path directory, NativeCall call) {
+        return call.path(Rekindle.images(imagesRoot, directory));
     }
 
     private static void check(int code, NativeCall call) {

@@ -98,7 +98,7 @@ class WarmPoolTest {
                 WarmPool pool = rekindle.openPool();
                 Worker worker = Worker.start(folder, "worker")) {
             String before = worker.checksum();
-            Path images = folder.resolve("images");
+            Path images = Path.of("images"); // in the folder of the handle, for pools as for requests
             rekindle.checkpoint(CheckpointRequest.of(worker.pid(), images));
             worker.awaitEnd();
             pool.prefetch(images);
@@ -113,6 +113,9 @@ class WarmPoolTest {
                 assertThat(statistics.bytesToDevice()).isPositive();
             });
             assertThatThrownBy(() -> pool.prefetch(folder.resolve("none"))).isInstanceOf(RekindleException.class);
+            assertThatThrownBy(() -> pool.drop(Path.of("none")))
+                    .isInstanceOf(RekindleException.class)
+                    .hasMessageContaining(folder.resolve("none").toString());
         }
     }
 
