@@ -2,6 +2,8 @@
 package dev.rekindle;
 
 import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
 import jdk.jfr.Category;
 import jdk.jfr.DataAmount;
 import jdk.jfr.Description;
@@ -34,6 +36,21 @@ final class RunEvents {
         @Nullable
         String failure;
 
+        @Label("Error Code")
+        @Description("What kind of thing went wrong: a name of dev.rekindle.ErrorCode")
+        @Nullable
+        String errorCode;
+
+        @Label("Failed Phase")
+        @Description("Where it went wrong: a name of dev.rekindle.PhaseKind")
+        @Nullable
+        String phase;
+
+        @Label("Mode")
+        @Description("How device memory travelled: offload, native, mixed, or none where no process uses CUDA")
+        @Nullable
+        String mode;
+
         @Label("Device Memory")
         @DataAmount
         long deviceBytes;
@@ -53,6 +70,14 @@ final class RunEvents {
         @Description("The simulated CUDA driver was used")
         boolean simulated;
 
+        @Label("GPU")
+        @Nullable
+        String gpuName;
+
+        @Label("Driver Version")
+        @Description("As cuDriverGetVersion says, 0 where no process uses CUDA")
+        int driverVersion;
+
         void finish(long processId, Path images, RunStatistics statistics) {
             end();
             if (shouldCommit()) {
@@ -70,6 +95,8 @@ final class RunEvents {
                 pid = processId;
                 directory = images.toString();
                 failure = exception.getMessage();
+                errorCode = exception.code().name();
+                phase = exception.phase().name();
                 commit();
             }
         }
@@ -80,6 +107,19 @@ final class RunEvents {
             imageBytes = statistics.imageBytes();
             processes = statistics.processes().size();
             simulated = statistics.simulated();
+            mode = mode(statistics.processes());
+            gpuName = statistics.gpuName();
+            driverVersion = statistics.driverVersion();
+        }
+
+        static String mode(List<ProcessStatistics> processes) {
+            var modes =
+                    processes.stream().map(ProcessStatistics::mode).distinct().toList();
+            return switch (modes.size()) {
+                case 0 -> "none";
+                case 1 -> modes.getFirst().name().toLowerCase(Locale.ROOT);
+                default -> "mixed";
+            };
         }
     }
 
