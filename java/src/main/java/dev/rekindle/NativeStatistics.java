@@ -12,6 +12,7 @@ import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** Statistics as native code fills them, and what becomes of them here. */
 record NativeStatistics(MemorySegment run, MemorySegment processes, int capacity) {
@@ -27,7 +28,13 @@ record NativeStatistics(MemorySegment run, MemorySegment processes, int capacity
 
     static RunStatistics read(Path workDirectory, RunKind kind) {
         NativeLibrary.load();
-        int capacity = CAPACITY;
+        return read(workDirectory, kind, CAPACITY, null);
+    }
+
+    /** Reads the processes, and the run unless it is known. */
+    private static RunStatistics read(
+            Path workDirectory, RunKind kind, int firstCapacity, @Nullable MemorySegment known) {
+        int capacity = firstCapacity;
         while (true) {
             try (NativeCall call = NativeCall.begin()) {
                 NativeStatistics statistics = allocate(call, capacity);
@@ -41,26 +48,23 @@ record NativeStatistics(MemorySegment run, MemorySegment processes, int capacity
                 if (code != RekindleNative.REKINDLE_OK()) {
                     throw Failure.exception(Failure.Action.IMAGE, code, call.error());
                 }
-                if (statistics.complete()) {
-                    return statistics.decode();
+                int count = rekindle_statistics.process_count(statistics.run);
+                if (count <= capacity) {
+                    return decode(known == null ? statistics.run : known, statistics.processes, count);
                 }
-                capacity = rekindle_statistics.process_count(statistics.run);
+                capacity = count;
             }
         }
     }
 
-    boolean complete() {
-        return rekindle_statistics.process_count(run) <= capacity;
-    }
-
-    /** Decodes them, or reads them from the work folder where there were more processes than room. */
+    /** Decodes them. Where there were more processes than room, all are read from the work folder, but not the run. */
     RunStatistics decodeOrRead(Path workDirectory, RunKind kind) {
-        return complete() ? decode() : read(workDirectory, kind);
+        int count = rekindle_statistics.process_count(run);
+        return count <= capacity ? decode(run, processes, count) : read(workDirectory, kind, count, run);
     }
 
-    RunStatistics decode() {
+    private static RunStatistics decode(MemorySegment run, MemorySegment processes, int count) {
         long start = rekindle_statistics.start(run);
-        int count = Math.min(rekindle_statistics.process_count(run), capacity);
         var list = new ArrayList<ProcessStatistics>(count);
         for (int i = 0; i < count; i++) {
             list.add(process(rekindle_process_statistics.asSlice(processes, i), start));
