@@ -470,12 +470,13 @@ public final class Rekindle implements AutoCloseable {
         /**
          * With how many threads CRIU restores the memory of a process, where it can.
          *
-         * @param threads a number; 0 is automatic (the default), -1 is CRIU's own way
+         * @param threads 1 to 1024; 0 is automatic (the default), -1 is CRIU's own way
          * @return this builder
+         * @throws IllegalArgumentException where it is not -1 to 1024
          */
         public Builder restoreThreads(int threads) {
-            if (threads < -1) {
-                throw new IllegalArgumentException(threads + " restore threads");
+            if (threads < -1 || threads > 1024) {
+                throw new IllegalArgumentException(threads + " restore threads are not -1 to 1024");
             }
             restoreThreads = threads;
             return this;

@@ -58,6 +58,10 @@ class MisuseTest {
     @SuppressWarnings("NullAway") // that is the point
     void nulls() {
         assertThatNullPointerException().isThrownBy(() -> CheckpointRequest.of(4711, null));
+        assertThatNullPointerException().isThrownBy(() -> CheckpointRequest.builder((ProcessHandle) null, folder));
+        var request = CheckpointRequest.builder(4711, folder);
+        assertThatNullPointerException().isThrownBy(() -> request.timeout(null));
+        assertThatNullPointerException().isThrownBy(() -> request.argument(null));
         assertThatNullPointerException().isThrownBy(() -> RestoreRequest.of(null));
         assertThatNullPointerException().isThrownBy(() -> CheckpointImage.open(null));
         assertThatNullPointerException().isThrownBy(() -> RunStatistics.read(null, RunKind.RESTORE));
@@ -75,6 +79,16 @@ class MisuseTest {
         assertThatIllegalArgumentException().isThrownBy(() -> request.timeout(Duration.ofSeconds(-1)));
         assertThatIllegalArgumentException().isThrownBy(() -> Rekindle.builder().streams(65));
         assertThatIllegalArgumentException().isThrownBy(() -> Rekindle.builder().restoreThreads(-2));
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> Rekindle.builder().restoreThreads(1025))
+                .withMessageContaining("1024");
+        try (Rekindle rekindle =
+                TestMachine.rekindle(folder).restoreThreads(1024).build()) {
+            assertThat(rekindle.check()).isEmpty();
+            assertThatIllegalArgumentException()
+                    .isThrownBy(() -> rekindle.restore(
+                            RestoreRequest.builder(folder).argument("a\0b").build()));
+        }
     }
 
     @Test
