@@ -21,8 +21,8 @@ import java.util.Optional;
 import java.util.stream.Stream;
 
 /**
- * The native files on the class path or module path. They are unpacked once for each content, into a folder named by its digest, and
- * stay there: later programs find them, and nothing has to be deleted at exit.
+ * The native files on the class path or module path. They are unpacked once for each content, into a folder named by
+ * its digest, and stay there: later programs find them, and nothing has to be deleted at exit.
  */
 final class NativeBundle {
     static final String DIRECTORY_PROPERTY = "rekindle.cache.directory";

@@ -17,8 +17,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Finds and loads {@code librekindle.so}, once: from the property {@code rekindle.library.path} (the file or its folder),
- * then from a jar on the class path or module path, then from {@code java.library.path}.
+ * Finds and loads {@code librekindle.so}, once: from the property {@code rekindle.library.path} (the file or its
+ * folder), then from a jar on the class path or module path, then from {@code java.library.path}.
  */
 final class NativeLibrary {
     static final String PATH_PROPERTY = "rekindle.library.path";
