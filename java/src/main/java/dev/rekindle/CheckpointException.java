@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle;
 
-/** A checkpoint failed; the process goes on running as it was. */
+/**
+ * A checkpoint failed; the process goes on running as it was. Any threads may use it, as every
+ * {@link RekindleException}.
+ */
 public final class CheckpointException extends RekindleException {
     private static final long serialVersionUID = 1;
 

@@ -14,7 +14,8 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a folder holds, read without restoring it. Immutable, and independent of any {@link Rekindle} handle.
+ * What a folder holds, read without restoring it. Immutable, so any threads may use it, and independent of any
+ * {@link Rekindle} handle.
  *
  * @param directory the folder
  * @param created when it was made

@@ -9,8 +9,8 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What to checkpoint, where to, and how. Immutable; made by {@link #of} or {@link #builder}. The switches are CRIU's
- * options of the same name.
+ * What to checkpoint, where to, and how. Immutable, so any threads may use it; made by {@link #of} or {@link #builder}.
+ * The switches are CRIU's options of the same name.
  */
 public final class CheckpointRequest {
     final int pid;
@@ -31,6 +31,7 @@ public final class CheckpointRequest {
      * @param pid root of the tree to dump
      * @param directory where its images go; made where it is missing
      * @return the request
+     * @throws IllegalArgumentException where the pid is less than 2, no {@code int}, or this JVM's own
      */
     public static CheckpointRequest of(long pid, Path directory) {
         return builder(pid, directory).build();
@@ -42,6 +43,7 @@ public final class CheckpointRequest {
      * @param pid root of the tree to dump
      * @param directory where its images go; made where it is missing
      * @return a builder
+     * @throws IllegalArgumentException where the pid is less than 2, no {@code int}, or this JVM's own
      */
     public static Builder builder(long pid, Path directory) {
         return new Builder(pid, directory);
@@ -53,6 +55,7 @@ public final class CheckpointRequest {
      * @param process root of the tree to dump
      * @param directory where its images go; made where it is missing
      * @return a builder
+     * @throws IllegalArgumentException where the pid is less than 2, no {@code int}, or this JVM's own
      */
     public static Builder builder(ProcessHandle process, Path directory) {
         return new Builder(process.pid(), directory);
@@ -76,7 +79,7 @@ public final class CheckpointRequest {
         return run.directory();
     }
 
-    /** Builds a {@link CheckpointRequest}. */
+    /** Builds a {@link CheckpointRequest}. For one thread at a time. */
     public static final class Builder extends RunRequestBuilder<Builder> {
         private static final Duration TIMEOUT_MAX = Duration.ofSeconds(Integer.MAX_VALUE);
 

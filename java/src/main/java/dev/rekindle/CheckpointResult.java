@@ -4,7 +4,7 @@ package dev.rekindle;
 import java.nio.file.Path;
 
 /**
- * A checkpoint that succeeded.
+ * A checkpoint that succeeded. Immutable, so any threads may use it.
  *
  * @param pid root of the tree that was dumped
  * @param directory where its images are

@@ -6,13 +6,15 @@ import java.nio.file.Path;
 import java.util.Optional;
 
 /**
- * One copy from the host to a device, to be measured.
+ * One copy from the host to a device, to be measured. Immutable, so any threads may use it.
+ *
+ * <p>What is out of range {@link WarmPool#measure} refuses.
  *
  * @param device number of the device
  * @param source where the data comes from
  * @param workers copy workers, 1 to 64
- * @param chunkBytes size of a chunk, 2 to 64 MiB
- * @param bytes how much to copy
+ * @param chunkBytes size of a chunk, 2 to 64 MiB, in bytes
+ * @param bytes how much to copy: at least 1, at most what the file has and what fits into the device's free memory
  * @param file the file to copy; empty for {@link Source#PINNED}
  */
 public record CopyMeasurement(

@@ -4,7 +4,8 @@ package dev.rekindle;
 import java.time.Duration;
 
 /**
- * CRIU's own figures under CRIU's own names. Those of the other kind of run are zero.
+ * CRIU's own figures under CRIU's own names. Those of the other kind of run are zero. Immutable, so any threads may
+ * use it.
  *
  * @param freezingTime checkpoint: stopping the tree
  * @param frozenTime checkpoint: how long the tree stood still

@@ -2,7 +2,7 @@
 package dev.rekindle;
 
 /**
- * One process in a checkpoint.
+ * One process in a checkpoint. Immutable, so any threads may use it.
  *
  * @param pid its pid, in its own pid namespace
  * @param parentPid its parent's

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle;
 
-/** This machine, its driver, GPU or CRIU cannot do it, or the image was made for another kind. */
+/**
+ * This machine, its driver, GPU or CRIU cannot do it, or the image was made for another kind. Any threads may use it,
+ * as every {@link RekindleException}.
+ */
 public final class IncompatibleException extends RekindleException {
     private static final long serialVersionUID = 1;
 

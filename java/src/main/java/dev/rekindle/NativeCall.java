@@ -16,8 +16,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The memory that native code sees during one call: a buffer borrowed for the call and given back at its end. This is the
- * library's one arena strategy: buffers belong to automatic arenas and are reused, so that a call opens no arena and, on
- * the way to a lease, allocates nothing native. Used by one thread at a time.
+ * library's one arena strategy: buffers belong to automatic arenas and are reused. A call allocates native memory only
+ * where all buffers are in use, or needs more than one holds. Used by one thread at a time.
  */
 final class NativeCall implements AutoCloseable, SegmentAllocator {
     /** Room for a run's request, its statistics and those of {@link NativeStatistics#CAPACITY} processes. */

@@ -4,10 +4,11 @@ package dev.rekindle;
 import java.time.Duration;
 
 /**
- * One phase of a run.
+ * One phase of a run. Immutable, so any threads may use it.
  *
  * @param kind which phase
- * @param start when it began, counted from the start of the run
+ * @param start when it began, counted from the start of the run; negative where {@link WarmPool#prefetch} had begun it
+ *     before
  * @param duration how long it took
  * @param bytes how much it moved, 0 where it moves no data
  */

@@ -6,7 +6,7 @@ import java.lang.foreign.MemorySegment;
 import java.time.Duration;
 
 /**
- * What a pool has done and holds.
+ * What a pool has done and holds, at one moment. Immutable, so any threads may use it.
  *
  * @param pid the process that hosts it
  * @param uptime since it started

@@ -4,7 +4,7 @@ package dev.rekindle;
 import java.util.List;
 
 /**
- * Statistics of one process that uses CUDA.
+ * Statistics of one process that uses CUDA. Immutable, so any threads may use it.
  *
  * @param pid its pid
  * @param mode how its device memory travelled

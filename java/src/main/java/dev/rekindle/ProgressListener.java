@@ -2,7 +2,8 @@
 package dev.rekindle;
 
 /**
- * Watches a run. It is called on the thread that runs it, about 50 times a second and once at the end.
+ * Watches a run. It is called on the thread that runs it, about 50 times a second and once at the end. One that watches
+ * several runs at once has to be safe for that itself.
  *
  * <p>A listener that throws ends the run: the run is cancelled, and the exception is thrown by the call (or completes
  * its future). It must not block, and must not start another run from inside the call.

@@ -108,6 +108,7 @@ public final class Rekindle implements AutoCloseable {
      * Says whether this machine can checkpoint and restore with the settings of this handle.
      *
      * @return what is missing, or nothing
+     * @throws IllegalStateException where this handle is closed
      */
     public Optional<RekindleException> check() {
         ensureOpen();
@@ -120,6 +121,8 @@ public final class Rekindle implements AutoCloseable {
      * @param request what and how
      * @return sizes, modes and phases
      * @throws RekindleException where it failed
+     * @throws IllegalArgumentException where a path, a name or an argument has a NUL character
+     * @throws IllegalStateException where this handle is closed
      */
     public CheckpointResult checkpoint(CheckpointRequest request) {
         Objects.requireNonNull(request, "request");
@@ -135,6 +138,7 @@ public final class Rekindle implements AutoCloseable {
      *
      * @param request what and how
      * @return a future of what {@link #checkpoint} returns or throws
+     * @throws IllegalStateException where this handle is closed
      */
     public CompletableFuture<CheckpointResult> checkpointAsync(CheckpointRequest request) {
         Objects.requireNonNull(request, "request");
@@ -148,6 +152,8 @@ public final class Rekindle implements AutoCloseable {
      * @param request what and how
      * @return the tree, running
      * @throws RekindleException where it failed
+     * @throws IllegalArgumentException where a path, a name or an argument has a NUL character
+     * @throws IllegalStateException where this handle is closed
      */
     public RestoredProcess restore(RestoreRequest request) {
         Objects.requireNonNull(request, "request");
@@ -163,6 +169,7 @@ public final class Rekindle implements AutoCloseable {
      *
      * @param request what and how
      * @return a future of what {@link #restore} returns or throws
+     * @throws IllegalStateException where this handle is closed
      */
     public CompletableFuture<RestoredProcess> restoreAsync(RestoreRequest request) {
         Objects.requireNonNull(request, "request");
@@ -176,6 +183,7 @@ public final class Rekindle implements AutoCloseable {
      *
      * @return the pool, which lives until it is closed itself
      * @throws RekindleException where it cannot be opened
+     * @throws IllegalStateException where this handle is closed
      */
     public WarmPool openPool() {
         ensureOpen();
@@ -187,6 +195,7 @@ public final class Rekindle implements AutoCloseable {
      *
      * @return the connection, which lives until it is closed itself
      * @throws RekindleException where it cannot be reached
+     * @throws IllegalStateException where this handle is closed
      */
     public WarmPool connectPool() {
         ensureOpen();
@@ -322,7 +331,10 @@ public final class Rekindle implements AutoCloseable {
         }
     }
 
-    /** Builds a {@link Rekindle}. What is not set is as {@code /etc/rekindle.conf} and the environment say. */
+    /**
+     * Builds a {@link Rekindle}. What is not set is as {@code /etc/rekindle.conf} and the environment say. For one
+     * thread at a time.
+     */
     public static final class Builder {
         private @Nullable Path imagesRoot;
         private @Nullable Path criu;
@@ -458,6 +470,7 @@ public final class Rekindle implements AutoCloseable {
          *
          * @param streams 1 to 64
          * @return this builder
+         * @throws IllegalArgumentException where it is not 1 to 64
          */
         public Builder streams(int streams) {
             if (streams < 1 || streams > 64) {

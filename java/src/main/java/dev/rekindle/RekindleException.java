@@ -6,7 +6,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Something failed in a way that {@link #code()}, {@link #phase()} and one sentence describe. The message says what to
- * do about it.
+ * do about it. What it adds to a {@link Throwable} is immutable, so any threads may use it.
  */
 public abstract sealed class RekindleException extends RuntimeException
         permits CheckpointException,

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle;
 
-/** A restore failed; it left no process behind and the image stays whole. */
+/**
+ * A restore failed; it left no process behind and the image stays whole. Any threads may use it, as every
+ * {@link RekindleException}.
+ */
 public final class RestoreException extends RekindleException {
     private static final long serialVersionUID = 1;
 

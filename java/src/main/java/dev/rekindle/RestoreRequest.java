@@ -9,8 +9,8 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What to restore and how. Immutable; made by {@link #of} or {@link #builder}. The switches are CRIU's options of the
- * same name; those that a checkpoint needed, its restore needs too.
+ * What to restore and how. Immutable, so any threads may use it; made by {@link #of} or {@link #builder}. The switches
+ * are CRIU's options of the same name; those that a checkpoint needed, its restore needs too.
  */
 public final class RestoreRequest {
     final RunRequest run;
@@ -50,7 +50,7 @@ public final class RestoreRequest {
         return run.directory();
     }
 
-    /** Builds a {@link RestoreRequest}. */
+    /** Builds a {@link RestoreRequest}. For one thread at a time. */
     public static final class Builder extends RunRequestBuilder<Builder> {
         private final List<Consumer<RestoredProcess>> hooks = new ArrayList<>();
 

@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * A process tree that was restored and runs. Its root is not a child of this JVM. Immutable, so any threads may use it.
  *
- * <p>The handle is taken when the restore returns. A later restore of the same image makes another process with the same
+ * <p>The handle is taken when the restore returns. A later restore of the same image makes another process of the same
  * pid, which this one does not follow.
  *
  * @param pid root of the tree

@@ -10,7 +10,7 @@ import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the builders of checkpoint and restore requests have in common.
+ * What the builders of checkpoint and restore requests have in common. For one thread at a time.
  *
  * @param <B> the builder itself
  */
@@ -128,7 +128,7 @@ public abstract sealed class RunRequestBuilder<B extends RunRequestBuilder<B>>
     /**
      * The name of CRIU's log in the work folder.
      *
-     * @param logFile a file name
+     * @param logFile a file name, without a NUL character
      * @return this builder
      */
     public B logFile(String logFile) {
@@ -141,6 +141,7 @@ public abstract sealed class RunRequestBuilder<B extends RunRequestBuilder<B>>
      *
      * @param logLevel 1 (errors) to 4 (everything, the default)
      * @return this builder
+     * @throws IllegalArgumentException where it is not 1 to 4
      */
     public B logLevel(int logLevel) {
         if (logLevel < 1 || logLevel > 4) {
@@ -153,7 +154,7 @@ public abstract sealed class RunRequestBuilder<B extends RunRequestBuilder<B>>
     /**
      * Adds an argument for {@code criu}, passed as it is.
      *
-     * @param argument the argument
+     * @param argument the argument, without a NUL character
      * @return this builder
      */
     public B argument(String argument) {

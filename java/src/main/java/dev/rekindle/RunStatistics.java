@@ -7,7 +7,7 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * Statistics of one checkpoint or restore.
+ * Statistics of one checkpoint or restore. Immutable, so any threads may use it.
  *
  * @param kind what the run did
  * @param succeeded whether it succeeded
@@ -19,7 +19,8 @@ import java.util.Objects;
  * @param poolWarm whether contexts and buffers were there already
  * @param simulated whether the simulated driver was used
  * @param driverVersion as {@code cuDriverGetVersion} says, 0 where no process used CUDA
- * @param restoreThreads threads that CRIU restored memory with, -1 where it has no such option
+ * @param restoreThreads how many threads CRIU was told to restore memory with: 0 to choose itself, -1 where
+ *     it was not told (it has no such option, or was not to use it), for checkpoints, and where read from a folder
  * @param criu CRIU's own figures
  * @param processes the processes that use CUDA
  * @param gpuName name of the GPU, or empty
@@ -56,7 +57,8 @@ public record RunStatistics(
      * @param poolWarm whether contexts and buffers were there already
      * @param simulated whether the simulated driver was used
      * @param driverVersion as {@code cuDriverGetVersion} says, 0 where no process used CUDA
-     * @param restoreThreads threads that CRIU restored memory with, -1 where it has no such option
+     * @param restoreThreads how many threads CRIU was told to restore memory with: 0 to choose itself, -1 where
+     *     it was not told (it has no such option, or was not to use it), for checkpoints, and where read from a folder
      * @param criu CRIU's own figures
      * @param processes the processes that use CUDA
      * @param gpuName name of the GPU, or empty

@@ -60,6 +60,7 @@ public final class WarmPool implements AutoCloseable {
      * @param device number of the device, from 0
      * @return the lease, to be closed
      * @throws RekindleException where there is no such device, or the pool has died
+     * @throws IllegalStateException where this pool is closed
      */
     public ContextLease acquire(int device) {
         gate.enter();
@@ -97,6 +98,7 @@ public final class WarmPool implements AutoCloseable {
      *
      * @param directory an image folder; a relative one is in the handle's {@code imagesRoot}, as a request's is
      * @throws RekindleException where it holds no GPU image that can be read
+     * @throws IllegalStateException where this pool is closed
      */
     public void prefetch(Path directory) {
         Objects.requireNonNull(directory, "directory");
@@ -113,6 +115,7 @@ public final class WarmPool implements AutoCloseable {
      *
      * @param directory an image folder; a relative one is in the handle's {@code imagesRoot}, as a request's is
      * @throws RekindleException where nothing is held for it
+     * @throws IllegalStateException where this pool is closed
      */
     public void drop(Path directory) {
         Objects.requireNonNull(directory, "directory");
@@ -129,6 +132,7 @@ public final class WarmPool implements AutoCloseable {
      *
      * @return its statistics
      * @throws RekindleException where the pool has died
+     * @throws IllegalStateException where this pool is closed
      */
     public PoolStatistics statistics() {
         gate.enter();
@@ -146,7 +150,8 @@ public final class WarmPool implements AutoCloseable {
      *
      * @param measurement what to copy and how
      * @return how long it took
-     * @throws RekindleException where it failed, or the pool is not hosted in this JVM
+     * @throws RekindleException where it failed, a value is out of its range, or the pool is not hosted in this JVM
+     * @throws IllegalStateException where this pool is closed
      */
     public Duration measure(CopyMeasurement measurement) {
         Objects.requireNonNull(measurement, "measurement");
