@@ -60,7 +60,15 @@ record NativeStatistics(MemorySegment run, MemorySegment processes, int capacity
     /** Decodes them. Where there were more processes than room, all are read from the work folder, but not the run. */
     RunStatistics decodeOrRead(Path workDirectory, RunKind kind) {
         int count = rekindle_statistics.process_count(run);
-        return count <= capacity ? decode(run, processes, count) : read(workDirectory, kind, count, run);
+        if (count <= capacity) {
+            return decode(run, processes, count);
+        }
+        try {
+            return read(workDirectory, kind, count, run);
+        } catch (RekindleException unreadable) {
+            // The run itself went well, and its result counts more than the processes that did not fit.
+            return decode(run, processes, capacity);
+        }
     }
 
     private static RunStatistics decode(MemorySegment run, MemorySegment processes, int count) {

@@ -3,6 +3,7 @@ package dev.rekindle;
 
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
@@ -23,6 +24,9 @@ final class RunFuture<T> extends CompletableFuture<T> {
         var future = new RunFuture<T>();
         try {
             executor.execute(() -> future.run(operation, run, undo));
+        } catch (RejectedExecutionException refused) {
+            operation.close();
+            throw new IllegalStateException("this Rekindle handle is closed", refused);
         } catch (RuntimeException | Error refused) {
             operation.close();
             throw refused;

@@ -56,4 +56,16 @@ class NativeStatisticsTest {
             assertThat(run.processes()).hasSize(PROCESSES);
         });
     }
+
+    @Test
+    void runThatWentWellIsNotLostWithItsFile() {
+        NativeLibrary.load();
+        try (NativeCall call = NativeCall.begin()) {
+            NativeStatistics own = NativeStatistics.allocate(call, NativeStatistics.CAPACITY);
+            rekindle_statistics.kind(own.run(), RunKind.RESTORE.code());
+            rekindle_statistics.process_count(own.run(), PROCESSES);
+
+            assertThat(own.decodeOrRead(folder, RunKind.RESTORE).processes()).hasSize(NativeStatistics.CAPACITY);
+        }
+    }
 }
