@@ -2,6 +2,8 @@
  * Preloaded into criu: reads of pages images fail or are short.
  *
  *   FAULTY_EIO=OFFSET  a read that touches this offset fails with EIO
+ *   FAULTY_ONCE=1      only the first one does
+ *   FAULTY_DIRECT=1    reads with O_DIRECT fail with EINVAL, as on a filesystem that wants another alignment
  *   FAULTY_SHORT=1     no read returns more than one page and a half
  */
 #ifndef _GNU_SOURCE
@@ -9,6 +11,7 @@
 #endif
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,12 +31,22 @@ static int is_pages(int fd)
 	return strstr(name, "/pages-") != NULL;
 }
 
+static int failed;
+
 static int fails(int fd, off64_t off, size_t len)
 {
 	const char *at = getenv("FAULTY_EIO");
 	long long eio = at ? atoll(at) : -1;
 
-	if (eio < off || eio >= (long long)off + (long long)len || !is_pages(fd))
+	if (!is_pages(fd))
+		return 0;
+	if (getenv("FAULTY_DIRECT") && (fcntl(fd, F_GETFL) & O_DIRECT)) {
+		errno = EINVAL;
+		return 1;
+	}
+	if (eio < off || eio >= (long long)off + (long long)len)
+		return 0;
+	if (getenv("FAULTY_ONCE") && __atomic_exchange_n(&failed, 1, __ATOMIC_RELAXED))
 		return 0;
 	errno = EIO;
 	return 1;

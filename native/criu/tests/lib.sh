@@ -116,4 +116,16 @@ check_zoo() { # WHAT [sed expression for the snapshot]
 	echo "ok: $1"
 }
 
+# Takes the pages images out of the page cache
+drop() {
+	local f
+	sync
+	for f in "$work"/img/pages-*.img; do dd of="$f" oflag=nocache conv=notrunc,fdatasync count=0 status=none; done
+}
+
+nr_late() { grep -aoE "nr_late: +[0-9]+" "$work/img/restore.log" | awk '{ n += $2 } END { print n + 0 }'; }
+
+# No memory outside of the cache where the images are in memory
+on_disk() { [ "$(stat -f -c %T "$work")" != tmpfs ]; }
+
 readers_used() { grep -aq "page-readers: Read .* with $1 threads" "$work/img/restore.log"; }

@@ -22,6 +22,8 @@ must_fail() { # WHAT REGEX [VAR=VALUE] options
 	echo "ok: $what"
 }
 
+one_goes_on() { grep -aq "page-readers: .* one reader goes on" "$work/img/restore.log"; }
+
 for mode in mappings shm; do
 	dump_zoo $mode
 	mkdir "$work/whole"
@@ -43,6 +45,24 @@ for mode in mappings shm; do
 		must_fail "$mode, $o, EIO" "pages-[0-9]+.img at offset [0-9]+: Input/output error" \
 			LD_PRELOAD="$FAULTY" FAULTY_EIO=$at $o
 	done
+
+	# what fails once is read again, by one reader that the others leave the rest to
+	for o in "--restore-threads 1" "--restore-threads 4" "--restore-threads 4 --restore-hugepages always"; do
+		restore LD_PRELOAD="$FAULTY" FAULTY_EIO=$at FAULTY_ONCE=1 $o || fail "$mode, $o, EIO once: restore"
+		one_goes_on || fail "$mode, $o, EIO once: nothing has failed"
+		check_zoo "$mode, $o, EIO once" "s/ hg//"
+		kill_zoo
+	done
+	if [ $mode = mappings ] && on_disk; then
+		for i in 1 2 3; do
+			drop
+			restore LD_PRELOAD="$FAULTY" FAULTY_DIRECT=1 --restore-threads 8 --restore-hugepages always ||
+				fail "$mode, no O_DIRECT: restore"
+			one_goes_on || fail "$mode, no O_DIRECT: nothing has failed"
+			check_zoo "$mode, no O_DIRECT" "s/ hg//"
+			kill_zoo
+		done
+	fi
 
 	restore LD_PRELOAD="$FAULTY" FAULTY_SHORT=1 --restore-threads 3 || fail "$mode: short reads"
 	check_zoo "$mode, short reads"

@@ -49,13 +49,18 @@ one "readahead" 2 "" --restore-threads 2 --restore-readahead
 one "partial reads" 2 "" CRIU_FAULT=131 --restore-threads 2
 
 # Not in the page cache: in order by one, or past it where huge pages are filled
-drop() {
-	local f
-	sync
-	for f in "$work"/img/pages-*.img; do dd of="$f" oflag=nocache conv=notrunc,fdatasync count=0 status=none; done
-}
-drop
-one "cold" "" "" --restore-threads 4
+for o in "--restore-threads 1" "--restore-threads 4"; do
+	drop
+	one "cold, $o" "" "" $o
+	# nothing of this is advised
+	if [ "$mode" = threads ] && on_disk; then
+		[ "$(nr_late)" = 0 ] || fail "cold, $o: small pages are not left to the restorer"
+	fi
+done
+if [ "$mode" = shm ]; then
+	drop
+	one "cold, readahead" 4 "" --restore-threads 4 --restore-readahead
+fi
 drop
 past=
 [ "$mode" != threads ] || past=4

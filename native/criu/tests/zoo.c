@@ -4,7 +4,7 @@
  *
  *   zoo MODE DIR
  *
- * MODE: mappings, cow, threads, shm, tids. Detaches, writes DIR/pid when all is set
+ * MODE: mappings, cow, threads, shm, tids, huge, nothp, many. Detaches, writes DIR/pid when all is set
  * up. On SIGUSR1 it checks every byte and writes DIR/status: "ok", or what
  * differs; a new SIGUSR1 checks again.
  */
@@ -39,6 +39,7 @@
 #define HUGE (2 * MB)
 #define NR_THREADS 500
 #define MAX_AREAS 64
+#define NR_MANY 3200
 
 /* @len bytes, of which one page every @step pages has contents */
 struct area {
@@ -50,6 +51,7 @@ struct area {
 
 static struct area areas[MAX_AREAS];
 static int nr_areas;
+static unsigned char *many; /* these are too many for areas */
 static const char *dir;
 static uint64_t seed = 1;
 
@@ -104,6 +106,13 @@ static const char *check(void)
 	static char text[128];
 	size_t off, i;
 	int n;
+
+	for (i = 0; many && i < NR_MANY; i++)
+		for (off = 0; off < 64 * KB; off++)
+			if (many[i * 68 * KB + off] != (unsigned char)(i | 1)) {
+				snprintf(text, sizeof(text), "mapping %zu differs at offset %#zx", i, off);
+				return text;
+			}
 
 	for (n = 0; n < nr_areas; n++) {
 		const struct area *a = &areas[n];
@@ -320,6 +329,49 @@ static void make_threads(void)
 			die("pthread_create");
 }
 
+/* So large that the place where it is premapped overlaps with it when addresses are not random */
+static void make_huge(void)
+{
+	unsigned char *p = anon(258 * MB, PROT_READ | PROT_WRITE, 0);
+
+	if (p == MAP_FAILED)
+		die("huge");
+	/* whole huge pages, with a part of one at the beginning, so that no border of the mapping is one of a huge page */
+	if (madvise(p, 258 * MB, MADV_HUGEPAGE))
+		fprintf(stderr, "zoo: no huge pages: %s\n", strerror(errno));
+	if (munmap(p, 64 * KB))
+		die("munmap");
+	add("huge", p + 64 * KB, 258 * MB - 64 * KB, 1, 1);
+}
+
+/* A process that wants no huge pages, but has memory that would be good for them */
+static void make_nothp(void)
+{
+	unsigned char *p;
+
+	if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+		die("PR_SET_THP_DISABLE");
+	add("anon", lone(32 * MB, 0), 32 * MB, 1, 1);
+	p = lone(16 * MB, 0);
+	if (p != MAP_FAILED)
+		madvise(p, 16 * MB, MADV_HUGEPAGE);
+	add("MADV_HUGEPAGE", p, 16 * MB, 1, 1);
+}
+
+/* Mappings with nothing between them, which count half of what they do when there is something */
+static void make_many(void)
+{
+	unsigned char *p = anon(NR_MANY * 68 * KB, PROT_READ | PROT_WRITE, 0);
+	size_t i;
+
+	for (i = 0; p != MAP_FAILED && i < NR_MANY; i++)
+		if (munmap(p + i * 68 * KB + 64 * KB, 4 * KB))
+			die("munmap");
+	for (i = 0; p != MAP_FAILED && i < NR_MANY; i++)
+		memset(p + i * 68 * KB, (int)i | 1, 64 * KB);
+	many = p;
+}
+
 /*
  * For a pid namespace of its own: one process with much to read, one with
  * many threads, some more. All the ids from 1 on are taken without a gap, so
@@ -470,6 +522,12 @@ int main(int argc, char **argv)
 		make_threads();
 	else if (!strcmp(argv[1], "tids"))
 		make_tids();
+	else if (!strcmp(argv[1], "huge"))
+		make_huge();
+	else if (!strcmp(argv[1], "nothp"))
+		make_nothp();
+	else if (!strcmp(argv[1], "many"))
+		make_many();
 	else if (cow)
 		add("cow", lone(COW_LEN, 0), COW_LEN, 1, 1);
 	else
