@@ -5,36 +5,38 @@
 
 no_readers() { ! grep -aq "page-readers: Read" "$work/img/restore.log" || fail "$1: not restored the old way"; }
 
-# a parent image; without memory tracking in the kernel it has nothing that
-# the child lacks, but it is there and has to be looked into
-start_zoo mappings
-mkdir "$work/img/parent.d"
-all=$(tree "$pid")
-track=
-if "$CRIU" check --feature mem_dirty_track >/dev/null 2>&1; then
-	track=yes
-	"$CRIU" pre-dump -t "$pid" -D "$work/img/parent.d" -o dump.log -v1 --track-mem || fail "pre-dump"
-	"$CRIU" dump -t "$pid" -D "$work/img" -o dump.log -v1 --track-mem --prev-images-dir parent.d || fail "dump"
-else
-	"$CRIU" dump --leave-running -t "$pid" -D "$work/img/parent.d" -o dump.log -v1 || fail "first dump"
-	"$CRIU" dump -t "$pid" -D "$work/img" -o dump.log -v1 || fail "dump"
-	ln -s parent.d "$work/img/parent"
-fi
-gone $all
-[ -L "$work/img/parent" ] || fail "no parent image"
-restore --restore-threads 4 --restore-hugepages always || fail "parent image: restore"
-no_readers "parent image"
-check_zoo "parent image${track:+, with tracked memory}"
-kill_zoo
-rm -rf "$work/img"
+for mode in mappings shm; do
+	# a parent image; without memory tracking in the kernel it has nothing that
+	# the child lacks, but it is there and has to be looked into
+	start_zoo $mode
+	mkdir "$work/img/parent.d"
+	all=$(tree "$pid")
+	track=
+	if "$CRIU" check --feature mem_dirty_track >/dev/null 2>&1; then
+		track=yes
+		"$CRIU" pre-dump -t "$pid" -D "$work/img/parent.d" -o dump.log -v1 --track-mem || fail "pre-dump"
+		"$CRIU" dump -t "$pid" -D "$work/img" -o dump.log -v1 --track-mem --prev-images-dir parent.d || fail "dump"
+	else
+		"$CRIU" dump --leave-running -t "$pid" -D "$work/img/parent.d" -o dump.log -v1 || fail "first dump"
+		"$CRIU" dump -t "$pid" -D "$work/img" -o dump.log -v1 || fail "dump"
+		ln -s parent.d "$work/img/parent"
+	fi
+	gone $all
+	[ -L "$work/img/parent" ] || fail "no parent image"
+	restore --restore-threads 4 --restore-hugepages always || fail "$mode, parent image: restore"
+	no_readers "$mode, parent image"
+	check_zoo "$mode, parent image${track:+, with tracked memory}"
+	kill_zoo
+	rm -rf "$work/img"
 
-# auto-dedup punches holes into what has been read
-dump_zoo mappings
-restore --restore-threads 4 --restore-hugepages always --auto-dedup || fail "auto-dedup: restore"
-no_readers "auto-dedup"
-check_zoo "auto-dedup"
-kill_zoo
-rm -rf "$work/img"
+	# auto-dedup punches holes into what has been read
+	dump_zoo $mode
+	restore --restore-threads 4 --restore-hugepages always --auto-dedup || fail "$mode, auto-dedup: restore"
+	no_readers "$mode, auto-dedup"
+	check_zoo "$mode, auto-dedup"
+	kill_zoo
+	rm -rf "$work/img"
+done
 
 # a page server makes plain images
 start_zoo mappings

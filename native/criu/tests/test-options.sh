@@ -2,11 +2,45 @@
 # The options from the command line and a configuration file; bad values.
 . "$(dirname "$0")/lib.sh"
 
-dump_zoo shm
-printf 'restore-threads 3\nrestore-hugepages never\n' >"$work/conf"
+anon_huge() { awk '/^AnonHugePages:/ { n += $2 } END { print n + 0 }' "/proc/$pid/smaps"; } # kB
+
+dump_zoo mappings
+printf 'restore-threads 3\n' >"$work/conf"
 restore --config "$work/conf" || fail "configuration file: restore"
 readers_used 3 || fail "configuration file: not read by 3 threads"
-check_zoo "configuration file"
+huge=$(anon_huge)
+check_zoo "configuration file, threads"
+kill_zoo
+
+printf 'restore-threads 3\nrestore-hugepages never\nrestore-readahead\n' >"$work/conf"
+# in a cold image small pages are for the restorer, unless they are read ahead
+drop
+restore --config "$work/conf" || fail "configuration file, never: restore"
+readers_used 3 || fail "configuration file, never and readahead: not read by 3 threads"
+never=$(anon_huge)
+# where all memory gets huge pages nothing can be seen
+if ((huge == 0)) || grep -q '\[always\]' /sys/kernel/mm/transparent_hugepage/enabled; then
+	echo "SKIPPED: the effect of never ($huge kB in huge pages)"
+elif ((never != 0)); then
+	fail "configuration file, never: $never kB in huge pages"
+fi
+check_zoo "configuration file, never ($never kB in huge pages, otherwise $huge) and readahead"
+kill_zoo
+
+if on_disk; then
+	printf 'restore-threads 3\nrestore-hugepages never\n' >"$work/conf"
+	drop
+	restore --config "$work/conf" || fail "configuration file, no readahead: restore"
+	[ "$(nr_late)" = 0 ] || fail "configuration file, no readahead: a cold image is read as with it"
+	check_zoo "configuration file, no readahead"
+	kill_zoo
+fi
+
+printf 'restore-hugepages always\n' >"$work/conf"
+restore --config "$work/conf" || fail "configuration file, always: restore"
+always=$(anon_huge)
+((huge == 0 || always > huge)) || fail "configuration file, always: $always kB in huge pages, otherwise $huge"
+check_zoo "configuration file, always ($always kB in huge pages)" "s/ hg//"
 kill_zoo
 
 for bad in "--restore-threads -1" "--restore-threads two" "--restore-threads" "--restore-hugepages sometimes"; do
