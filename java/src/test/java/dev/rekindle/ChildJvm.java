@@ -32,7 +32,7 @@ final class ChildJvm {
     }
 
     /** In a pid namespace of its own, whose first process collects orphans at once. */
-    static Output runIsolated(Class<?> main, List<String> options, String... arguments)
+    static Output runIsolated(Class<?> main, List<String> options, Map<String, String> environment, String... arguments)
             throws IOException, InterruptedException {
         var isolation = List.of(
                 "unshare",
@@ -47,7 +47,7 @@ final class ChildJvm {
                 "-c",
                 "\"$@\" & wait $!",
                 "bash");
-        return run(isolation, main, options, List.of(), Map.of(), arguments);
+        return run(isolation, main, options, List.of(), environment, arguments);
     }
 
     private static Output run(
