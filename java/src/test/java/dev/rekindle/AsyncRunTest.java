@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
@@ -25,8 +26,18 @@ class AsyncRunTest {
     @Test
     void futuresCompleteWithResultsAndProgressIsReported() throws Exception {
         List<Report> reports = Collections.synchronizedList(new ArrayList<>());
+        // One worker that takes a moment for each block: the copies last for many reports.
+        Process pool = PoolProcess.start(
+                folder,
+                Map.of(
+                        "CRIU_CUDA_STREAMS",
+                        "1",
+                        "REKINDLE_SIMCUDA_DELAY",
+                        "cuMemcpyDtoHAsync=60ms,cuMemcpyHtoDAsync=60ms"),
+                List.of());
         try (Rekindle rekindle = TestMachine.rekindle(folder).build();
                 Worker worker = Worker.start(folder, "worker")) {
+            PoolProcess.connect(rekindle).close();
             String before = worker.checksum();
             CheckpointResult dumped = rekindle.checkpointAsync(
                             CheckpointRequest.builder(worker.pid(), Path.of("images"))
@@ -35,11 +46,7 @@ class AsyncRunTest {
                     .get(60, TimeUnit.SECONDS);
             assertThat(dumped.statistics().succeeded()).isTrue();
             long bytes = dumped.statistics().deviceBytes();
-            assertThat(reports).isNotEmpty();
-            assertThat(reports.getLast()).satisfies(last -> {
-                assertThat(last.done()).isEqualTo(last.total()).isGreaterThanOrEqualTo(bytes);
-            });
-            assertThat(reports).extracting(Report::done).isSorted();
+            assertCopyWasWatched(reports, PhaseKind.COPY_OUT, bytes);
             worker.awaitEnd();
 
             reports.clear();
@@ -48,9 +55,28 @@ class AsyncRunTest {
                             .build())
                     .get(60, TimeUnit.SECONDS);
             assertThat(restored.pid()).isEqualTo(worker.pid());
-            assertThat(reports).isNotEmpty();
+            assertCopyWasWatched(reports, PhaseKind.PREFETCH, bytes);
             assertThat(worker.checksum()).isEqualTo(before);
+        } finally {
+            pool.destroyForcibly();
         }
+    }
+
+    /** The last report is made up from the result. Those from within the copy are not. */
+    private static void assertCopyWasWatched(List<Report> reports, PhaseKind phase, long bytes) {
+        assertThat(reports)
+                .filteredOn(report -> report.phase() == phase && report.done() > 0 && report.done() < report.total())
+                .extracting(Report::done)
+                .hasSizeGreaterThan(2)
+                .isSorted();
+        assertThat(reports)
+                .filteredOn(report -> report.phase() == phase && report.done() > 0)
+                .extracting(Report::total)
+                .containsOnly(bytes);
+        assertThat(reports).extracting(Report::done).isSorted();
+        assertThat(reports.getLast())
+                .satisfies(
+                        last -> assertThat(last.done()).isEqualTo(last.total()).isEqualTo(bytes));
     }
 
     @Test
@@ -92,25 +118,35 @@ class AsyncRunTest {
     }
 
     @Test
-    void cancelledRestoreLeavesNoProcess() throws Exception {
+    void cancelledRestoreStopsCriuAndLeavesNoProcess() throws Exception {
         try (Rekindle rekindle = TestMachine.rekindle(folder).build();
                 Worker worker = Worker.start(folder, "worker")) {
             String before = worker.checksum();
             rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images")));
             worker.awaitEnd();
             worker.inject("cuMemMap=500ms");
-            var begun = new CountDownLatch(1);
+            var mapping = new CountDownLatch(1);
             CompletableFuture<RestoredProcess> run = rekindle.restoreAsync(RestoreRequest.builder(Path.of("images"))
-                    .progress((done, total, phase) -> begun.countDown())
+                    .progress((done, total, phase) -> {
+                        if (phase == PhaseKind.MAP) {
+                            mapping.countDown();
+                        }
+                    })
                     .build());
-            assertThat(begun.await(30, TimeUnit.SECONDS)).isTrue();
+            assertThat(mapping.await(30, TimeUnit.SECONDS)).isTrue();
             assertThat(run.cancel(true)).isTrue();
             Worker.await(
                     "the run to end", () -> threadNames().stream().noneMatch(name -> name.startsWith("rekindle-")));
+            // A tree that CRIU had finished would have been ended too, but afterwards.
+            assertThat(folder.resolve("images/restore.log"))
+                    .isNotEmptyFile()
+                    .content()
+                    .doesNotContain("Restore finished");
             worker.awaitEnd();
             worker.inject();
             rekindle.restore(RestoreRequest.of(Path.of("images")));
             assertThat(worker.checksum()).as("the image is whole").isEqualTo(before);
+            assertThat(folder.resolve("images/restore.log")).content().contains("Restore finished");
         }
     }
 
