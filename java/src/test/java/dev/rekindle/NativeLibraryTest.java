@@ -16,6 +16,9 @@ import org.junit.jupiter.api.io.TempDir;
 class NativeLibraryTest {
     private static final Path LIBRARY = TestMachine.LIBRARY_FOLDER.resolve("librekindle.so");
 
+    private static final String OTHER_VERSION = "uint32_t rekindle_version_number(void) { return 7003001; }"
+            + "const char *rekindle_version(void) { return \"7.3.1\"; }";
+
     @TempDir
     private Path folder;
 
@@ -57,23 +60,31 @@ class NativeLibraryTest {
                 .contains("rekindle.library.path");
     }
 
+    /** The sources by rank. One is of another version, and what is below it, or above, is right. */
+    @Test
+    void propertyGoesBeforeClassPathAndClassPathBeforeLibraryPath() throws Exception {
+        Path other = library(OTHER_VERSION);
+        Path rightBundle = bundle("right", LIBRARY);
+        Path otherBundle = bundle("other", other);
+        String rightProperty = "-Drekindle.library.path=" + LIBRARY;
+        String otherProperty = "-Drekindle.library.path=" + other;
+        String rightLibraryPath = "-Djava.library.path=" + LIBRARY.getParent();
+        String otherLibraryPath = "-Djava.library.path=" + other.getParent();
+        Path cache = folder.resolve("cache");
+
+        assertThat(show(List.of(otherBundle), rightProperty, otherLibraryPath)).startsWith("version 0.1.");
+        assertThat(show(List.of(rightBundle), otherProperty, rightLibraryPath)).contains("refused: " + other + " has");
+
+        assertThat(show(List.of(rightBundle), otherLibraryPath)).startsWith("version 0.1.");
+        assertThat(show(List.of(otherBundle), rightLibraryPath)).contains("refused: " + cache);
+    }
+
     @Test
     void classPathBundleIsUnpackedOnce() throws Exception {
-        Path bundle = folder.resolve("bundle/META-INF/rekindle/" + NativeLibrary.platform() + "/lib");
-        Files.createDirectories(bundle);
-        Files.copy(LIBRARY, bundle.resolve("librekindle.so"));
+        Path bundle = bundle("bundle", LIBRARY);
         Path cache = folder.resolve("cache");
         for (int i = 0; i < 2; i++) {
-            ChildJvm.Output output = ChildJvm.run(
-                    ShowVersion.class,
-                    List.of(
-                            "--enable-native-access=ALL-UNNAMED",
-                            "--illegal-native-access=deny",
-                            "-Djava.library.path=/nowhere",
-                            "-Drekindle.cache.directory=" + cache),
-                    List.of(folder.resolve("bundle")),
-                    Map.of());
-            assertThat(output.text()).startsWith("version 0.1.");
+            assertThat(show(List.of(bundle), "-Djava.library.path=/nowhere")).startsWith("version 0.1.");
             try (var unpacked = Files.list(cache)) {
                 assertThat(unpacked)
                         .singleElement()
@@ -85,8 +96,7 @@ class NativeLibraryTest {
 
     @Test
     void otherVersionIsRefusedWithBothNamed() throws Exception {
-        Path other = library("uint32_t rekindle_version_number(void) { return 7003001; }"
-                + "const char *rekindle_version(void) { return \"7.3.1\"; }");
+        Path other = library(OTHER_VERSION);
         assertThat(show("-Drekindle.library.path=" + other))
                 .contains(other.toString())
                 .contains("has version 7.3.1")
@@ -125,10 +135,24 @@ class NativeLibraryTest {
         }
     }
 
-    private static String show(String option) throws Exception {
+    private String show(String option) throws Exception {
+        return show(List.of(), option);
+    }
+
+    private String show(List<Path> classPath, String... given) throws Exception {
         var options = new ArrayList<>(List.of("--enable-native-access=ALL-UNNAMED", "--illegal-native-access=deny"));
-        options.add(option);
-        return ChildJvm.run(ShowVersion.class, options, Map.of()).text();
+        options.add("-Drekindle.cache.directory=" + folder.resolve("cache"));
+        options.addAll(List.of(given));
+        return ChildJvm.run(ShowVersion.class, options, classPath, Map.of()).text();
+    }
+
+    /** A folder for the class path that holds a library. */
+    private Path bundle(String name, Path library) throws Exception {
+        Path root = folder.resolve(name + "-bundle");
+        Path inside = root.resolve("META-INF/rekindle/" + NativeLibrary.platform() + "/lib");
+        Files.createDirectories(inside);
+        Files.copy(library, inside.resolve("librekindle.so"));
+        return root;
     }
 
     private Path library(String source) throws Exception {
