@@ -50,7 +50,8 @@ final class ChildJvm {
         return run(isolation, main, options, List.of(), environment, arguments);
     }
 
-    private static Output run(
+    /** The wrapper is a command that runs what follows it. */
+    static Output run(
             List<String> wrapper,
             Class<?> main,
             List<String> options,
