@@ -7,7 +7,7 @@ import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.List;
 
-/** A {@code criu} that answers questions about itself, and of a run keeps arguments and environment and fails. */
+/** A {@code criu} that answers questions about itself, and of a run keeps its arguments and its part of the environment, and fails. */
 record FakeCriu(Path program, Path argumentFile, Path environmentFile) {
     static final String EVERY_OPTION = "--restore-threads --restore-hugepages";
 
@@ -24,7 +24,7 @@ record FakeCriu(Path program, Path argumentFile, Path environmentFile) {
                 check) ;;
                 *)
                     printf '%%s\\n' "$@" >%s
-                    env >%s
+                    env | grep -E '^(REKINDLE|CRIU)_' >%s
                     exit 1
                     ;;
                 esac
