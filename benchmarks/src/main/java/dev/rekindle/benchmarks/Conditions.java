@@ -15,14 +15,16 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * Under which conditions results were measured.
  *
  * @param gpu name of the GPU, with SIMULATED where it is
- * @param driver CUDA version of the driver
- * @param criu version of CRIU
- * @param stockCriu version of the CRIU of the stock side
+ * @param driver CUDA version of the driver, and the version of its kernel module
+ * @param criu version of CRIU, and whether it has our patches
+ * @param stockCriu the same of the CRIU of the stock side
  * @param kernel release of the kernel
  * @param cores of the machine
  * @param java version of the runtime
@@ -45,15 +47,16 @@ record Conditions(
         String time) {
     private static final Gson GSON = new GsonBuilder().setPrettyPrinting().create();
     private static final int NAME_BYTES = 96;
+    private static final Pattern MODULE = Pattern.compile("Kernel Module\\D.*?\\s(\\d+(?:\\.\\d+)+)");
 
     /** Speaks to the driver, so it is called after the benchmarks: a process that holds the GPU makes others faster. */
     static Conditions now() throws IOException {
         String[] driver = askDriver();
         return new Conditions(
                 Machine.simulated() && !driver[0].startsWith("SIMULATED") ? "SIMULATED " + driver[0] : driver[0],
-                driver[1],
-                firstLine(Machine.CRIU.toString(), "--version"),
-                firstLine(Machine.STOCK_CRIU.toString(), "--version"),
+                driver[1] + module(),
+                criu(Machine.CRIU),
+                criu(Machine.STOCK_CRIU),
                 firstLine("uname", "-r"),
                 Runtime.getRuntime().availableProcessors(),
                 System.getProperty("java.vm.version"),
@@ -68,8 +71,32 @@ record Conditions(
         Files.writeString(folder.resolve("conditions.json"), GSON.toJson(this) + "\n");
     }
 
-    static Conditions read(Path folder) throws IOException {
-        return GSON.fromJson(Files.readString(folder.resolve("conditions.json")), Conditions.class);
+    static Conditions read(Path file) throws IOException {
+        return GSON.fromJson(Files.readString(file), Conditions.class);
+    }
+
+    /** What the kernel's part of the driver says of itself, where there is one and it is used. */
+    private static String module() throws IOException {
+        Path file = Path.of("/proc/driver/nvidia/version");
+        return Machine.simulated() || !Files.isReadable(file) ? "" : moduleVersion(Files.readString(file));
+    }
+
+    /** From {@code NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build ...}. */
+    static String moduleVersion(String text) {
+        Matcher matcher = MODULE.matcher(text);
+        return matcher.find() ? ", kernel module " + matcher.group(1) : "";
+    }
+
+    /** The version is the same with our patches and without. */
+    private static String criu(Path program) throws IOException {
+        String version = firstLine(program.toString(), "--version");
+        if (version.equals("none")) {
+            return version;
+        }
+        return version
+                + (output(program.toString(), "restore", "--help").contains("--restore-threads")
+                        ? " with patches"
+                        : " without patches");
     }
 
     private static String[] askDriver() {
@@ -102,14 +129,18 @@ record Conditions(
         }
     }
 
-    private static String firstLine(String... command) throws IOException {
-        Process process;
+    private static String firstLine(String... command) {
         try {
-            process = new ProcessBuilder(command).start();
+            return output(command).lines().findFirst().orElse("unknown").replaceFirst("^Version: *", "");
         } catch (IOException absent) {
             return "none"; // benchmarks without restores need no CRIU
         }
-        String text = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-        return text.lines().findFirst().orElse("unknown").replaceFirst("^Version: *", "");
+    }
+
+    private static String output(String... command) throws IOException {
+        Process process = new ProcessBuilder(command)
+                .redirectError(ProcessBuilder.Redirect.DISCARD)
+                .start();
+        return new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
     }
 }

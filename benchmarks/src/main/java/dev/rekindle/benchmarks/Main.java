@@ -11,7 +11,7 @@ import org.openjdk.jmh.runner.options.OptionsBuilder;
 
 /**
  * {@code java -jar benchmarks.jar [JMH OPTION...]} measures and leaves JSON in the folder that BENCHMARK_RESULTS names;
- * {@code java -jar benchmarks.jar report FOLDER FILE.html} makes a page of it.
+ * {@code java -jar benchmarks.jar report FOLDER... FILE.html} makes a page of it.
  */
 public final class Main {
     private Main() {}
@@ -19,7 +19,7 @@ public final class Main {
     /**
      * Measures, or makes the report.
      *
-     * @param arguments JMH's, or {@code report FOLDER FILE}
+     * @param arguments JMH's, or {@code report FOLDER... FILE}
      * @throws Exception where it failed
      */
     public static void main(String[] arguments) throws Exception {

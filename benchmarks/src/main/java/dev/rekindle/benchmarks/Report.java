@@ -8,6 +8,7 @@ import com.google.gson.JsonParser;
 import java.awt.Color;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Base64;
@@ -16,6 +17,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.stream.Stream;
 import org.knowm.xchart.BitmapEncoder;
 import org.knowm.xchart.BitmapEncoder.BitmapFormat;
@@ -25,12 +27,19 @@ import org.knowm.xchart.XYChart;
 import org.knowm.xchart.XYChartBuilder;
 import org.knowm.xchart.internal.chartpart.Chart;
 
-/** One page, with nothing outside it, of the JSON files that a run of the benchmarks left in a folder. */
+/**
+ * One page, with nothing outside it, of the JSON files that runs of the benchmarks left in folders: {@code results.json}
+ * with {@code conditions.json}, or any {@code NAME.json} with {@code NAME-conditions.json}.
+ */
 public final class Report {
     private static final int WIDTH = 900;
     private static final String STYLE = "body{font:15px sans-serif;max-width:960px;margin:2em auto;color:#222}"
             + "table{border-collapse:collapse}td,th{padding:2px 12px;text-align:left;border-bottom:1px solid #ddd}"
             + "td.n{text-align:right}.simulated{background:#fe9;padding:6px}img,svg{max-width:100%}";
+
+    private static final String CONDITIONS = "(?:(.+)-)?conditions\\.json";
+    private static final String PINNED = "CopyEngineBenchmark.pinned";
+    private static final String RESTORE = "RestoreBenchmark.restore";
 
     private final StringBuilder page = new StringBuilder();
 
@@ -56,31 +65,66 @@ public final class Report {
     /**
      * Makes the page.
      *
-     * @param arguments the folder and the file to write
+     * @param arguments the folders and the file to write
      * @throws IOException where one cannot be read or written
      */
     public static void main(String[] arguments) throws IOException {
-        if (arguments.length != 2) {
-            throw new IllegalArgumentException("usage: report FOLDER FILE.html");
+        if (arguments.length < 2) {
+            throw new IllegalArgumentException("usage: report FOLDER... FILE.html");
         }
         System.setProperty("java.awt.headless", "true");
-        Path folder = Path.of(arguments[0]);
-        Files.writeString(Path.of(arguments[1]), new Report().make(folder));
+        var runs = new ArrayList<Run>();
+        for (String folder : List.of(arguments).subList(0, arguments.length - 1)) {
+            runs.addAll(runs(Path.of(folder)));
+        }
+        Files.writeString(Path.of(arguments[arguments.length - 1]), new Report().make(runs));
     }
 
-    private String make(Path folder) throws IOException {
-        Conditions conditions = Conditions.read(folder);
-        List<Result> results = results(folder.resolve("results.json"));
+    /** What was measured together, under the same conditions. */
+    private record Run(String title, Conditions conditions, List<Result> results, List<Timeline> timelines) {}
+
+    private static List<Run> runs(Path folder) throws IOException {
+        var runs = new ArrayList<Run>();
+        for (Path conditions : files(folder, CONDITIONS)) {
+            String name = conditions.getFileName().toString().replaceFirst(CONDITIONS, "$1");
+            Path results = folder.resolve((name.isEmpty() ? "results" : name) + ".json");
+            // Only a restore leaves timelines, and the names of those of two runs would be the same.
+            List<Result> lines = results(results);
+            boolean restores = lines.stream().anyMatch(result -> result.is(RESTORE));
+            runs.add(new Run(
+                    folder.toRealPath().getFileName() + "/" + results.getFileName(),
+                    Conditions.read(conditions),
+                    lines,
+                    restores ? timelines(folder) : List.of()));
+        }
+        if (runs.isEmpty()) {
+            throw new NoSuchFileException(folder + " holds no conditions.json and no NAME-conditions.json");
+        }
+        return runs;
+    }
+
+    private static List<Path> files(Path folder, String pattern) throws IOException {
+        try (Stream<Path> files = Files.list(folder)) {
+            return files.filter(path -> path.getFileName().toString().matches(pattern))
+                    .sorted()
+                    .toList();
+        }
+    }
+
+    private String make(List<Run> runs) throws IOException {
         page.append("<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Rekindle benchmarks</title>")
                 .append("<style>")
                 .append(STYLE)
                 .append("</style></head><body><h1>Rekindle benchmarks</h1>");
-        conditions(conditions);
-        restores(results);
-        timelines(folder);
-        copies(results, conditions);
-        calls(results);
-        table(results);
+        for (Run run : runs) {
+            page.append("<h2>").append(escape(run.title())).append("</h2>");
+            conditions(run.conditions());
+            restores(run.results());
+            timelines(run.timelines());
+            copies(run.results(), run.conditions());
+            calls(run.results());
+            table(run.results());
+        }
         return page.append("</body></html>\n").toString();
     }
 
@@ -160,7 +204,7 @@ public final class Report {
     private void restores(List<Result> results) throws IOException {
         var byCache = new TreeMap<String, Map<String, Double>>();
         for (Result result : results) {
-            if (result.is("RestoreBenchmark.restore")) {
+            if (result.is(RESTORE)) {
                 byCache.computeIfAbsent(result.parameter("cache"), key -> new TreeMap<>())
                         .put(words(result.parameter("settings")), rounded(result.score()));
             }
@@ -188,23 +232,23 @@ public final class Report {
         image(chart);
     }
 
-    private void timelines(Path folder) throws IOException {
-        List<Timeline> timelines = new ArrayList<>();
-        try (Stream<Path> files = Files.list(folder)) {
-            for (Path file : (Iterable<Path>)
-                    files.filter(path -> path.getFileName().toString().startsWith("timeline-"))
-                            .sorted((first, second) -> second.compareTo(first))::iterator) {
-                timelines.add(Timeline.read(file));
-            }
+    private static List<Timeline> timelines(Path folder) throws IOException {
+        var timelines = new ArrayList<Timeline>();
+        for (Path file : files(folder, "timeline-.*\\.json").reversed()) {
+            timelines.add(Timeline.read(file));
         }
+        return timelines;
+    }
+
+    private void timelines(List<Timeline> timelines) {
         if (!timelines.isEmpty()) {
-            page.append("<h2>Where the time of a restore goes</h2>").append(TimelineDrawing.draw(timelines));
+            page.append("<h3>Where the time of a restore goes</h3>").append(TimelineDrawing.draw(timelines));
         }
     }
 
     private void copies(List<Result> results, Conditions conditions) throws IOException {
         List<Result> copies = results.stream()
-                .filter(result -> result.is("CopyEngineBenchmark.copy"))
+                .filter(result -> result.is("CopyEngineBenchmark.copy") || result.is(PINNED))
                 .toList();
         if (copies.isEmpty()) {
             return;
@@ -217,18 +261,30 @@ public final class Report {
                 .yAxisTitle("GB/s")
                 .build();
         var series = new TreeMap<String, Map<Integer, Double>>();
+        var workers = new TreeSet<Integer>();
+        copies.stream()
+                .filter(copy -> !copy.is(PINNED))
+                .forEach(copy -> workers.add(Integer.valueOf(copy.parameter("workers"))));
         for (Result copy : copies) {
             double nanoseconds = copy.counters().getOrDefault("copyNanoseconds", Double.NaN);
             double rate = conditions.copyMebibytes() * 1048576.0 / nanoseconds;
-            series.computeIfAbsent(
-                            words(copy.parameter("source")) + ", " + copy.parameter("chunkMebibytes") + " MiB chunks",
-                            key -> new TreeMap<>())
-                    .put(Integer.valueOf(copy.parameter("workers")), rate);
+            // The limit is measured once and drawn beside all numbers of workers.
+            String source = copy.is(PINNED) ? "pinned" : words(copy.parameter("source"));
+            Map<Integer, Double> points = series.computeIfAbsent(
+                    source + ", " + copy.parameter("chunkMebibytes") + " MiB chunks", key -> new TreeMap<>());
+            if (!copy.is(PINNED)) {
+                points.put(Integer.valueOf(copy.parameter("workers")), rate);
+            } else if (workers.isEmpty()) {
+                points.put(1, rate);
+            } else {
+                workers.forEach(count -> points.put(count, rate));
+            }
         }
         series.forEach((name, points) ->
                 chart.addSeries(name, new ArrayList<>(points.keySet()), new ArrayList<>(points.values())));
         image(chart);
-        page.append("<p>Pinned memory through one stream is the limit of the machine.</p>");
+        page.append(
+                "<p>Pinned memory through one stream is the limit of the machine: the copy engine is not in it.</p>");
     }
 
     private void calls(List<Result> results) throws IOException {
@@ -260,7 +316,7 @@ public final class Report {
 
     private void table(List<Result> results) {
         page.append(
-                        "<h2>All results</h2><table><tr><th>benchmark</th><th>parameters</th><th>score</th><th>&plusmn;</th>")
+                        "<h3>All results</h3><table><tr><th>benchmark</th><th>parameters</th><th>score</th><th>&plusmn;</th>")
                 .append("<th>unit</th></tr>");
         for (Result result : results) {
             String name = result.benchmark().replaceFirst("^.*\\.(\\w+\\.\\w+)$", "$1");

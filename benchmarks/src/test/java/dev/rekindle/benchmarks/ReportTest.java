@@ -2,6 +2,7 @@
 package dev.rekindle.benchmarks;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.google.gson.Gson;
 import java.nio.file.Files;
@@ -27,9 +28,13 @@ class ReportTest {
                   "primaryMetric": {"score": 500.0, "scoreError": 7.5, "scoreUnit": "ms/op"},
                   "secondaryMetrics": {}},
                  {"benchmark": "dev.rekindle.benchmarks.CopyEngineBenchmark.copy",
-                  "params": {"source": "PINNED", "workers": "1", "chunkMebibytes": "16"},
+                  "params": {"source": "DISK", "workers": "1", "chunkMebibytes": "16"},
                   "primaryMetric": {"score": 50.0, "scoreError": 1.0, "scoreUnit": "ms/op"},
                   "secondaryMetrics": {"copyNanoseconds": {"score": 3.0, "rawData": [[1000000, 2000000]]}}},
+                 {"benchmark": "dev.rekindle.benchmarks.CopyEngineBenchmark.pinned",
+                  "params": {"chunkMebibytes": "16"},
+                  "primaryMetric": {"score": 40.0, "scoreError": 1.0, "scoreUnit": "ms/op"},
+                  "secondaryMetrics": {"copyNanoseconds": {"score": 3.0, "rawData": [[1000000, 1000000]]}}},
                  {"benchmark": "dev.rekindle.benchmarks.FfmCallBenchmark.emptyCall",
                   "primaryMetric": {"score": 6.0, "scoreError": 0.1, "scoreUnit": "ns/op"},
                   "secondaryMetrics": {}}
@@ -51,6 +56,61 @@ class ReportTest {
                 .contains("RestoreBenchmark.restore", "5000.000")
                 .doesNotContain("src=\"http", "href=");
         assertThat(html.split("data:image/png;base64,", -1)).hasSize(4);
+    }
+
+    @Test
+    void severalFoldersWithNamedResultsAreOnePage() throws Exception {
+        Path first = Files.createDirectories(folder.resolve("first"));
+        Path second = Files.createDirectories(folder.resolve("second"));
+        writeNamed(first, "jmh-copy", "GPU one", "CopyEngineBenchmark.copy", 11.125);
+        writeNamed(first, "jmh-restore", "GPU two", "RestoreBenchmark.restore", 22.25);
+        writeNamed(second, "jmh-ffm", "GPU three", "FfmCallBenchmark.emptyCall", 33.5);
+        Files.writeString(first.resolve("restore-c8.json"), "[{\"not\": \"of JMH\"}]");
+
+        Path page = folder.resolve("page.html");
+        Report.main(new String[] {first.toString(), second.toString(), page.toString()});
+
+        assertThat(Files.readString(page))
+                .containsSubsequence(
+                        "first/jmh-copy.json",
+                        "GPU one",
+                        "11.125",
+                        "first/jmh-restore.json",
+                        "GPU two",
+                        "22.250",
+                        "second/jmh-ffm.json",
+                        "GPU three",
+                        "33.500")
+                .doesNotContain("of JMH");
+
+        Path empty = Files.createDirectories(folder.resolve("empty"));
+        assertThatThrownBy(() -> Report.main(new String[] {empty.toString(), page.toString()}))
+                .hasMessageContaining(empty.toString())
+                .hasMessageContaining("conditions.json");
+    }
+
+    @Test
+    void moduleVersionIsReadFromEitherKindOfModule() {
+        assertThat(Conditions.moduleVersion(
+                        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Tue Sep 1 00:00:00 UTC 2026"))
+                .isEqualTo(", kernel module 580.159.04");
+        assertThat(Conditions.moduleVersion(
+                        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.124.06  Release Build  (x)"))
+                .isEqualTo(", kernel module 570.124.06");
+        assertThat(Conditions.moduleVersion("something else 1.2.3")).isEmpty();
+    }
+
+    private static void writeNamed(Path folder, String name, String gpu, String benchmark, double score)
+            throws Exception {
+        Files.writeString(folder.resolve(name + ".json"), """
+                [{"benchmark": "dev.rekindle.benchmarks.%s",
+                  "params": {"source": "PINNED", "workers": "4", "chunkMebibytes": "16",
+                             "settings": "STOCK", "cache": "WARM"},
+                  "primaryMetric": {"score": %s, "scoreError": 1.0, "scoreUnit": "ms/op"},
+                  "secondaryMetrics": {"copyNanoseconds": {"score": 3.0, "rawData": [[1000000, 2000000]]}}}]
+                """.formatted(benchmark, score));
+        var conditions = new Conditions(gpu, "CUDA 13.0", "4.2.1", "4.2.1", "6.18", 2, "25", "warm", 64, 64, "now");
+        Files.writeString(folder.resolve(name + "-conditions.json"), new Gson().toJson(conditions));
     }
 
     private void write(Timeline timeline) throws Exception {
