@@ -17,19 +17,20 @@ class LeaseAllocationTest {
     @Test
     void acquiringAndClosingAllocatesLittleMoreThanTheLease() {
         var threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
-        int calls = 20_000;
+        int calls = 10_000;
         try (Rekindle rekindle = TestMachine.rekindle(folder).build();
                 WarmPool pool = rekindle.openPool()) {
-            for (int i = 0; i < calls; i++) {
-                pool.acquire(0).close(); // until it is compiled
+            // The first rounds are the interpreter's; a busy machine compiles late.
+            long least = Long.MAX_VALUE;
+            for (int round = 0; round < 10; round++) {
+                long before = threads.getCurrentThreadAllocatedBytes();
+                for (int i = 0; i < calls; i++) {
+                    pool.acquire(0).close();
+                }
+                least = Math.min(least, threads.getCurrentThreadAllocatedBytes() - before);
             }
-            long before = threads.getCurrentThreadAllocatedBytes();
-            for (int i = 0; i < calls; i++) {
-                pool.acquire(0).close();
-            }
-            long allocated = threads.getCurrentThreadAllocatedBytes() - before;
             // Measured: 40, which is the lease.
-            assertThat((double) allocated / calls).as("bytes for each call").isLessThan(100);
+            assertThat((double) least / calls).as("bytes for each call").isLessThan(100);
         }
     }
 }
