@@ -288,7 +288,9 @@ static void end_image(struct prefetch *prefetch, struct prefetch_image *image)
 	image->began = first ? first : last;
 	image->ended = last;
 	pthread_mutex_unlock(&prefetch->lock);
-	if (result)
+	if (result == -ECANCELED)
+		log_debug("%s", error.text);
+	else if (result)
 		log_error("%s", error.text);
 	else
 		log_debug("Filled %llu MiB of %s in %.3f s", (unsigned long long)(image->bytes >> 20),
@@ -316,7 +318,7 @@ static void *prefetch_main(void *argument)
 				  : pool_driver_prepare(prefetch->pool, &error);
 	for (i = 0; i < prefetch->count; i++) {
 		result = driver_result ? driver_result : begin_image(prefetch, &prefetch->images[i], &error);
-		if (result)
+		if (result && result != -ECANCELED) /* that was somebody's wish */
 			log_error("%s", error.text);
 		set_state(prefetch, &prefetch->images[i], result ? PREFETCH_FAILED : PREFETCH_FILLING, result, &error);
 	}
