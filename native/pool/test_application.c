@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,6 +220,9 @@ static void publish_page(int outside)
 				    .control_descriptor = outside};
 }
 
+/* Else a lock could meet its first call, before there is a page. */
+static sem_t agent_is_ready;
+
 static void *agent_main(void *unused)
 {
 	int descriptors[MESSAGE_DESCRIPTORS_MAX];
@@ -227,6 +231,7 @@ static void *agent_main(void *unused)
 
 	check(driver.cuCtxSetCurrent(context), "cuCtxSetCurrent");
 	publish_page(agent_outside);
+	sem_post(&agent_is_ready);
 	for (;;) {
 		count = MESSAGE_DESCRIPTORS_MAX;
 		if (message_receive(agent_socket, &message, sizeof(message), descriptors, &count, -1) < 0)
@@ -306,8 +311,11 @@ int main(int count, char **arguments)
 		map(&pieces[i]);
 	}
 	write_contents(seed);
+	sem_init(&agent_is_ready, 0, 0);
 	if (pthread_create(&thread, NULL, agent_main, NULL))
 		return 3;
+	while (sem_wait(&agent_is_ready) < 0)
+		;
 	while (recv(commands, &command, 1, 0) == 1) {
 		if (command == 'w')
 			write_contents(++seed);

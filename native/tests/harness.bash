@@ -104,11 +104,18 @@ dump() {
 	"$criu" dump -t "$pid" -D "$folder" -L "$plugin" -v4 -o dump.log "$@" >"$folder/dump.out" 2>&1 </dev/null
 }
 
-# restore FOLDER [ARGUMENT...]: likewise, restore.log; the tree is detached
+# restore FOLDER [ARGUMENT...]: likewise, restore.log; the tree is detached. A process is gone from /proc a moment before
+# its id is free, and CRIU does not wait for that.
 restore() {
-	local folder=$1
+	local folder=$1 time
 	shift
-	"$criu" restore -d -D "$folder" -L "$plugin" -v4 -o restore.log "$@" >"$folder/restore.out" 2>&1 </dev/null
+	for time in {1..20}; do
+		"$criu" restore -d -D "$folder" -L "$plugin" -v4 -o restore.log "$@" >"$folder/restore.out" 2>&1 </dev/null &&
+			return
+		grep -Eqs "Can't fork for [0-9]+: File exists" "$folder/restore.log" || return 1
+		sleep 0.05
+	done
+	return 1
 }
 
 # forget_plugins FOLDER: makes its inventory one of a CRIU that did not list the plugins yet
