@@ -236,6 +236,39 @@ static void another_pools_dump_is_undone_from_the_folder(void **state)
 	client_finish(client, -1);
 }
 
+/* What fails while CRIU holds the processes is done when the connection ends, for all of them. */
+static void another_pools_dump_of_two_is_undone_at_the_end(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct application *applications[2];
+	uint8_t image_ids[2][16];
+	struct pool_reply reply;
+	int client, i;
+
+	client = client_begin(fixture, POOL_STAGE_DUMP);
+	for (i = 0; i < 2; i++) {
+		applications[i] = application_start(fixture, 2, 2, "none");
+		assert_int_equal(client_simple(client, POOL_LOCK, applications[i]->pid, &reply), 0);
+		assert_int_equal(client_checkpoint(client, applications[i], true, &reply), 0);
+	}
+	client_finish(client, 0);
+	wait_until_nothing_is_held(fixture);
+
+	client = client_begin(fixture, POOL_STAGE_DUMP);
+	inject("cuCheckpointProcessRestore=999");
+	for (i = 0; i < 2; i++) {
+		image_id_of(fixture, applications[i]->pid, image_ids[i]);
+		assert_true(client_resume(client, applications[i], image_ids[i], &reply) < 0);
+	}
+	inject("");
+	close(client);
+	wait_until_nothing_is_held(fixture);
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(application_checksum(applications[i]), applications[i]->checksum);
+		assert_false(image_is_there(fixture, applications[i]->pid));
+	}
+}
+
 static void damage(struct pool_fixture *fixture, pid_t pid, off_t offset)
 {
 	char name[64];
@@ -496,6 +529,7 @@ int main(void)
 		TEST(initial_state_is_kept),
 		TEST(two_processes_get_their_own_contents),
 		TEST(another_pools_dump_is_undone_from_the_folder),
+		TEST(another_pools_dump_of_two_is_undone_at_the_end),
 		TEST(damaged_contents_fail_the_restore),
 		TEST(damage_is_found_before_a_living_process_maps_it),
 		TEST(truncated_image_fails_at_once),

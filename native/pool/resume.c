@@ -57,6 +57,7 @@ static int find_image(struct run *run, const struct run_process *process, const 
 	}
 	/* After a dump that failed: one process after the other, and what another one was given is its own by now. */
 	if (run->folder >= 0 && (!run->prefetch || run->stage == POOL_STAGE_DUMP)) {
+		run->to_give = NULL; /* it goes with its prefetch */
 		prefetch_end(run->prefetch);
 		run->prefetch = NULL;
 		result = prefetch_start(run->pool, run->folder, &options, &run->prefetch, error);

@@ -230,6 +230,8 @@ static int checkpoint(struct run *run, struct run_process *process, const struct
 /* What another pool had taken from the process when it ended is ours to bring back, also when this fails at first. */
 static void take_over(struct run_process *process, const struct resume_request *request)
 {
+	if (request->initial_state == CU_PROCESS_STATE_CHECKPOINTED)
+		return; /* nobody took anything from it, and it stays so */
 	process->checkpointed = true; /* or at least locked, which does no harm */
 	process->was_locked = request->initial_state == CU_PROCESS_STATE_LOCKED;
 	if (!request->released || process->released)
