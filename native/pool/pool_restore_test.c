@@ -236,13 +236,23 @@ static void another_pools_dump_is_undone_from_the_folder(void **state)
 	client_finish(client, -1);
 }
 
-/* What fails while CRIU holds the processes is done when the connection ends, for all of them. */
-static void another_pools_dump_of_two_is_undone_at_the_end(void **state)
+static void damage(struct pool_fixture *fixture, pid_t pid, off_t offset)
 {
-	struct pool_fixture *fixture = *state;
+	char name[64];
+	int file;
+
+	snprintf(name, sizeof(name), "rekindle-pages-%d.img", pid);
+	file = openat(fixture->folder, name, O_WRONLY);
+	assert_int_equal(pwrite(file, "damage", 6, offset), 6);
+	close(file);
+}
+
+/* What fails while CRIU holds the processes is done when the connection ends, for each of them. */
+static void undo_another_pools_dump_of_two(struct pool_fixture *fixture, bool second_is_damaged)
+{
 	struct application *applications[2];
-	uint8_t image_ids[2][16];
 	struct pool_reply reply;
+	uint8_t image_id[16];
 	int client, i;
 
 	client = client_begin(fixture, POOL_STAGE_DUMP);
@@ -257,27 +267,30 @@ static void another_pools_dump_of_two_is_undone_at_the_end(void **state)
 	client = client_begin(fixture, POOL_STAGE_DUMP);
 	inject("cuCheckpointProcessRestore=999");
 	for (i = 0; i < 2; i++) {
-		image_id_of(fixture, applications[i]->pid, image_ids[i]);
-		assert_true(client_resume(client, applications[i], image_ids[i], &reply) < 0);
+		image_id_of(fixture, applications[i]->pid, image_id);
+		assert_true(client_resume(client, applications[i], image_id, &reply) < 0);
 	}
 	inject("");
+	if (second_is_damaged)
+		damage(fixture, applications[1]->pid, 1 << 20);
 	close(client);
 	wait_until_nothing_is_held(fixture);
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < (second_is_damaged ? 1 : 2); i++) {
 		assert_int_equal(application_checksum(applications[i]), applications[i]->checksum);
 		assert_false(image_is_there(fixture, applications[i]->pid));
 	}
+	if (second_is_damaged)
+		assert_true(image_is_there(fixture, applications[1]->pid));
 }
 
-static void damage(struct pool_fixture *fixture, pid_t pid, off_t offset)
+static void another_pools_dump_of_two_is_undone_at_the_end(void **state)
 {
-	char name[64];
-	int file;
+	undo_another_pools_dump_of_two(*state, false);
+}
 
-	snprintf(name, sizeof(name), "rekindle-pages-%d.img", pid);
-	file = openat(fixture->folder, name, O_WRONLY);
-	assert_int_equal(pwrite(file, "damage", 6, offset), 6);
-	close(file);
+static void what_cannot_be_undone_leaves_its_image_and_the_others_whole(void **state)
+{
+	undo_another_pools_dump_of_two(*state, true);
 }
 
 static void damaged_contents_fail_the_restore(void **state)
@@ -530,6 +543,7 @@ int main(void)
 		TEST(two_processes_get_their_own_contents),
 		TEST(another_pools_dump_is_undone_from_the_folder),
 		TEST(another_pools_dump_of_two_is_undone_at_the_end),
+		TEST(what_cannot_be_undone_leaves_its_image_and_the_others_whole),
 		TEST(damaged_contents_fail_the_restore),
 		TEST(damage_is_found_before_a_living_process_maps_it),
 		TEST(truncated_image_fails_at_once),
