@@ -129,3 +129,15 @@ nr_late() { grep -aoE "nr_late: +[0-9]+" "$work/img/restore.log" | awk '{ n += $
 on_disk() { [ "$(stat -f -c %T "$work")" != tmpfs ]; }
 
 readers_used() { grep -aq "page-readers: Read .* with $1 threads" "$work/img/restore.log"; }
+
+# A tree with many tasks and threads in a pid namespace of its own; sets $pid, its first process as seen from here.
+start_tids_zoo() {
+	mkdir -p "$work/zoo.d" "$work/img"
+	rm -f "$work/zoo.d"/*
+	unshare -p -f "$ZOO" tids "$work/zoo.d" </dev/null >/dev/null 2>&1 &
+	await "$work/zoo.d/pid"
+	pid=$(cat /proc/$!/task/$!/children)
+	pid=${pid%% *}
+	pids+=("$pid")
+	sleep 0.2
+}

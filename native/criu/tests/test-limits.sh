@@ -38,14 +38,7 @@ for d in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/pids; do
 done
 if [ -n "$pids_root" ] && mkdir "$pids_root/criu-test.$BASHPID.${work##*.}" 2>/dev/null; then
 	cgroup=$pids_root/criu-test.$BASHPID.${work##*.}
-	mkdir -p "$work/zoo.d" "$work/img"
-	rm -f "$work/zoo.d"/*
-	unshare -p -f "$ZOO" tids "$work/zoo.d" </dev/null >/dev/null 2>&1 &
-	await "$work/zoo.d/pid"
-	pid=$(cat /proc/$!/task/$!/children)
-	pid=${pid%% *}
-	pids+=("$pid")
-	sleep 0.2
+	start_tids_zoo
 	tasks=0
 	for p in $(tree "$pid"); do tasks=$((tasks + $(ls "/proc/$p/task" | wc -l))); done
 	"$CRIU" dump -t "$pid" -D "$work/img" -o dump.log -v1 || { cat "$work/img/dump.log" >&2; fail "dump"; }

@@ -3,13 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 unshare -p -f true 2>/dev/null || skip "no pid namespaces here"
 
-mkdir -p "$work/zoo.d" "$work/img"
-unshare -p -f "$ZOO" tids "$work/zoo.d" </dev/null >/dev/null 2>&1 &
-await "$work/zoo.d/pid"
-pid=$(cat /proc/$!/task/$!/children)
-pid=${pid%% *}
-pids+=("$pid")
-sleep 0.2
+start_tids_zoo
 ids() { # ids inside of the namespace, of all tasks and threads
 	local p
 	for p in $(tree "$1"); do

@@ -116,7 +116,9 @@ public final class Rekindle implements AutoCloseable {
     }
 
     /**
-     * Dumps a process tree. When it fails, the tree goes on running as it was.
+     * Dumps a process tree. When it fails, the tree goes on running as it was, but for one failure that comes after the
+     * checkpoint is complete: a process that was to be left running or stopped and did not get its GPU back. The message
+     * says so, and the images stay.
      *
      * @param request what and how
      * @return sizes, modes and phases
