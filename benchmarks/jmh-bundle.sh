@@ -8,14 +8,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 to=${1:?usage: jmh-bundle.sh FOLDER}
 jar=$here/target/benchmarks.jar
 [ -r "$jar" ] || { echo "jmh-bundle.sh: there is no $jar: run mvn -B package -DskipTests" >&2; exit 1; }
-jlink=
-for home in "${JAVA25_HOME:-}" "${JAVA_HOME:-}" /usr/lib/jvm/*; do
-	[ -n "$home" ] && [ -x "$home/bin/jlink" ] || continue
-	grep -q '^JAVA_VERSION="25' "$home/release" || continue
-	jlink=$home/bin/jlink
-	break
-done
-[ -n "$jlink" ] || { echo "jmh-bundle.sh: no JDK 25 was found: set JAVA25_HOME" >&2; exit 1; }
+jlink=$("$here/../native/find-jdk.sh" jlink)/bin/jlink ||
+	{ echo "jmh-bundle.sh: no JDK 25 was found: set JAVA25_HOME" >&2; exit 1; }
 mkdir -p "$to"
 rm -rf "$to/java"
 "$jlink" --add-modules java.base,java.logging,java.management,jdk.management,jdk.jfr,jdk.unsupported \

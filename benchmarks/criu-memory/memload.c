@@ -8,7 +8,7 @@
  * and writes one line to STATUS: "ok" or what differs, the number of bytes
  * compared, and how many KiB of it are huge pages.
  *
- * CASE: anon, thp, scatter, many, tree, memfd
+ * CASE: anon, thp, sparse, scatter, many, tree, memfd
  *
  *   memload touch MIB
  *
@@ -25,12 +25,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAGE	   4096UL
-#define NR_TREE	   8
-#define NR_MANY	   100000UL
+#define PAGE 4096UL
+#define NR_TREE 8
+#define NR_MANY 100000UL
 #define NR_SCATTER 200000UL
 
 /* pieces of @len bytes, one every @step bytes */
@@ -124,6 +125,21 @@ static void make_memory(const char *name, size_t size)
 		area.mem = (void *)((p + (2UL << 20) - 1) & ~((2UL << 20) - 1));
 		if (madvise(area.mem, size, MADV_HUGEPAGE))
 			die("madvise");
+	} else if (!strcmp(name, "sparse")) {
+		/* a page of each huge page, small ones, and then the advice */
+		uintptr_t p = (uintptr_t)map(size + (2UL << 20), MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+		area.step = 2UL << 20;
+		area.nr = size / area.step;
+		area.mem = (void *)((p + area.step - 1) & ~(area.step - 1));
+		if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+			die("prctl");
+		fill();
+		if (prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0))
+			die("prctl");
+		if (madvise(area.mem, size, MADV_HUGEPAGE))
+			die("madvise");
+		return;
 	} else if (!strcmp(name, "scatter")) {
 		area.nr = NR_SCATTER;
 		area.step = 2 * PAGE;

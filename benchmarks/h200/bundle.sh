@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Gathers everything that restore.sh needs on a GPU machine without compilers or packages: bundle.sh FOLDER
+# Gathers everything that restore.sh and criu-memory.sh need on a GPU machine without compilers or packages: bundle.sh FOLDER
 # The folder then holds bin/, lib/, criu/ (patched) and criu-stock/ with CRIU's own plugin. CUDA_CHECKPOINT=/path adds
 # NVIDIA's cuda-checkpoint program, which the stock side needs.
 set -euo pipefail
@@ -15,10 +15,13 @@ patched=$("$root/native/criu/provide-criu.sh" | tail -n 1)
 stock=$("$root/native/criu/provide-criu.sh" --stock | tail -n 1)
 "$root/native/criu/bundle-criu.sh" "$to/criu" "$patched"
 "$root/native/criu/bundle-criu.sh" "$to/criu-stock" "$stock"
-for program in rekindled rekindle-worker rekindle-worker-control; do
+for program in rekindled rekindle-seal rekindle-worker rekindle-worker-control; do
 	install -s "$native/bin/$program" "$to/bin/"
 done
 install -s "$native/lib/criu/cuda_plugin.so" "$to/lib/criu/"
+"${CC:-cc}" -O2 -s -o "$to/bin/memload" "$here/../criu-memory/memload.c"
+"${CC:-cc}" -D_GNU_SOURCE -O2 -s -o "$to/bin/fileways" "$here/../copy-out/fileways.c" -lpthread
+"${CC:-cc}" -O2 -s -o "$to/bin/dumpways" "$here/../criu-memory/dumpways.c" -lpthread
 for library in librekindle-preload.so librekindle.so; do
 	install -s "$(readlink -f "$native/lib/$library")" "$to/lib/$library"
 done

@@ -3,10 +3,9 @@
 
 Every fourth dump ends the process, which is then restored; the others leave it running. Contents are compared each time.
 Prints a line a program and side: soak=NAME dumps=N waiting=K restores=R identical; K counts the dumps that met a CUDA call
-that waited in the driver (native/pool/driver_gate.h).
+that waited in the driver (native/pool/device/driver_gate.h).
 """
 import argparse
-import ctypes
 import os
 import shutil
 import signal
@@ -14,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measure import GIB, Bench, Pytorch, Worker, say, wait_until
+from bench import GIB, Bench, Parts, Pytorch, Worker, collect_orphans, say, wait_until
 
 WAITING = b"CUDA calls wait for the end of the dump"
 RESTORE_EACH = 4
@@ -22,8 +21,7 @@ RESTORE_EACH = 4
 
 class BusyWorker(Worker):
     def __init__(self, mebibytes):
-        super().__init__("busy", 0)
-        self.device_bytes = mebibytes << 20
+        super().__init__("busy", mebibytes)
 
     def command(self, bench):
         return [*super().command(bench), "--busy"]
@@ -121,8 +119,8 @@ def main():
     os.environ.setdefault("REKINDLE_TIMEOUT", "60")
     shutil.rmtree(arguments.work, ignore_errors=True)
     Path(arguments.work).mkdir(parents=True)
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: restored processes are ours to collect
-    bench = Bench(arguments)
+    collect_orphans()
+    bench = Bench(Parts.of_bundle(arguments.bundle), arguments.work, arguments.patched_options)
     failed = 0
     try:
         for program in arguments.programs.split(","):

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "api/criu_images.h"
-#include "api/environment.h"
+#include "api/call/operation.h"
+#include "api/call/report.h"
+#include "api/call/request.h"
+#include "api/criu/criu_images.h"
+#include "api/criu/environment.h"
+#include "api/criu/orphans.h"
+#include "api/criu/run_criu.h"
 #include "api/failure.h"
-#include "api/operation.h"
-#include "api/process_tree.h"
-#include "api/report.h"
-#include "api/request.h"
-#include "api/run_criu.h"
+#include "api/inspect.h"
 #include "api/statistics.h"
+#include "process/process_tree.h"
 #include "support/clock.h"
 #include "support/log.h"
 
@@ -20,7 +23,7 @@ static int wrong_process(struct rekindle_error *error, int code, const char *sen
 	return report(error, code, REKINDLE_PHASE_NONE, "Process %d cannot be checkpointed: %s.", pid, sentence);
 }
 
-static int check_process(int32_t pid, struct rekindle_error *error)
+static int check_process(int32_t pid, bool *stopped, struct rekindle_error *error)
 {
 	struct process_facts facts;
 	int result;
@@ -33,6 +36,7 @@ static int check_process(int32_t pid, struct rekindle_error *error)
 		return wrong_process(error, REKINDLE_ERROR_NO_SUCH_PROCESS, "there is no such process", pid);
 	if (result)
 		return wrong_process(error, code_of_errno(result), errno_text(-result), pid);
+	*stopped = facts.state == 'T';
 	if (facts.kernel_thread)
 		return wrong_process(error, REKINDLE_ERROR_INVALID_ARGUMENT, "it is a thread of the kernel", pid);
 	if (facts.is_thread)
@@ -65,15 +69,32 @@ static void finish_statistics(const struct criu_run *run, struct run_report *run
 		*statistics = *own;
 }
 
+/* The tree has ended. Its root is its parent's to wait for, and what was below it is nobody's any more. */
+static void expect_ended(const struct process_facts *descendants, size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		orphans_expect(&descendants[i], false);
+	orphans_reap();
+}
+
 static int execute(struct criu_run *run, struct rekindle_statistics *statistics,
 		   struct rekindle_process_statistics *processes, uint32_t capacity, struct rekindle_error *error)
 {
 	struct run_report run_report = {.present = false};
 	struct error_text text = {""};
+	struct process_facts *descendants = NULL;
+	size_t count = 0;
 	int result;
 
 	statistics_forget(run->work_directory, REKINDLE_RUN_CHECKPOINT);
+	if (orphans_come_here())
+		descendants = process_descendants(run->pid, &count);
 	result = criu_run_execute(run, error);
+	if (!result && !run->exit_status && !(run->flags & (REKINDLE_LEAVE_RUNNING | REKINDLE_LEAVE_STOPPED)))
+		expect_ended(descendants, count);
+	free(descendants);
 	if (result)
 		return result;
 	if (statistics_collect(run->work_directory, REKINDLE_RUN_CHECKPOINT, &run_report, processes, capacity, &text))
@@ -111,7 +132,7 @@ int rekindle_checkpoint(const struct rekindle_environment *environment,
 		return result;
 	result = request_check_common(request->flags, request->argument_count, request->arguments, error);
 	if (!result)
-		result = check_process(request->pid, error);
+		result = check_process(request->pid, &run.was_stopped, error);
 	if (result)
 		return result;
 	if (!operation_begin(request->operation))
@@ -130,6 +151,10 @@ int rekindle_checkpoint(const struct rekindle_environment *environment,
 	result = environment_check_privileges(error);
 	if (!result)
 		result = criu_run_prepare(&run, request->directory, request->work_directory, request->log_file, error);
+	if (!result)
+		result = criu_run_check_folder(&run, error);
+	if (!result)
+		result = inspect_before_dump(&run, error);
 	if (!result)
 		result = execute(&run, statistics, processes, capacity, error);
 	run_environment_free(&resolved);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/failure.h"
 
-#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "api/report.h"
+#include "api/call/report.h"
+#include "api/process_ids.h"
+#include "process/process_tree.h"
+#include "protocol/agent_protocol.h"
 
 /* What CRIU says about causes that have a code of their own, or a remedy. */
 static const struct {
@@ -16,12 +19,14 @@ static const struct {
 	{"No space left on device", REKINDLE_ERROR_NO_SPACE, "make room on the disk"},
 	{"Cannot allocate memory", REKINDLE_ERROR_NO_SPACE, "free memory"},
 	{"Timeout reached", REKINDLE_ERROR_TIMEOUT, "allow more time with timeout_seconds"},
-	{"Can't fork for", REKINDLE_ERROR_CRIU_FAILED, "does a process of that id still run? End it first"},
 	{"--shell-job", REKINDLE_ERROR_CRIU_FAILED, "use the shell job flag on checkpoint and restore"},
 };
 
 /* Likewise, of the images that are read; elsewhere the same words mean other files. */
 static const char *const broken_image[] = {"Magic doesn't match for", "Unexpected EOF on"};
+
+/* Of the agent's file, which each process of a checkpoint has mapped: missing, or another build's. */
+static const char other_agent[] = "/" AGENT_LIBRARY;
 
 struct cause {
 	char text[512];
@@ -56,6 +61,11 @@ static void find_cause(const struct criu_run *run, struct cause *cause)
 		cause->advice = known_causes[i].advice;
 		take_line(run, found, cause);
 	}
+	if (run->restore && !found && (found = strstr(run->log.lines, other_agent))) {
+		cause->code = REKINDLE_ERROR_INCOMPATIBLE;
+		cause->advice = "a process comes back with that very file of the agent only: put it there again";
+		take_line(run, found, cause);
+	}
 	for (i = 0; run->restore && !found && i < sizeof(broken_image) / sizeof(broken_image[0]); i++) {
 		found = strstr(run->log.lines, broken_image[i]);
 		if (!found)
@@ -69,19 +79,54 @@ static void find_cause(const struct criu_run *run, struct cause *cause)
 void failure_add_log(const struct criu_run *run, struct rekindle_error *error)
 {
 	if (error)
-		copy_text(error->criu_log, sizeof(error->criu_log), run->log.lines);
+		snprintf(error->criu_log, sizeof(error->criu_log), "%s", run->log.lines);
 }
 
 static int describe_cancelled(const struct criu_run *run, struct rekindle_error *error)
 {
+	const char *outcome = "the process runs as before";
+	struct process_facts facts;
+
 	if (run->restore)
 		return report(error, REKINDLE_ERROR_CANCELLED, REKINDLE_PHASE_NONE,
-			      "The restore of %.300s was cancelled; the image is whole and no process is left.",
+			      "The restore of %.300s was cancelled; it has changed no image, and no process is left.",
 			      run->directory);
-	return report(
-		error, REKINDLE_ERROR_CANCELLED, REKINDLE_PHASE_NONE,
-		"The checkpoint of process %d was cancelled; the process goes on, and %.300s holds no checkpoint.",
-		run->pid, run->directory);
+	if (process_facts_read(run->pid, &facts) || facts.ending)
+		outcome = "the process has ended meanwhile";
+	else if (run->left_behind)
+		outcome = "the pool has not said in time that the process is as before: see its log";
+	else if (strchr("Tt", facts.state) && !run->was_stopped)
+		outcome = "the process stands still: the pool's log says why, and how to go on";
+	return report(error, REKINDLE_ERROR_CANCELLED, REKINDLE_PHASE_NONE,
+		      "The checkpoint of process %d was cancelled; %s.", run->pid, outcome);
+}
+
+/* The restorer does not say which id. One is free again a moment after whoever had it has ended. */
+static bool thread_id_in_use(const struct criu_run *run, struct rekindle_error *error)
+{
+	if (!run->restore || !strstr(run->log.lines, "Unable to create a thread: -17"))
+		return false;
+	report(error, REKINDLE_ERROR_PID_IN_USE, REKINDLE_PHASE_CRIU,
+	       "criu restore of %.120s failed: the id of one of its threads is in use by another process, or by nobody "
+	       "any more: try it again (log: %.100s)",
+	       run->directory, run->log_path);
+	return true;
+}
+
+/* CRIU could not have an id: "Can't fork for 123: File exists". It is free again where whoever had it has just ended. */
+static bool id_in_use(const struct criu_run *run, struct rekindle_error *error)
+{
+	const char *found = run->restore ? strstr(run->log.lines, "Can't fork for ") : NULL;
+	char holder[256], why[32];
+	int id;
+
+	if (!found || sscanf(found, "Can't fork for %d: %31[^\n]", &id, why) != 2 || strcmp(why, "File exists"))
+		return false;
+	process_id_holder(id, holder, sizeof(holder));
+	report(error, REKINDLE_ERROR_PID_IN_USE, REKINDLE_PHASE_CRIU,
+	       "criu restore of %.120s failed: the process id %d is in use by %s (log: %.100s)", run->directory, id,
+	       holder[0] ? holder : "nobody any more: try it again", run->log_path);
+	return true;
 }
 
 static int describe_criu(const struct criu_run *run, struct rekindle_error *error)
@@ -113,9 +158,6 @@ static bool is_of_pool(const struct run_report *run_report)
 
 static int code_of_report(const struct run_report *run_report)
 {
-	/* Before anything was copied the only file that can be missing is the driver's library. */
-	if (run_report->errno_code == -ENOENT && run_report->phase <= REKINDLE_PHASE_START)
-		return REKINDLE_ERROR_NO_DRIVER;
 	return run_report->errno_code ? code_of_errno(run_report->errno_code) : REKINDLE_ERROR_GPU;
 }
 
@@ -129,6 +171,8 @@ int failure_describe(const struct criu_run *run, const struct run_report *run_re
 	} else if (is_of_pool(run_report)) {
 		code = code_of_report(run_report);
 		report(error, code, run_report->phase, "%s", statistics->failure);
+	} else if (id_in_use(run, error) || thread_id_in_use(run, error)) {
+		code = REKINDLE_ERROR_PID_IN_USE;
 	} else if (run->log.plugin_error[0]) {
 		code = report(error, REKINDLE_ERROR_GPU, REKINDLE_PHASE_NONE, "%s", run->log.plugin_error);
 	} else {

@@ -2,7 +2,7 @@
 #ifndef REKINDLE_API_FAILURE_H
 #define REKINDLE_API_FAILURE_H
 
-#include "api/run_criu.h"
+#include "api/criu/run_criu.h"
 #include "api/statistics.h"
 #include "rekindle.h"
 

@@ -11,81 +11,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "api/criu_images.h"
-#include "api/criu_log.h"
-#include "api/operation.h"
-#include "api/report.h"
-#include "image/gpu_image.h"
+#include "api/call/operation.h"
+#include "api/call/report.h"
+#include "api/criu/criu_images.h"
+#include "api/criu/criu_log.h"
+#include "api/gpu_images.h"
+#include "pool/device/gpu_choice.h"
 #include "rekindle.h"
+#include "store/checkpoint_gpu_images.h"
+#include "store/checkpoint_manifest.h"
+#include "store/gpu_image.h"
 
 #define VERIFY_THREADS_MAX 16
 #define PROGRESS_NANOSECONDS 20000000
-
-/* The GPU images of a folder. */
-struct gpu_images {
-	int folder;
-	struct gpu_image **images;
-	size_t count;
-};
-
-static void close_gpu_images(struct gpu_images *gpu)
-{
-	size_t i;
-
-	for (i = 0; i < gpu->count; i++)
-		gpu_image_free(gpu->images[i]);
-	free(gpu->images);
-	if (gpu->folder >= 0)
-		close(gpu->folder);
-}
-
-static int open_folder(const char *directory, int *folder, struct rekindle_error *error)
-{
-	struct stat status;
-
-	if (!directory || !*directory)
-		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
-			      "directory may not be NULL or empty.");
-	if (stat(directory, &status))
-		return report(error, errno == ENOENT ? REKINDLE_ERROR_NO_IMAGE : code_of_errno(-errno),
-			      REKINDLE_PHASE_NONE, "The folder %.300s cannot be read: %s.", directory,
-			      errno_text(errno));
-	if (!S_ISDIR(status.st_mode))
-		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
-			      "%.300s is a file: name the folder of a checkpoint.", directory);
-	*folder = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (*folder < 0)
-		return report(error, code_of_errno(-errno), REKINDLE_PHASE_NONE,
-			      "The folder %.300s cannot be read: %s.", directory, errno_text(errno));
-	return REKINDLE_OK;
-}
-
-static int open_gpu_images(const char *directory, struct gpu_images *gpu, struct rekindle_error *error)
-{
-	struct error_text text = {""};
-	int32_t *pids = NULL;
-	size_t count = 0;
-	size_t i;
-	int result;
-
-	memset(gpu, 0, sizeof(*gpu));
-	gpu->folder = -1;
-	result = open_folder(directory, &gpu->folder, error);
-	if (result)
-		return result;
-	result = gpu_image_list(gpu->folder, &pids, &count, &text);
-	if (!result && !(gpu->images = calloc(count + 1, sizeof(*gpu->images))))
-		result = fail(&text, -ENOMEM, "Memory is out.");
-	for (i = 0; !result && i < count; i++) {
-		result = gpu_image_read(gpu->folder, pids[i], &gpu->images[i], &text);
-		gpu->count += !result;
-	}
-	free(pids);
-	if (!result)
-		return REKINDLE_OK;
-	close_gpu_images(gpu);
-	return report(error, code_of_errno(result), REKINDLE_PHASE_NONE, "%s", text.text);
-}
 
 static void describe_gpu(const struct gpu_images *gpu, struct rekindle_image *image)
 {
@@ -107,12 +45,9 @@ static void describe_gpu(const struct gpu_images *gpu, struct rekindle_image *im
 		;
 	if (i < gpu->count) {
 		const struct gpu_image_device *device = &gpu->images[i]->devices[0];
-		const uint8_t *u = device->uuid;
 
 		copy_text(image->gpu_name, sizeof(image->gpu_name), device->name);
-		snprintf(image->gpu_uuid, sizeof(image->gpu_uuid),
-			 "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2],
-			 u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+		gpu_name_write(device->uuid, image->gpu_uuid);
 	}
 }
 
@@ -153,7 +88,7 @@ int rekindle_image_read(const char *directory, struct rekindle_image *image, str
 
 	if (!image)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE, "image may not be NULL.");
-	result = open_gpu_images(directory, &gpu, error);
+	result = gpu_images_open(directory, &gpu, error);
 	if (result)
 		return result;
 	result = criu_checkpoint_read(directory, &checkpoint, &text);
@@ -167,6 +102,7 @@ int rekindle_image_read(const char *directory, struct rekindle_image *image, str
 	image->root_pid = checkpoint.processes[0].pid;
 	image->uses_cuda_plugin = checkpoint.uses_cuda_plugin;
 	image->created = (uint64_t)checkpoint.created;
+	image->has_manifest = gpu.checkpoint != NULL;
 	describe_gpu(&gpu, image);
 	/* No image says which CRIU made it; its log, where it lies beside them, does. */
 	if (snprintf(path, sizeof(path), "%s/dump.log", directory) < (int)sizeof(path)) {
@@ -177,7 +113,7 @@ int rekindle_image_read(const char *directory, struct rekindle_image *image, str
 		describe_process(&checkpoint.processes[i], &gpu, &processes[i]);
 	criu_checkpoint_free(&checkpoint);
 out:
-	close_gpu_images(&gpu);
+	gpu_images_close(&gpu);
 	return result;
 }
 
@@ -195,24 +131,30 @@ static void *verify_all(void *context)
 {
 	struct verification *verification = context;
 	const struct gpu_images *gpu = verification->gpu;
+	struct checkpoint_reading reading = {
+		.threads = verification->threads,
+		.bytes_done = &verification->bytes_done,
+		.cancel = &verification->cancel,
+	};
 	size_t i;
 
+	if (gpu->checkpoint)
+		verification->result =
+			checkpoint_verify_files(gpu->folder, gpu->checkpoint, &reading, &verification->text);
 	for (i = 0; !verification->result && i < gpu->count; i++) {
+		struct gpu_image_data data;
 		struct gpu_image_verification one = {
+			.data = &data,
 			.threads = verification->threads,
 			.bytes_done = &verification->bytes_done,
 			.cancel = &verification->cancel,
 		};
 
-		if (!gpu->images[i]->allocation_count)
-			continue;
-		one.data = gpu_image_open_data(gpu->folder, gpu->images[i], &verification->text);
-		if (one.data < 0) {
-			verification->result = one.data;
+		verification->result = gpu_image_open_data(gpu->folder, gpu->images[i], &data, &verification->text);
+		if (verification->result)
 			break;
-		}
 		verification->result = gpu_image_verify(gpu->images[i], &one, &verification->text);
-		close(one.data);
+		gpu_image_close_data(&data);
 	}
 	return NULL;
 }
@@ -246,7 +188,7 @@ int rekindle_image_verify(const char *directory, struct rekindle_operation *oper
 	struct verification verification = {.result = 0};
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	struct gpu_images gpu;
-	uint64_t total = 0;
+	uint64_t total;
 	size_t i;
 	int result;
 
@@ -255,7 +197,7 @@ int rekindle_image_verify(const char *directory, struct rekindle_operation *oper
 	if (!operation_begin(operation))
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "The operation is in use by another run: make one for each run.");
-	result = open_gpu_images(directory, &gpu, error);
+	result = gpu_images_open(directory, &gpu, error);
 	if (result)
 		goto out;
 	if (!gpu.count && faccessat(gpu.folder, "inventory.img", F_OK, 0)) {
@@ -263,6 +205,7 @@ int rekindle_image_verify(const char *directory, struct rekindle_operation *oper
 				"The folder %.300s holds no checkpoint.", directory);
 		goto close_images;
 	}
+	total = gpu.checkpoint ? checkpoint_manifest_bytes(gpu.checkpoint, false) : 0;
 	for (i = 0; i < gpu.count; i++)
 		total += gpu.images[i]->stored_bytes;
 	verification.gpu = &gpu;
@@ -276,7 +219,7 @@ int rekindle_image_verify(const char *directory, struct rekindle_operation *oper
 	if (bytes)
 		*bytes = atomic_load(&verification.bytes_done);
 close_images:
-	close_gpu_images(&gpu);
+	gpu_images_close(&gpu);
 out:
 	operation_end(operation);
 	return result;

@@ -1,139 +1,91 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/statistics.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <json-c/json.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "api/criu_images.h"
-#include "api/report.h"
-#include "protocol/pool_protocol.h"
+#include "api/call/report.h"
+#include "api/criu/criu_images.h"
+#include "report/run_record.h"
 
-static const char *const phase_names[] = {
-	[REKINDLE_PHASE_START] = "start",
-	[REKINDLE_PHASE_LOCK] = "lock",
-	[REKINDLE_PHASE_COPY_OUT] = "copy_out",
-	[REKINDLE_PHASE_RELEASE] = "release",
-	[REKINDLE_PHASE_DRIVER_CHECKPOINT] = "driver_checkpoint",
-	[REKINDLE_PHASE_CRIU] = "criu",
-	[REKINDLE_PHASE_PREFETCH] = "prefetch",
-	[REKINDLE_PHASE_DRIVER_RESTORE] = "driver_restore",
-	[REKINDLE_PHASE_MAP] = "map",
-};
+/* Each number of protocol/phases.h stands in rekindle.h, and each of rekindle.h here. */
+static_assert(REKINDLE_PHASES_MAX == RECORD_PHASES_MAX, "the phases of a process fit");
+#define SAME_PHASE(name, number, word) \
+	static_assert((int)REKINDLE_PHASE_##name == (int)PHASE_##name, "rekindle.h has the phases of phases.h");
+PHASES(SAME_PHASE)
+#define SAME_MODE(name, number, word) \
+	static_assert((int)REKINDLE_MODE_##name == (int)POOL_MODE_##name, "rekindle.h has the modes of phases.h");
+MODES(SAME_MODE)
 
-static struct json_object *member(struct json_object *object, const char *name, enum json_type type)
+static int32_t public_phase(uint32_t kind)
 {
-	struct json_object *value = NULL;
-
-	if (!json_object_object_get_ex(object, name, &value) || !json_object_is_type(value, type))
-		return NULL;
-	return value;
-}
-
-static int64_t number(struct json_object *object, const char *name)
-{
-	struct json_object *value = member(object, name, json_type_int);
-
-	return value ? json_object_get_int64(value) : 0;
-}
-
-static uint64_t unsigned_number(struct json_object *object, const char *name)
-{
-	struct json_object *value = member(object, name, json_type_int);
-
-	return value ? json_object_get_uint64(value) : 0;
-}
-
-static const char *text_of(struct json_object *object, const char *name)
-{
-	struct json_object *value = member(object, name, json_type_string);
-
-	return value ? json_object_get_string(value) : "";
-}
-
-static int32_t truth(struct json_object *object, const char *name)
-{
-	struct json_object *value = member(object, name, json_type_boolean);
-
-	return value && json_object_get_boolean(value);
-}
-
-static int32_t phase_kind(const char *name)
-{
-	size_t kind;
-
-	for (kind = 1; kind < sizeof(phase_names) / sizeof(phase_names[0]); kind++)
-		if (!strcmp(phase_names[kind], name))
-			return (int32_t)kind;
+	/* No default: the compiler names a constant of rekindle.h that phases.h lacks. */
+	switch ((enum rekindle_phase_kind)kind) {
+#define PUBLIC_PHASE(name, number, word) case REKINDLE_PHASE_##name:
+		PHASES(PUBLIC_PHASE)
+		return (int32_t)kind;
+	}
 	return REKINDLE_PHASE_NONE;
 }
 
-static int32_t mode_kind(const char *name)
+static int32_t public_mode(uint32_t mode)
 {
-	if (!strcmp(name, "offload"))
-		return REKINDLE_MODE_OFFLOAD;
-	return !strcmp(name, "native") ? REKINDLE_MODE_NATIVE : REKINDLE_MODE_NONE;
+	switch ((enum rekindle_mode)mode) {
+#define PUBLIC_MODE(name, number, word) case REKINDLE_MODE_##name:
+		MODES(PUBLIC_MODE)
+		return (int32_t)mode;
+	}
+	return REKINDLE_MODE_NONE;
 }
 
-/* A phase that has no kind in rekindle.h is one of the pool's own details and stays in the file. */
-static void parse_phase(struct json_object *object, struct rekindle_process_statistics *process)
+static void tell_process(const struct process_record *from, struct rekindle_process_statistics *to)
 {
-	int32_t kind = phase_kind(text_of(object, "phase"));
-	struct rekindle_phase *phase;
-
-	if (kind == REKINDLE_PHASE_NONE || process->phase_count == REKINDLE_PHASES_MAX)
-		return;
-	phase = &process->phases[process->phase_count++];
-	phase->kind = kind;
-	phase->start = unsigned_number(object, "start");
-	phase->duration = unsigned_number(object, "duration");
-	phase->bytes = unsigned_number(object, "bytes");
-}
-
-static void parse_process(struct json_object *object, struct rekindle_process_statistics *process)
-{
-	struct json_object *phases = member(object, "phases", json_type_array);
-	size_t count = phases ? json_object_array_length(phases) : 0;
-	size_t i;
-
-	memset(process, 0, sizeof(*process));
-	process->pid = (int32_t)number(object, "pid");
-	process->mode = mode_kind(text_of(object, "mode"));
-	copy_text(process->reason, sizeof(process->reason), text_of(object, "reason"));
-	process->device_bytes = unsigned_number(object, "device_bytes");
-	process->allocations = (uint32_t)number(object, "allocations");
-	for (i = 0; i < count; i++)
-		parse_phase(json_object_array_get_idx(phases, i), process);
-}
-
-static void parse_run(struct json_object *root, struct run_report *run_report,
-		      struct rekindle_process_statistics *processes, uint32_t capacity)
-{
-	struct rekindle_statistics *statistics = &run_report->statistics;
-	struct json_object *list = member(root, "processes", json_type_array);
 	uint32_t i;
 
-	statistics->succeeded = truth(root, "succeeded");
-	statistics->start = unsigned_number(root, "start");
-	statistics->duration = unsigned_number(root, "duration");
-	statistics->overlap = unsigned_number(root, "overlap");
-	statistics->device_bytes = unsigned_number(root, "device_bytes");
-	statistics->image_bytes = unsigned_number(root, "image_bytes");
-	statistics->pool_warm = truth(root, "pool_warm");
-	statistics->simulated = truth(root, "simulated");
-	statistics->driver_version = (int32_t)number(root, "driver_version");
-	copy_text(statistics->gpu_name, sizeof(statistics->gpu_name), text_of(root, "gpu_name"));
-	run_report->errno_code = (int32_t)number(root, "failure_code");
-	run_report->phase = (int32_t)number(root, "failure_phase");
-	copy_text(statistics->failure, sizeof(statistics->failure), text_of(root, "failure"));
-	if (statistics->succeeded)
-		copy_text(run_report->note, sizeof(run_report->note), text_of(root, "note"));
-	statistics->process_count = list ? (uint32_t)json_object_array_length(list) : 0;
+	memset(to, 0, sizeof(*to));
+	to->pid = from->pid;
+	to->mode = public_mode(from->mode);
+	copy_text(to->reason, sizeof(to->reason), from->reason);
+	to->device_bytes = from->device_bytes;
+	to->allocations = from->allocations;
+	to->phase_count = from->phase_count;
+	for (i = 0; i < from->phase_count; i++)
+		to->phases[i] = (struct rekindle_phase){
+			.kind = public_phase(from->phases[i].kind),
+			.start = from->phases[i].start,
+			.duration = from->phases[i].duration,
+			.bytes = from->phases[i].bytes,
+		};
+}
+
+static void tell_run(const struct run_record *record, struct run_report *run_report,
+		     struct rekindle_process_statistics *processes, uint32_t capacity)
+{
+	struct rekindle_statistics *statistics = &run_report->statistics;
+	uint32_t i;
+
+	statistics->succeeded = record->succeeded;
+	statistics->start = record->start;
+	statistics->duration = record->duration;
+	statistics->overlap = record->overlap;
+	statistics->device_bytes = record->device_bytes;
+	statistics->image_bytes = record->image_bytes;
+	statistics->pool_warm = record->pool.warm;
+	statistics->simulated = record->pool.simulated;
+	statistics->driver_version = record->pool.driver_version;
+	copy_text(statistics->gpu_name, sizeof(statistics->gpu_name), record->pool.gpu_name);
+	copy_text(statistics->failure, sizeof(statistics->failure), record->failure);
+	run_report->errno_code = record->failure_code;
+	run_report->phase = public_phase(record->failure_phase);
+	if (record->succeeded)
+		copy_text(run_report->note, sizeof(run_report->note), record->note);
+	statistics->process_count = (uint32_t)record->process_count;
 	for (i = 0; processes && i < statistics->process_count && i < capacity; i++)
-		parse_process(json_object_array_get_idx(list, i), &processes[i]);
+		tell_process(&record->processes[i], &processes[i]);
 }
 
 static bool path_of(char *path, const char *work_directory, const char *name)
@@ -144,29 +96,28 @@ static bool path_of(char *path, const char *work_directory, const char *name)
 static int read_report(const char *work_directory, struct run_report *run_report,
 		       struct rekindle_process_statistics *processes, uint32_t capacity, struct error_text *error)
 {
-	const char *wanted = run_report->statistics.kind == REKINDLE_RUN_CHECKPOINT ? "checkpoint" : "restore";
-	struct json_object *root;
+	struct run_record record;
 	char path[PATH_MAX];
-	int result = 0;
+	int result;
 
-	if (!path_of(path, work_directory, POOL_STATISTICS_FILE) || access(path, F_OK))
+	if (!path_of(path, work_directory, RUN_RECORD_FILE))
 		return 0;
-	root = json_object_from_file(path);
-	if (!root || !json_object_is_type(root, json_type_object)) {
-		result = fail(error, -EBADMSG, "The statistics %s are damaged.", path);
-	} else if (!strcmp(text_of(root, "kind"), wanted)) {
+	result = run_record_read(path, &record, error);
+	if (result)
+		return result == -ENOENT ? 0 : result;
+	if (record.dump == (run_report->statistics.kind == REKINDLE_RUN_CHECKPOINT)) {
 		run_report->present = true;
-		parse_run(root, run_report, processes, capacity);
+		tell_run(&record, run_report, processes, capacity);
 	}
-	json_object_put(root);
-	return result;
+	run_record_free(&record);
+	return 0;
 }
 
 void statistics_forget(const char *work_directory, int32_t kind)
 {
 	char path[PATH_MAX];
 
-	if (path_of(path, work_directory, POOL_STATISTICS_FILE))
+	if (path_of(path, work_directory, RUN_RECORD_FILE))
 		unlink(path);
 	if (path_of(path, work_directory, kind == REKINDLE_RUN_CHECKPOINT ? "stats-dump" : "stats-restore"))
 		unlink(path);

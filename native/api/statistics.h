@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "api/run_criu.h"
+#include "api/criu/run_criu.h"
 #include "rekindle.h"
 #include "support/error_text.h"
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/test_images.h"
@@ -15,11 +16,11 @@ static char folder[64];
 
 static const char report_text[] =
 	"{ \"kind\": \"restore\", \"succeeded\": true, \"start\": 100, \"duration\": 2000, \"overlap\": 700,"
-	"  \"device_bytes\": 8589934592, \"image_bytes\": 4096, \"pool_warm\": true, \"simulated\": true,"
+	"  \"device_bytes\": 8589934593, \"image_bytes\": 4096, \"pool_warm\": true, \"simulated\": true,"
 	"  \"driver_version\": 13000, \"gpu_name\": \"SIMULATED GPU\", \"a newer member\": [1, {}],"
 	"  \"processes\": ["
-	"    { \"pid\": 10, \"mode\": \"offload\", \"reason\": \"\", \"device_bytes\": 8589934592, \"allocations\": 3,"
-	"      \"phases\": [ { \"phase\": \"prefetch\", \"start\": 110, \"duration\": 900, \"bytes\": 8589934592,"
+	"    { \"pid\": 10, \"mode\": \"offload\", \"reason\": \"\", \"device_bytes\": 8589934592, \"allocations\": 4,"
+	"      \"phases\": [ { \"phase\": \"prefetch\", \"start\": 110, \"duration\": 900, \"bytes\": 8589934591,"
 	"                    \"gigabytes_per_second\": 9.5 },"
 	"                  { \"phase\": \"a newer phase\", \"start\": 1, \"duration\": 2 },"
 	"                  { \"phase\": \"map\", \"start\": 1500, \"duration\": 15, \"bytes\": 0 } ] },"
@@ -68,7 +69,7 @@ static void a_report_is_read(void **state)
 	assert_int_equal(statistics.start, 100);
 	assert_int_equal(statistics.duration, 2000);
 	assert_int_equal(statistics.overlap, 700);
-	assert_int_equal(statistics.device_bytes, 8589934592);
+	assert_int_equal(statistics.device_bytes, 8589934593);
 	assert_int_equal(statistics.image_bytes, 4096);
 	assert_int_equal(statistics.host_bytes, TEST_IMAGES_HOST_BYTES);
 	assert_true(statistics.pool_warm);
@@ -79,12 +80,17 @@ static void a_report_is_read(void **state)
 	assert_int_equal(statistics.process_count, 2);
 	assert_int_equal(processes[0].pid, 10);
 	assert_int_equal(processes[0].mode, REKINDLE_MODE_OFFLOAD);
-	assert_int_equal(processes[0].allocations, 3);
+	assert_int_equal(processes[0].device_bytes, 8589934592);
+	assert_int_equal(processes[0].allocations, 4);
 	assert_int_equal(processes[0].phase_count, 2);
 	assert_int_equal(processes[0].phases[0].kind, REKINDLE_PHASE_PREFETCH);
-	assert_int_equal(processes[0].phases[0].bytes, 8589934592);
+	assert_int_equal(processes[0].phases[0].start, 110);
+	assert_int_equal(processes[0].phases[0].duration, 900);
+	assert_int_equal(processes[0].phases[0].bytes, 8589934591);
 	assert_int_equal(processes[0].phases[1].kind, REKINDLE_PHASE_MAP);
 	assert_int_equal(processes[0].phases[1].start, 1500);
+	assert_int_equal(processes[0].phases[1].duration, 15);
+	assert_int_equal(processes[0].phases[1].bytes, 0);
 	assert_int_equal(processes[1].mode, REKINDLE_MODE_NATIVE);
 	assert_string_equal(processes[1].reason, "no agent");
 }
@@ -152,6 +158,78 @@ static void wrong_types_are_survived(void **state)
 	assert_int_equal(processes[1].phase_count, 0);
 }
 
+static void sentences_cannot_move_a_terminal(void **state)
+{
+	struct rekindle_process_statistics processes[1];
+	struct rekindle_statistics statistics;
+
+	(void)state;
+	write_report("{ \"kind\": \"restore\", \"failure\": \"\\u001b[2Jno\\n\", \"gpu_name\": \"\\u202egpu\","
+		     "  \"processes\": [ { \"pid\": 1, \"reason\": \"\\u0007why\" } ] }");
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_RESTORE, &statistics, processes, 1, NULL), 0);
+	assert_string_equal(statistics.failure, "?[2Jno?");
+	assert_string_equal(statistics.gpu_name, "???gpu");
+	assert_string_equal(processes[0].reason, "?why");
+}
+
+/* Nobody will ever write it. */
+static void a_fifo_is_not_waited_for(void **state)
+{
+	struct rekindle_statistics statistics;
+	char path[128];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/stats-rekindle.json", folder);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_RESTORE, &statistics, NULL, 0, NULL),
+			 REKINDLE_ERROR_CORRUPT_IMAGE);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/stats-restore", folder);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_RESTORE, &statistics, NULL, 0, NULL),
+			 REKINDLE_ERROR_CORRUPT_IMAGE);
+}
+
+/* As many phases as there is room for; those that are more are added to the first of their kind. */
+static void all_phases_that_fit_are_kept(void **state)
+{
+	static const char *const names[] = {"lock",	"copy_out", "release", "driver_checkpoint",
+					    "prefetch", "map",	    "wait",    "verify"};
+	struct rekindle_process_statistics processes[1];
+	struct rekindle_statistics statistics;
+	uint64_t bytes = 0;
+	char text[4096];
+	int length, extra;
+	int i;
+
+	(void)state;
+	for (extra = 0; extra < 2; extra++) {
+		length = snprintf(text, sizeof(text),
+				  "{ \"kind\": \"restore\", \"processes\": [ { \"pid\": 1, \"phases\": [");
+		for (i = 0; i < REKINDLE_PHASES_MAX + extra; i++)
+			length += snprintf(text + length, sizeof(text) - (size_t)length,
+					   "%s{ \"phase\": \"%s\", \"start\": %d, \"duration\": %d, \"bytes\": %d }",
+					   i ? "," : "", names[i % 8], 100 + i, 200 + i, 300 + i);
+		snprintf(text + length, sizeof(text) - (size_t)length, "] } ] }");
+		write_report(text);
+		assert_int_equal(
+			rekindle_statistics_read(folder, REKINDLE_RUN_RESTORE, &statistics, processes, 1, NULL), 0);
+		assert_int_equal(processes[0].phase_count, REKINDLE_PHASES_MAX);
+		for (i = extra; i < REKINDLE_PHASES_MAX; i++) {
+			assert_int_equal(processes[0].phases[i].kind, processes[0].phases[i % 8].kind);
+			assert_int_equal(processes[0].phases[i].start, 100 + i);
+			assert_int_equal(processes[0].phases[i].duration, 200 + i);
+			assert_int_equal(processes[0].phases[i].bytes, 300 + i);
+		}
+	}
+	assert_int_equal(processes[0].phases[0].kind, REKINDLE_PHASE_LOCK);
+	assert_int_equal(processes[0].phases[6].kind, REKINDLE_PHASE_WAIT);
+	assert_int_equal(processes[0].phases[0].duration, 200 + 216);
+	for (i = 0; i < REKINDLE_PHASES_MAX; i++)
+		bytes += processes[0].phases[i].bytes;
+	assert_int_equal(bytes, 17 * 300 + 16 * 17 / 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -162,6 +240,9 @@ int main(void)
 		TEST(a_tree_without_cuda_has_criu_statistics_only),
 		TEST(missing_or_damaged_statistics_are_errors),
 		TEST(wrong_types_are_survived),
+		TEST(sentences_cannot_move_a_terminal),
+		TEST(a_fifo_is_not_waited_for),
+		TEST(all_phases_that_fit_are_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -84,6 +84,7 @@ void test_images_write(const char *directory, int32_t pid)
 	append(stream, &process);
 	process.pid = (uint32_t)pid + 1;
 	process.parent_pid = (uint32_t)pid;
+	threads[0] = (uint32_t)pid + 1;
 	process.n_threads = 1;
 	append(stream, &process);
 	fclose(stream);
@@ -104,6 +105,26 @@ void test_images_write(const char *directory, int32_t pid)
 		fwrite(page, sizeof(page), 1, stream);
 		fwrite(page, 4, 1, stream);
 	}
+	fclose(stream);
+}
+
+void test_images_share_namespace(const char *directory, int32_t pid, uint32_t of_criu, uint32_t of_tree)
+{
+	CriuImage__KobjIds ids = CRIU_IMAGE__KOBJ_IDS__INIT;
+	CriuImage__Inventory inventory = CRIU_IMAGE__INVENTORY__INIT;
+	char file[64];
+	FILE *stream;
+
+	ids.has_pid_ns_id = 1;
+	ids.pid_ns_id = of_criu;
+	inventory.root_ids = &ids;
+	stream = begin(directory, "inventory.img", 0, 0x58313116);
+	append(stream, &inventory);
+	fclose(stream);
+	ids.pid_ns_id = of_tree;
+	snprintf(file, sizeof(file), "ids-%d.img", pid);
+	stream = begin(directory, file, 0x54564319, 0x54432030);
+	append(stream, &ids);
 	fclose(stream);
 }
 

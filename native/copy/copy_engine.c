@@ -26,6 +26,8 @@ static char *map_ring(size_t bytes)
 	madvise(aligned, bytes, MADV_HUGEPAGE);
 	/* A forked child would make the kernel copy pinned pages. */
 	madvise(aligned, bytes, MADV_DONTFORK);
+	/* What passes through here is the memory of other people's processes. */
+	madvise(aligned, bytes, MADV_DONTDUMP);
 	return aligned;
 }
 

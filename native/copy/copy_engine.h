@@ -34,6 +34,7 @@ void copy_engine_destroy(struct copy_engine *engine);
 struct copy_chunk {
 	CUdeviceptr device_address;
 	uint64_t bytes;
+	uint32_t file; /* index into the request's files */
 	uint64_t file_offset;
 	uint64_t checksum;	/* XXH3-64 of the contents: expected on the way in, set on the way out */
 	uint64_t allocation_id; /* for messages */
@@ -41,12 +42,17 @@ struct copy_chunk {
 	bool zero;		/* all zero and not stored: given on the way in, set on the way out */
 };
 
+struct copy_file {
+	int descriptor;	  /* stays the caller's, open until the job has ended */
+	const char *name; /* for messages; copied */
+};
+
 enum copy_direction { COPY_FILE_TO_DEVICE, COPY_DEVICE_TO_FILE };
 
 struct copy_request {
 	enum copy_direction direction;
-	int file;		   /* stays the caller's, open until the job has ended */
-	const char *file_name;	   /* for messages; copied */
+	const struct copy_file *files; /* copied */
+	unsigned int file_count;
 	struct copy_chunk *chunks; /* stay the caller's, alive until the job has ended */
 	size_t chunk_count;
 	unsigned int worker_limit; /* most workers on this job at once, 0: all */

@@ -17,13 +17,19 @@
 /* What of it is read and hashed at once, where that is from the page cache. */
 #define COPY_HASH_BYTES (256u * 1024u)
 #define COPY_SLOTS_MAX 64
+/* A worker wipes what it has used when it has had nothing to do for so long: never between the jobs of a run. */
+#define COPY_WIPE_MS 200
+
+struct copy_job_file {
+	char name[256];
+	int descriptor;
+	int direct; /* the file opened with O_DIRECT because its pages are not cached, or -1 */
+};
 
 struct copy_job {
 	struct copy_engine *engine;
-	struct copy_request request;
-	char file_name[256];
-	int direct_file; /* the file opened with O_DIRECT because its pages are not cached, or -1 */
-	bool file_in_memory;
+	struct copy_request request; /* without the files */
+	struct copy_job_file *files; /* owned */
 	atomic_size_t next_chunk;
 	atomic_bool stop; /* failed or cancelled: workers leave */
 	_Atomic uint64_t bytes_done;
@@ -48,6 +54,7 @@ struct copy_worker {
 	bool busy[COPY_SLOTS_MAX]; /* the device may still read from or write to the slot */
 	size_t block_bytes;	   /* size of a slot in the present job */
 	unsigned int slots;
+	size_t used_bytes; /* of memory, since it was last wiped; others read it under the lock, between jobs */
 	bool ready;
 };
 

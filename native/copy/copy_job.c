@@ -69,15 +69,16 @@ int copy_job_fail(struct copy_job *job, int code, const char *format, ...)
 }
 
 /* Reads around the page cache pay only for a cold file on a disk, and only with whole, aligned blocks. */
-static int open_direct_if_cold(const struct copy_request *request)
+static int open_direct_if_cold(const struct copy_request *request, unsigned int file)
 {
 	uint64_t first = UINT64_MAX, last = 0;
+	int descriptor = request->files[file].descriptor;
 	size_t i;
 
 	if (request->direction != COPY_FILE_TO_DEVICE || request->worker_limit == 1)
 		return -1; /* one buffered reader has the kernel's readahead, which is as good */
 	for (i = 0; i < request->chunk_count; i++) {
-		if (request->chunks[i].zero)
+		if (request->chunks[i].zero || request->chunks[i].file != file)
 			continue;
 		if (request->chunks[i].file_offset % 4096 || request->chunks[i].bytes % 4096)
 			return -1;
@@ -86,26 +87,53 @@ static int open_direct_if_cold(const struct copy_request *request)
 		if (request->chunks[i].file_offset + request->chunks[i].bytes > last)
 			last = request->chunks[i].file_offset + request->chunks[i].bytes;
 	}
-	if (first >= last || !file_is_cold(request->file, first, last - first))
+	if (first >= last || !file_is_cold(descriptor, first, last - first))
 		return -1;
-	return file_open_direct(request->file);
+	return file_open_direct(descriptor);
+}
+
+static void job_free(struct copy_job *job)
+{
+	unsigned int i;
+
+	for (i = 0; job->files && i < job->request.file_count; i++)
+		if (job->files[i].direct >= 0)
+			close(job->files[i].direct);
+	free(job->files);
+	free(job);
+}
+
+static struct copy_job *job_create(struct copy_engine *engine, const struct copy_request *request)
+{
+	struct copy_job *job = calloc(1, sizeof(*job));
+	unsigned int i;
+
+	if (!job)
+		return NULL;
+	job->engine = engine;
+	job->request = *request;
+	job->request.files = NULL;
+	job->files = calloc(request->file_count + 1, sizeof(*job->files));
+	if (!job->files) {
+		free(job);
+		return NULL;
+	}
+	for (i = 0; i < request->file_count; i++) {
+		snprintf(job->files[i].name, sizeof(job->files[i].name), "%s", request->files[i].name);
+		job->files[i].descriptor = request->files[i].descriptor;
+		job->files[i].direct = open_direct_if_cold(request, i);
+	}
+	return job;
 }
 
 int copy_job_start(struct copy_engine *engine, const struct copy_request *request, struct copy_job **job_out,
 		   struct error_text *error)
 {
-	struct copy_job *job = calloc(1, sizeof(*job));
+	struct copy_job *job = job_create(engine, request);
 	int result = 0;
 
 	if (!job)
 		return fail(error, -ENOMEM, "Out of memory");
-	job->engine = engine;
-	job->request = *request;
-	snprintf(job->file_name, sizeof(job->file_name), "%s", request->file_name);
-	job->request.file_name = job->file_name;
-	job->direct_file = open_direct_if_cold(request);
-	job->file_in_memory = request->direction == COPY_DEVICE_TO_FILE && file_is_in_memory(request->file);
-
 	pthread_mutex_lock(&engine->lock);
 	if (!engine->attached || engine->stop) {
 		result = fail(error, -EINVAL, "The copy engine is not running");
@@ -118,9 +146,7 @@ int copy_job_start(struct copy_engine *engine, const struct copy_request *reques
 	}
 	pthread_mutex_unlock(&engine->lock);
 	if (result) {
-		if (job->direct_file >= 0)
-			close(job->direct_file);
-		free(job);
+		job_free(job);
 		return result;
 	}
 	*job_out = job;
@@ -132,7 +158,7 @@ void copy_job_cancel(struct copy_job *job)
 	pthread_mutex_lock(&job->engine->lock);
 	if (!job->ended) {
 		if (job->result == 0)
-			job->result = fail(&job->error, -ECANCELED, "The copy of %s was cancelled", job->file_name);
+			job->result = fail(&job->error, -ECANCELED, "The copy of %s was cancelled", job->files[0].name);
 		atomic_store(&job->stop, true);
 		if (job->active == 0)
 			job_end(job);
@@ -182,7 +208,5 @@ void copy_job_finish(struct copy_job *job)
 	if (!job)
 		return;
 	copy_job_wait(job, -1);
-	if (job->direct_file >= 0)
-		close(job->direct_file);
-	free(job);
+	job_free(job);
 }

@@ -59,9 +59,9 @@ static int open_file(const struct copy_measure_request *request, int *file, stru
 
 	*file = open(request->file, O_RDONLY | O_CLOEXEC);
 	if (*file < 0)
-		return fail(error, -errno, "Could not open %s: %s", request->file, strerror(errno));
+		return fail(error, -errno, "Could not open %s: %s", request->file, errno_text(errno));
 	if (fstat(*file, &status) < 0)
-		result = fail(error, -errno, "Could not read the size of %s: %s", request->file, strerror(errno));
+		result = fail(error, -errno, "Could not read the size of %s: %s", request->file, errno_text(errno));
 	else if ((uint64_t)status.st_size < request->bytes)
 		result = fail(error, -EINVAL, "%s has %lld bytes, fewer than the %llu to copy", request->file,
 			      (long long)status.st_size, (unsigned long long)request->bytes);
@@ -74,8 +74,8 @@ static int open_file(const struct copy_measure_request *request, int *file, stru
 
 static int drop_pages(const struct copy_request *copy, struct error_text *error)
 {
-	if (fsync(copy->file) < 0 || posix_fadvise(copy->file, 0, 0, POSIX_FADV_DONTNEED))
-		return fail(error, -EIO, "Could not drop the pages of %s from the cache", copy->file_name);
+	if (fsync(copy->files[0].descriptor) < 0 || posix_fadvise(copy->files[0].descriptor, 0, 0, POSIX_FADV_DONTNEED))
+		return fail(error, -EIO, "Could not drop the pages of %s from the cache", copy->files[0].name);
 	return 0;
 }
 
@@ -86,10 +86,10 @@ static int read_checksums(struct copy_request *copy, struct error_text *error)
 	void *map;
 
 	for (i = 0; i < copy->chunk_count; i++) {
-		map = mmap(NULL, copy->chunks[i].bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, copy->file,
+		map = mmap(NULL, copy->chunks[i].bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, copy->files[0].descriptor,
 			   (off_t)copy->chunks[i].file_offset);
 		if (map == MAP_FAILED)
-			return fail(error, -errno, "Could not map %s: %s", copy->file_name, strerror(errno));
+			return fail(error, -errno, "Could not map %s: %s", copy->files[0].name, errno_text(errno));
 		copy->chunks[i].checksum = XXH3_64bits(map, copy->chunks[i].bytes);
 		munmap(map, copy->chunks[i].bytes);
 	}
@@ -100,14 +100,15 @@ static int read_checksums(struct copy_request *copy, struct error_text *error)
 static int measure_file(const struct cuda_driver *driver, CUcontext context, CUdeviceptr target,
 			const struct copy_measure_request *request, uint64_t *nanoseconds, struct error_text *error)
 {
-	struct copy_request copy = {.direction = COPY_FILE_TO_DEVICE, .file = -1, .file_name = request->file};
+	struct copy_file file = {.descriptor = -1, .name = request->file};
+	struct copy_request copy = {.direction = COPY_FILE_TO_DEVICE, .files = &file, .file_count = 1};
 	struct copy_engine *engine = NULL;
 	struct copy_job *job = NULL;
 	uint64_t began;
 	size_t i;
 	int result;
 
-	result = open_file(request, &copy.file, error);
+	result = open_file(request, &file.descriptor, error);
 	if (result)
 		return result;
 	copy.chunk_count = (size_t)((request->bytes + request->chunk_bytes - 1) / request->chunk_bytes);
@@ -147,7 +148,7 @@ out:
 	copy_job_finish(job);
 	copy_engine_destroy(engine);
 	free(copy.chunks);
-	close(copy.file);
+	close(file.descriptor);
 	return result;
 }
 

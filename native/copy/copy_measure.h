@@ -17,8 +17,8 @@ enum copy_measure_source {
 
 struct copy_measure_request {
 	enum copy_measure_source source;
-	unsigned int workers; /* 1 to 64 */
-	uint64_t chunk_bytes; /* 2 MiB to 64 MiB */
+	unsigned int workers;
+	uint64_t chunk_bytes;
 	uint64_t bytes;
 	size_t ring_bytes; /* of all workers */
 	const char *file;  /* NULL for COPY_MEASURE_PINNED */

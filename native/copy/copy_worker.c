@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 #define XXH_STATIC_LINKING_ONLY /* for XXH3_state_t on the stack */
@@ -11,19 +10,20 @@
 #include "copy/copy_internal.h"
 #include "support/clock.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels say EINVAL */
-#endif
-
 #ifndef CU_EVENT_BLOCKING_SYNC
 #define CU_EVENT_BLOCKING_SYNC 1
 #endif
+
+static const char *name_of(const struct copy_job *job, const struct copy_chunk *chunk)
+{
+	return job->files[chunk->file].name;
+}
 
 static int driver_failure(struct copy_job *job, const struct copy_chunk *chunk, const char *call, CUresult status)
 {
 	return copy_job_fail(job, cuda_result_to_errno(status), "%s failed with %s at allocation %llu, chunk %u of %s",
 			     call, cuda_result_name(job->engine->driver, status),
-			     (unsigned long long)chunk->allocation_id, chunk->number, job->file_name);
+			     (unsigned long long)chunk->allocation_id, chunk->number, name_of(job, chunk));
 }
 
 /* Waits until the device has finished with a slot. */
@@ -61,7 +61,8 @@ static void count_done(struct copy_job *job, uint64_t bytes)
 
 static int read_block(struct copy_job *job, const struct copy_chunk *chunk, char *buffer, size_t bytes, uint64_t offset)
 {
-	int file = job->direct_file >= 0 ? job->direct_file : job->request.file;
+	const struct copy_job_file *from = &job->files[chunk->file];
+	int file = from->direct >= 0 ? from->direct : from->descriptor;
 	size_t done = 0;
 	ssize_t count;
 
@@ -69,18 +70,18 @@ static int read_block(struct copy_job *job, const struct copy_chunk *chunk, char
 		count = pread(file, buffer + done, bytes - done, (off_t)(offset + done));
 		if (count < 0 && errno == EINTR)
 			continue;
-		if (count < 0 && errno == EINVAL && file != job->request.file) {
-			file = job->request.file; /* this file system cannot read around the page cache after all */
+		if (count < 0 && errno == EINVAL && file != from->descriptor) {
+			file = from->descriptor; /* this file system cannot read around the page cache after all */
 			continue;
 		}
 		if (count < 0)
 			return copy_job_fail(job, -errno, "Reading allocation %llu, chunk %u of %s failed: %s",
-					     (unsigned long long)chunk->allocation_id, chunk->number, job->file_name,
-					     strerror(errno));
+					     (unsigned long long)chunk->allocation_id, chunk->number,
+					     name_of(job, chunk), errno_text(errno));
 		if (count == 0)
 			return copy_job_fail(job, -ENODATA,
 					     "%s is truncated: it ends at byte %llu, in allocation %llu, chunk %u",
-					     job->file_name, (unsigned long long)(offset + done),
+					     name_of(job, chunk), (unsigned long long)(offset + done),
 					     (unsigned long long)chunk->allocation_id, chunk->number);
 		done += (size_t)count;
 	}
@@ -91,7 +92,7 @@ static int read_block(struct copy_job *job, const struct copy_chunk *chunk, char
 static int load_block(struct copy_job *job, const struct copy_chunk *chunk, char *buffer, size_t bytes, uint64_t offset,
 		      XXH3_state_t *checksum)
 {
-	size_t piece_bytes = job->direct_file < 0 && job->request.verify ? COPY_HASH_BYTES : bytes;
+	size_t piece_bytes = job->files[chunk->file].direct < 0 && job->request.verify ? COPY_HASH_BYTES : bytes;
 	size_t at, piece;
 
 	for (at = 0; at < bytes; at += piece) {
@@ -142,7 +143,7 @@ static int load_chunk(struct copy_worker *worker, struct copy_job *job, const st
 			job, -EBADMSG,
 			"%s is damaged: the checksum of allocation %llu, chunk %u does not match; restore from "
 			"another copy of the image",
-			job->file_name, (unsigned long long)chunk->allocation_id, chunk->number);
+			name_of(job, chunk), (unsigned long long)chunk->allocation_id, chunk->number);
 	return 0;
 }
 
@@ -180,49 +181,25 @@ static bool all_zero(const char *data, size_t bytes)
 	return data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0;
 }
 
-/*
- * pwrite() has the file to itself while it allocates and fills pages, so all workers together are as fast as one. Where
- * the file lives in memory it can be mapped instead, and the kernel asked for the pages beforehand: then a full file
- * system is a failed call, and not a signal. False: not written.
- */
-static bool write_mapped(const struct copy_job *job, const char *buffer, size_t bytes, uint64_t offset)
-{
-	bool written;
-	void *map;
-
-	if (!job->file_in_memory)
-		return false;
-	map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, job->request.file, (off_t)offset);
-	if (map == MAP_FAILED)
-		return false;
-	written = madvise(map, bytes, MADV_POPULATE_WRITE) == 0;
-	if (written)
-		memcpy(map, buffer, bytes);
-	munmap(map, bytes);
-	return written;
-}
-
 static int write_block(struct copy_job *job, const struct copy_chunk *chunk, const char *buffer, size_t bytes,
 		       uint64_t offset)
 {
 	size_t done = 0;
 	ssize_t count;
 
-	if (write_mapped(job, buffer, bytes, offset))
-		return 0;
 	while (done < bytes) {
-		count = pwrite(job->request.file, buffer + done, bytes - done, (off_t)(offset + done));
+		count = pwrite(job->files[chunk->file].descriptor, buffer + done, bytes - done, (off_t)(offset + done));
 		if (count < 0 && errno == EINTR)
 			continue;
 		if (count < 0 && (errno == ENOSPC || errno == EDQUOT))
 			return copy_job_fail(
 				job, -errno,
 				"The disk is full: no room to write %s; free space or choose another folder",
-				job->file_name);
+				name_of(job, chunk));
 		if (count < 0)
 			return copy_job_fail(job, -errno, "Writing allocation %llu, chunk %u of %s failed: %s",
-					     (unsigned long long)chunk->allocation_id, chunk->number, job->file_name,
-					     strerror(errno));
+					     (unsigned long long)chunk->allocation_id, chunk->number,
+					     name_of(job, chunk), errno_text(errno));
 		done += (size_t)count;
 	}
 	return 0;
@@ -299,8 +276,8 @@ static int store_take(struct copy_worker *worker, struct copy_job *job, struct s
 		block->chunk->checksum = store->zero ? 0 : XXH3_64bits_digest(&store->checksum);
 		/* Let the disk begin now, so that the fsync at the end finds little to do. Only a hint. */
 		if (!store->zero)
-			sync_file_range(job->request.file, (off_t)block->chunk->file_offset, (off_t)block->chunk->bytes,
-					SYNC_FILE_RANGE_WRITE);
+			sync_file_range(job->files[block->chunk->file].descriptor, (off_t)block->chunk->file_offset,
+					(off_t)block->chunk->bytes, SYNC_FILE_RANGE_WRITE);
 	}
 	count_done(job, block->bytes);
 	worker->slot = (worker->slot + 1) % worker->slots;
@@ -334,6 +311,8 @@ static void run_job(struct copy_worker *worker, struct copy_job *job)
 	if (worker->slots > COPY_SLOTS_MAX)
 		worker->slots = COPY_SLOTS_MAX;
 	worker->slot = 0;
+	if (worker->used_bytes < worker->slots * worker->block_bytes)
+		worker->used_bytes = worker->slots * worker->block_bytes;
 	memset(worker->busy, 0, sizeof(worker->busy));
 
 	if (job->request.direction == COPY_DEVICE_TO_FILE) {
@@ -346,7 +325,7 @@ static void run_job(struct copy_worker *worker, struct copy_job *job)
 	status = engine->driver->cuStreamSynchronize(worker->stream);
 	if (status != CUDA_SUCCESS)
 		copy_job_fail(job, cuda_result_to_errno(status), "Copying %s failed: cuStreamSynchronize: %s",
-			      job->file_name, cuda_result_name(engine->driver, status));
+			      job->files[0].name, cuda_result_name(engine->driver, status));
 }
 
 /* Stream and events of a worker, on its own thread. */
@@ -390,6 +369,25 @@ static void release(struct copy_worker *worker)
 		driver->cuStreamDestroy(worker->stream);
 }
 
+/* Waits for a job, or wipes what the last ones left when none comes. The engine's lock is held, but not meanwhile. */
+static void be_idle(struct copy_worker *worker)
+{
+	struct copy_engine *engine = worker->engine;
+	uint64_t end = monotonic_nanoseconds() + COPY_WIPE_MS * UINT64_C(1000000);
+	struct timespec until = {.tv_sec = (time_t)(end / 1000000000u), .tv_nsec = (long)(end % 1000000000u)};
+
+	if (worker->used_bytes == 0) {
+		pthread_cond_wait(&engine->changed, &engine->lock);
+		return;
+	}
+	if (pthread_cond_timedwait(&engine->changed, &engine->lock, &until) != ETIMEDOUT)
+		return;
+	pthread_mutex_unlock(&engine->lock);
+	explicit_bzero(worker->memory, worker->used_bytes);
+	pthread_mutex_lock(&engine->lock);
+	worker->used_bytes = 0;
+}
+
 void *copy_worker_main(void *argument)
 {
 	struct copy_worker *worker = argument;
@@ -413,7 +411,7 @@ void *copy_worker_main(void *argument)
 	while (!engine->stop) {
 		job = worker->ready ? copy_job_next(engine) : NULL;
 		if (!job) {
-			pthread_cond_wait(&engine->changed, &engine->lock);
+			be_idle(worker);
 			continue;
 		}
 		pthread_mutex_unlock(&engine->lock);

@@ -24,15 +24,7 @@ criu=${2:-$("$here/provide-criu.sh" | tail -n1)}
 criu=$(realpath -- "$criu")
 [ -x "$criu" ] || die "$criu is not an executable program"
 
-missing=()
-command -v patchelf >/dev/null || missing+=(patchelf)
-command -v strip >/dev/null || missing+=(binutils)
-if ((${#missing[@]})); then
-	[ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || die "install ${missing[*]}"
-	apt-get -o DPkg::Lock::Timeout=300 update -qq >&2
-	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq \
-		--no-install-recommends "${missing[@]}" >&2
-fi
+"$here/../packages.sh" bundle || die "packages are missing (see above)"
 
 mkdir -p "$dest/bin" "$dest/lib/criu"
 dest=$(cd "$dest" && pwd)

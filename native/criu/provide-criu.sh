@@ -14,6 +14,9 @@
 #                  for the one in PATH. It has to be version 4.1 or newer and
 #                  pass `criu check`.
 #   CRIU_SOURCE    the 4.2.1 source: a tarball, or a folder with a clone.
+#   CMAKE_C_COMPILER_LAUNCHER
+#                  ccache, for instance: what one checkout has compiled, others
+#                  of the same user don't compile again.
 set -euo pipefail
 
 version=4.2.1
@@ -140,43 +143,10 @@ cannot_build() {
 
 # --- packages -------------------------------------------------------------
 
-# program or header = Debian package
-needs=(
-	patch=patch xz=xz-utils make=make gcc=gcc python3=python3 pkg-config=pkg-config
-	protoc=protobuf-compiler protoc-c=protobuf-c-compiler
-	google/protobuf/descriptor.proto=libprotobuf-dev
-	protobuf-c/protobuf-c.h=libprotobuf-c-dev
-	sys/capability.h=libcap-dev libnet.h=libnet1-dev
-	libnl3/netlink/netlink.h=libnl-3-dev uuid/uuid.h=uuid-dev
-)
-
-missing_packages() {
-	local n what pkg
-	for n in "${needs[@]}"; do
-		what=${n%%=*} pkg=${n#*=}
-		case $what in
-		*.h | *.proto)
-			[ -e "/usr/include/$what" ] || [ -e "/usr/local/include/$what" ] ||
-				compgen -G "/usr/include/*-linux-gnu/$what" >/dev/null || echo "$pkg"
-			;;
-		*) command -v "$what" >/dev/null || echo "$pkg" ;;
-		esac
-	done
-}
-
-mapfile -t missing < <(if [ "$source_only" = 1 ]; then
-	for p in patch xz; do command -v $p >/dev/null || echo "${p/%xz/xz-utils}"; done
-else missing_packages; fi)
-if ((${#missing[@]})); then
-	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		say "installing ${missing[*]}"
-		# Several runs may get here at once; apt waits for its own lock.
-		apt-get -o DPkg::Lock::Timeout=300 update -qq >&2
-		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq \
-			--no-install-recommends "${missing[@]}" >&2
-	else
-		cannot_build "building CRIU needs packages that only root can install: apt-get install ${missing[*]}"
-	fi
+if [ "$source_only" = 1 ]; then
+	"$here/../packages.sh" source 9>&- || cannot_build "the sources cannot be unpacked without these packages"
+else
+	"$here/../packages.sh" criu 9>&- || cannot_build "CRIU cannot be built without these packages"
 fi
 
 # --- source ---------------------------------------------------------------
@@ -254,11 +224,14 @@ fi
 
 rm -f -- "$tree/.build-key"
 log=$tree/.build-log
+launcher=${CMAKE_C_COMPILER_LAUNCHER:-}
+# The names of other folders are no reason for ccache to compile again.
+export CCACHE_BASEDIR=$tree CCACHE_NOHASHDIR=1
 say "building CRIU $version in $tree"
 # MAKEFLAGS and CFLAGS of a caller are made for another build. CRIU's make
 # asks git for a version and must not find the surrounding checkout's.
 if ! env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CFLAGS -u CXXFLAGS -u LDFLAGS -u DESTDIR \
-	make -C "$tree" -j"$(nproc)" "${make_flags[@]}" criu cuda_plugin </dev/null >"$log" 2>&1 9>&-; then
+	make -C "$tree" -j"$(nproc)" "${make_flags[@]}" ${launcher:+HOSTCC="$launcher gcc"} criu cuda_plugin </dev/null >"$log" 2>&1 9>&-; then
 	tail -n 30 "$log" >&2
 	die "the build failed, its whole log is $log"
 fi

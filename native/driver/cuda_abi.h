@@ -30,12 +30,15 @@ typedef enum cuda_result {
 	CUDA_ERROR_INVALID_CONTEXT = 201,
 	CUDA_ERROR_MAP_FAILED = 205,
 	CUDA_ERROR_ALREADY_MAPPED = 208,
+	CUDA_ERROR_PEER_ACCESS_UNSUPPORTED = 217,
 	CUDA_ERROR_OPERATING_SYSTEM = 304,
 	CUDA_ERROR_INVALID_HANDLE = 400,
 	CUDA_ERROR_ILLEGAL_STATE = 401,
 	CUDA_ERROR_NOT_FOUND = 500,
 	CUDA_ERROR_NOT_READY = 600,
 	CUDA_ERROR_ILLEGAL_ADDRESS = 700,
+	CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED = 704,
+	CUDA_ERROR_PEER_ACCESS_NOT_ENABLED = 705,
 	CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED = 712,
 	CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED = 713,
 	CUDA_ERROR_LAUNCH_FAILED = 719,
@@ -96,6 +99,7 @@ typedef enum CUpointer_attribute_enum {
 #define CU_MEM_ALLOCATION_TYPE_PINNED 1
 #define CU_MEM_HANDLE_TYPE_NONE 0
 #define CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR 1
+#define CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD 1
 #define CU_MEM_LOCATION_TYPE_DEVICE 1
 #define CU_MEM_LOCATION_TYPE_HOST 2
 #define CU_MEM_ACCESS_FLAGS_PROT_NONE 0
@@ -177,8 +181,9 @@ typedef struct CUcheckpointGpuPair_st {
 	CUuuid newUuid;
 } CUcheckpointGpuPair;
 
+/* What is reserved has to be zero: later versions have members there that change what the call does. */
 typedef struct CUcheckpointRestoreArgs_st {
-	CUcheckpointGpuPair *gpuPairs;
+	CUcheckpointGpuPair *gpuPairs; /* every GPU of the process, or none */
 	unsigned int gpuPairsCount;
 	char reserved[52 - sizeof(CUcheckpointGpuPair *)];
 	uint64_t reserved1;
@@ -191,6 +196,8 @@ typedef struct CUcheckpointUnlockArgs_st {
 static_assert(sizeof(CUcheckpointLockArgs) == 64, "CUcheckpointLockArgs is 64 bytes");
 static_assert(sizeof(CUcheckpointCheckpointArgs) == 64, "CUcheckpointCheckpointArgs is 64 bytes");
 static_assert(sizeof(CUcheckpointGpuPair) == 32, "CUcheckpointGpuPair is 32 bytes");
+static_assert(offsetof(CUcheckpointGpuPair, newUuid) == 16, "newUuid is at 16");
+static_assert(offsetof(CUcheckpointRestoreArgs, gpuPairs) == 0, "gpuPairs is first");
 static_assert(offsetof(CUcheckpointRestoreArgs, gpuPairsCount) == 8, "gpuPairsCount is at 8");
 static_assert(sizeof(CUcheckpointRestoreArgs) == 64, "CUcheckpointRestoreArgs is 64 bytes");
 static_assert(sizeof(CUcheckpointUnlockArgs) == 64, "CUcheckpointUnlockArgs is 64 bytes");

@@ -17,7 +17,7 @@ struct wanted_function {
 	size_t offset; /* of the member in struct cuda_driver */
 };
 
-#define WANTED_FUNCTION(name, version, parameters) {#name, version, offsetof(struct cuda_driver, name)},
+#define WANTED_FUNCTION(name, symbol, version) {#name, version, offsetof(struct cuda_driver, name)},
 
 static const struct wanted_function functions[] = {CUDA_DRIVER_FUNCTIONS(WANTED_FUNCTION)};
 static const struct wanted_function checkpoint_functions[] = {CUDA_DRIVER_CHECKPOINT_FUNCTIONS(WANTED_FUNCTION)};
@@ -71,7 +71,7 @@ static int read_version(struct cuda_driver *driver, const char *library, struct 
 
 	memcpy(&driver->cuDriverGetVersion, &symbol, sizeof(symbol));
 	if (!symbol)
-		return fail(error, -ENOENT, "%s is no CUDA driver: it lacks cuDriverGetVersion", library);
+		return fail(error, -ENODEV, "%s is no CUDA driver: it lacks cuDriverGetVersion", library);
 	if (driver->cuDriverGetVersion(&driver->version) != CUDA_SUCCESS)
 		return fail(error, -EIO,
 			    "%s does not tell its version; check that the driver's kernel module is loaded", library);
@@ -89,13 +89,13 @@ int cuda_driver_open(struct cuda_driver *driver, const char *path, struct error_
 	memset(driver, 0, sizeof(*driver));
 	driver->library = dlopen(library, RTLD_NOW | RTLD_LOCAL);
 	if (!driver->library)
-		return fail(error, -ENOENT,
+		return fail(error, -ENODEV,
 			    "No CUDA driver could be opened (%s); install the NVIDIA driver or name its library with "
 			    "REKINDLE_CUDA_DRIVER",
 			    dlerror());
 	driver->simulated = dlsym(driver->library, "rekindle_simcuda") != NULL;
 	if (driver->simulated && library != path) {
-		result = fail(error, -ENOENT,
+		result = fail(error, -ENODEV,
 			      "%s is the simulated driver, which is used only by name; set REKINDLE_CUDA_DRIVER to its "
 			      "path if that is meant",
 			      library);
@@ -158,9 +158,7 @@ int cuda_result_to_errno(CUresult result)
 	case CUDA_ERROR_OPERATING_SYSTEM:
 		return -ESRCH;
 	case CUDA_ERROR_ILLEGAL_STATE:
-		return -EBUSY;
-	case CUDA_ERROR_NOT_FOUND:
-		return -ENOENT;
+		return -EBUSY; /* somebody else has locked or suspended the process */
 	case CUDA_ERROR_NOT_READY:
 		return -ETIMEDOUT;
 	case CUDA_ERROR_NOT_PERMITTED:

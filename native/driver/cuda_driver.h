@@ -4,88 +4,79 @@
 
 #include <stdbool.h>
 
-#include "driver/cuda_abi.h"
+#include "driver/cuda_prototypes.h"
 #include "support/error_text.h"
 
 /*
- * Every driver function that Rekindle itself calls: result name, the API version to ask cuGetProcAddress for
- * (major * 1000 + minor * 10) and the parameters. Functions of CUDA_DRIVER_CHECKPOINT_FUNCTIONS exist since driver 570.
+ * Every driver function that Rekindle itself calls: name, the symbol whose parameters it has, the API version to ask
+ * cuGetProcAddress for (major * 1000 + minor * 10). Functions of CUDA_DRIVER_CHECKPOINT_FUNCTIONS exist since driver 570.
  */
-#define CUDA_DRIVER_FUNCTIONS(FUNCTION)                                                                                \
-	FUNCTION(cuInit, 2000, (unsigned int flags))                                                                   \
-	FUNCTION(cuDriverGetVersion, 2020, (int *version))                                                             \
-	FUNCTION(cuGetErrorName, 6000, (CUresult error, const char **name))                                            \
-	FUNCTION(cuGetErrorString, 6000, (CUresult error, const char **text))                                          \
-	FUNCTION(cuDeviceGetCount, 2000, (int *count))                                                                 \
-	FUNCTION(cuDeviceGet, 2000, (CUdevice * device, int ordinal))                                                  \
-	FUNCTION(cuDeviceGetName, 2000, (char *name, int length, CUdevice device))                                     \
-	FUNCTION(cuDeviceGetUuid, 11040, (CUuuid * uuid, CUdevice device))                                             \
-	FUNCTION(cuDeviceTotalMem, 3020, (size_t * bytes, CUdevice device))                                            \
-	FUNCTION(cuDeviceGetAttribute, 2000, (int *value, CUdevice_attribute attribute, CUdevice device))              \
-	FUNCTION(cuDevicePrimaryCtxRetain, 7000, (CUcontext * context, CUdevice device))                               \
-	FUNCTION(cuDevicePrimaryCtxRelease, 11000, (CUdevice device))                                                  \
-	FUNCTION(cuCtxSetCurrent, 4000, (CUcontext context))                                                           \
-	FUNCTION(cuCtxGetCurrent, 4000, (CUcontext * context))                                                         \
-	FUNCTION(cuCtxGetDevice, 2000, (CUdevice * device))                                                            \
-	FUNCTION(cuCtxSynchronize, 2000, (void))                                                                       \
-	FUNCTION(cuMemGetInfo, 3020, (size_t * free_bytes, size_t * total_bytes))                                      \
-	FUNCTION(cuMemAlloc, 3020, (CUdeviceptr * address, size_t bytes))                                              \
-	FUNCTION(cuMemFree, 3020, (CUdeviceptr address))                                                               \
-	FUNCTION(cuMemHostAlloc, 2020, (void **pointer, size_t bytes, unsigned int flags))                             \
-	FUNCTION(cuMemFreeHost, 2000, (void *pointer))                                                                 \
-	FUNCTION(cuMemHostRegister, 6050, (void *pointer, size_t bytes, unsigned int flags))                           \
-	FUNCTION(cuMemHostUnregister, 4000, (void *pointer))                                                           \
-	FUNCTION(cuMemcpyHtoD, 3020, (CUdeviceptr destination, const void *source, size_t bytes))                      \
-	FUNCTION(cuMemcpyDtoH, 3020, (void *destination, CUdeviceptr source, size_t bytes))                            \
-	FUNCTION(cuMemcpyDtoD, 3020, (CUdeviceptr destination, CUdeviceptr source, size_t bytes))                      \
-	FUNCTION(cuMemcpyHtoDAsync, 3020,                                                                              \
-		 (CUdeviceptr destination, const void *source, size_t bytes, CUstream stream))                         \
-	FUNCTION(cuMemcpyDtoHAsync, 3020, (void *destination, CUdeviceptr source, size_t bytes, CUstream stream))      \
-	FUNCTION(cuMemsetD8, 3020, (CUdeviceptr destination, unsigned char value, size_t bytes))                       \
-	FUNCTION(cuMemsetD8Async, 3020, (CUdeviceptr destination, unsigned char value, size_t bytes, CUstream stream)) \
-	FUNCTION(cuStreamCreate, 2000, (CUstream * stream, unsigned int flags))                                        \
-	FUNCTION(cuStreamDestroy, 4000, (CUstream stream))                                                             \
-	FUNCTION(cuStreamSynchronize, 2000, (CUstream stream))                                                         \
-	FUNCTION(cuStreamQuery, 2000, (CUstream stream))                                                               \
-	FUNCTION(cuEventCreate, 2000, (CUevent * event, unsigned int flags))                                           \
-	FUNCTION(cuEventDestroy, 4000, (CUevent event))                                                                \
-	FUNCTION(cuEventRecord, 2000, (CUevent event, CUstream stream))                                                \
-	FUNCTION(cuEventQuery, 2000, (CUevent event))                                                                  \
-	FUNCTION(cuEventSynchronize, 2000, (CUevent event))                                                            \
-	FUNCTION(cuMemCreate, 10020,                                                                                   \
-		 (CUmemGenericAllocationHandle * handle, size_t bytes, const CUmemAllocationProp *properties,          \
-		  unsigned long long flags))                                                                           \
-	FUNCTION(cuMemRelease, 10020, (CUmemGenericAllocationHandle handle))                                           \
-	FUNCTION(cuMemAddressReserve, 10020,                                                                           \
-		 (CUdeviceptr * address, size_t bytes, size_t alignment, CUdeviceptr hint, unsigned long long flags))  \
-	FUNCTION(cuMemAddressFree, 10020, (CUdeviceptr address, size_t bytes))                                         \
-	FUNCTION(cuMemMap, 10020,                                                                                      \
-		 (CUdeviceptr address, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle,               \
-		  unsigned long long flags))                                                                           \
-	FUNCTION(cuMemUnmap, 10020, (CUdeviceptr address, size_t bytes))                                               \
-	FUNCTION(cuMemSetAccess, 10020,                                                                                \
-		 (CUdeviceptr address, size_t bytes, const CUmemAccessDesc *access, size_t count))                     \
-	FUNCTION(cuMemGetAllocationGranularity, 10020,                                                                 \
-		 (size_t * granularity, const CUmemAllocationProp *properties, int option))                            \
-	FUNCTION(cuMemExportToShareableHandle, 10020,                                                                  \
-		 (void *shareable, CUmemGenericAllocationHandle handle, int type, unsigned long long flags))           \
-	FUNCTION(cuMemImportFromShareableHandle, 10020,                                                                \
-		 (CUmemGenericAllocationHandle * handle, void *shareable, int type))
+#define CUDA_DRIVER_FUNCTIONS(FUNCTION)                                               \
+	FUNCTION(cuInit, cuInit, 2000)                                                \
+	FUNCTION(cuDriverGetVersion, cuDriverGetVersion, 2020)                        \
+	FUNCTION(cuGetErrorName, cuGetErrorName, 6000)                                \
+	FUNCTION(cuGetErrorString, cuGetErrorString, 6000)                            \
+	FUNCTION(cuDeviceGetCount, cuDeviceGetCount, 2000)                            \
+	FUNCTION(cuDeviceGet, cuDeviceGet, 2000)                                      \
+	FUNCTION(cuDeviceGetName, cuDeviceGetName, 2000)                              \
+	FUNCTION(cuDeviceGetUuid, cuDeviceGetUuid_v2, 11040)                          \
+	FUNCTION(cuDeviceTotalMem, cuDeviceTotalMem_v2, 3020)                         \
+	FUNCTION(cuDeviceGetAttribute, cuDeviceGetAttribute, 2000)                    \
+	FUNCTION(cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain, 7000)            \
+	FUNCTION(cuDevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2, 11000)      \
+	FUNCTION(cuCtxSetCurrent, cuCtxSetCurrent, 4000)                              \
+	FUNCTION(cuCtxGetCurrent, cuCtxGetCurrent, 4000)                              \
+	FUNCTION(cuCtxGetDevice, cuCtxGetDevice, 2000)                                \
+	FUNCTION(cuCtxSynchronize, cuCtxSynchronize, 2000)                            \
+	FUNCTION(cuMemGetInfo, cuMemGetInfo_v2, 3020)                                 \
+	FUNCTION(cuMemAlloc, cuMemAlloc_v2, 3020)                                     \
+	FUNCTION(cuMemFree, cuMemFree_v2, 3020)                                       \
+	FUNCTION(cuMemHostAlloc, cuMemHostAlloc, 2020)                                \
+	FUNCTION(cuMemFreeHost, cuMemFreeHost, 2000)                                  \
+	FUNCTION(cuMemHostRegister, cuMemHostRegister_v2, 6050)                       \
+	FUNCTION(cuMemHostUnregister, cuMemHostUnregister, 4000)                      \
+	FUNCTION(cuMemcpyHtoD, cuMemcpyHtoD_v2, 3020)                                 \
+	FUNCTION(cuMemcpyDtoH, cuMemcpyDtoH_v2, 3020)                                 \
+	FUNCTION(cuMemcpyDtoD, cuMemcpyDtoD_v2, 3020)                                 \
+	FUNCTION(cuMemcpyHtoDAsync, cuMemcpyHtoDAsync_v2, 3020)                       \
+	FUNCTION(cuMemcpyDtoHAsync, cuMemcpyDtoHAsync_v2, 3020)                       \
+	FUNCTION(cuMemsetD8, cuMemsetD8_v2, 3020)                                     \
+	FUNCTION(cuMemsetD8Async, cuMemsetD8Async, 3020)                              \
+	FUNCTION(cuStreamCreate, cuStreamCreate, 2000)                                \
+	FUNCTION(cuStreamDestroy, cuStreamDestroy_v2, 4000)                           \
+	FUNCTION(cuStreamSynchronize, cuStreamSynchronize, 2000)                      \
+	FUNCTION(cuStreamQuery, cuStreamQuery, 2000)                                  \
+	FUNCTION(cuLaunchHostFunc, cuLaunchHostFunc, 10000)                           \
+	FUNCTION(cuEventCreate, cuEventCreate, 2000)                                  \
+	FUNCTION(cuEventDestroy, cuEventDestroy_v2, 4000)                             \
+	FUNCTION(cuEventRecord, cuEventRecord, 2000)                                  \
+	FUNCTION(cuEventQuery, cuEventQuery, 2000)                                    \
+	FUNCTION(cuEventSynchronize, cuEventSynchronize, 2000)                        \
+	FUNCTION(cuMemCreate, cuMemCreate, 10020)                                     \
+	FUNCTION(cuMemRelease, cuMemRelease, 10020)                                   \
+	FUNCTION(cuMemAddressReserve, cuMemAddressReserve, 10020)                     \
+	FUNCTION(cuMemAddressFree, cuMemAddressFree, 10020)                           \
+	FUNCTION(cuMemMap, cuMemMap, 10020)                                           \
+	FUNCTION(cuMemUnmap, cuMemUnmap, 10020)                                       \
+	FUNCTION(cuMemSetAccess, cuMemSetAccess, 10020)                               \
+	FUNCTION(cuMemGetAllocationGranularity, cuMemGetAllocationGranularity, 10020) \
+	FUNCTION(cuMemExportToShareableHandle, cuMemExportToShareableHandle, 10020)   \
+	FUNCTION(cuMemImportFromShareableHandle, cuMemImportFromShareableHandle, 10020)
 
-#define CUDA_DRIVER_CHECKPOINT_FUNCTIONS(FUNCTION)                                                       \
-	FUNCTION(cuCheckpointProcessGetRestoreThreadId, 12080, (int pid, int *thread_id))                \
-	FUNCTION(cuCheckpointProcessGetState, 12080, (int pid, CUprocessState *state))                   \
-	FUNCTION(cuCheckpointProcessLock, 12080, (int pid, CUcheckpointLockArgs *arguments))             \
-	FUNCTION(cuCheckpointProcessCheckpoint, 12080, (int pid, CUcheckpointCheckpointArgs *arguments)) \
-	FUNCTION(cuCheckpointProcessRestore, 12080, (int pid, CUcheckpointRestoreArgs *arguments))       \
-	FUNCTION(cuCheckpointProcessUnlock, 12080, (int pid, CUcheckpointUnlockArgs *arguments))
+#define CUDA_DRIVER_CHECKPOINT_FUNCTIONS(FUNCTION)                                                    \
+	FUNCTION(cuCheckpointProcessGetRestoreThreadId, cuCheckpointProcessGetRestoreThreadId, 12080) \
+	FUNCTION(cuCheckpointProcessGetState, cuCheckpointProcessGetState, 12080)                     \
+	FUNCTION(cuCheckpointProcessLock, cuCheckpointProcessLock, 12080)                             \
+	FUNCTION(cuCheckpointProcessCheckpoint, cuCheckpointProcessCheckpoint, 12080)                 \
+	FUNCTION(cuCheckpointProcessRestore, cuCheckpointProcessRestore, 12080)                       \
+	FUNCTION(cuCheckpointProcessUnlock, cuCheckpointProcessUnlock, 12080)
 
 /* The driver, opened. Filled once by cuda_driver_open and only read after that, so any thread may use it. */
 struct cuda_driver {
 	void *library;	/* from dlopen; stays open for the life of the process */
 	int version;	/* what cuDriverGetVersion says: 13000 is CUDA 13.0 */
 	bool simulated; /* true for simcuda: say SIMULATED wherever a person sees it */
-#define CUDA_DRIVER_MEMBER(name, version, parameters) CUresult(*name) parameters;
+#define CUDA_DRIVER_MEMBER(name, symbol, version) CUresult(*name) PARAMETERS_##symbol;
 	CUDA_DRIVER_FUNCTIONS(CUDA_DRIVER_MEMBER)
 	CUDA_DRIVER_CHECKPOINT_FUNCTIONS(CUDA_DRIVER_MEMBER)
 #undef CUDA_DRIVER_MEMBER

@@ -21,7 +21,7 @@ static void a_driver_named_by_path_is_opened(void **state)
 	assert_int_equal(cuda_driver_open(&driver, SIMCUDA_LIBRARY, &error), 0);
 	assert_true(driver.simulated);
 	assert_int_equal(driver.version, 13000);
-#define ASSERT_FOUND(name, version, parameters) assert_non_null(driver.name);
+#define ASSERT_FOUND(name, symbol, version) assert_non_null(driver.name);
 	CUDA_DRIVER_FUNCTIONS(ASSERT_FOUND)
 	CUDA_DRIVER_CHECKPOINT_FUNCTIONS(ASSERT_FOUND)
 	assert_string_equal(cuda_result_name(&driver, CUDA_ERROR_OUT_OF_MEMORY), "CUDA_ERROR_OUT_OF_MEMORY");
@@ -73,10 +73,10 @@ static void a_simulated_driver_is_not_taken_by_chance(void **state)
 	/* What LD_LIBRARY_PATH would do: from now on libcuda.so.1 is this one. */
 	loaded = dlopen(SIMCUDA_LIBRARY, RTLD_NOW);
 	assert_non_null(loaded);
-	assert_int_equal(cuda_driver_open(&driver, NULL, &error), -ENOENT);
+	assert_int_equal(cuda_driver_open(&driver, NULL, &error), -ENODEV);
 	assert_non_null(strstr(error.text, "simulated"));
 	assert_non_null(strstr(error.text, "REKINDLE_CUDA_DRIVER"));
-	assert_int_equal(cuda_driver_open(&driver, "", &error), -ENOENT);
+	assert_int_equal(cuda_driver_open(&driver, "", &error), -ENODEV);
 }
 
 static void a_driver_without_checkpoint_calls_is_named_with_what_is_needed(void **state)
@@ -98,9 +98,9 @@ static void what_is_no_driver_is_refused(void **state)
 	struct error_text error = {""};
 
 	(void)state;
-	assert_int_equal(cuda_driver_open(&driver, "/nonexistent/libcuda.so.1", &error), -ENOENT);
+	assert_int_equal(cuda_driver_open(&driver, "/nonexistent/libcuda.so.1", &error), -ENODEV);
 	assert_non_null(strstr(error.text, "/nonexistent/libcuda.so.1"));
-	assert_int_equal(cuda_driver_open(&driver, "libm.so.6", &error), -ENOENT);
+	assert_int_equal(cuda_driver_open(&driver, "libm.so.6", &error), -ENODEV);
 	assert_non_null(strstr(error.text, "libm.so.6"));
 }
 
@@ -112,6 +112,9 @@ static void results_become_error_codes(void **state)
 	assert_int_equal(cuda_result_to_errno(CUDA_ERROR_INVALID_VALUE), -EINVAL);
 	assert_int_equal(cuda_result_to_errno(CUDA_ERROR_NO_DEVICE), -ENODEV);
 	assert_int_equal(cuda_result_to_errno(CUDA_ERROR_NOT_SUPPORTED), -EOPNOTSUPP);
+	assert_int_equal(cuda_result_to_errno(CUDA_ERROR_ILLEGAL_STATE), -EBUSY);
+	/* Not -ENOENT, which is a missing image. */
+	assert_int_equal(cuda_result_to_errno(CUDA_ERROR_NOT_FOUND), -EIO);
 	assert_int_equal(cuda_result_to_errno((CUresult)700), -EIO);
 }
 

@@ -12,8 +12,9 @@
  * CLOCK_MONOTONIC, unless a name says otherwise. Functions may be called from any thread; a handle may be used by several
  * threads at once where its functions say so. Nothing here raises a signal or ends the process.
  *
- * Every structure is plain data of fixed layout. A structure whose first member is structure_size is extended only at
- * its end: set structure_size to sizeof the structure.
+ * Every structure is plain data of fixed layout, which another minor version may change. What a caller fills in begins with
+ * structure_size: set it to sizeof the structure. A program that was built with a header of another layout is refused by
+ * name, instead of being misread.
  */
 
 #include <stddef.h>
@@ -35,6 +36,7 @@ extern "C" {
 #define REKINDLE_REASON_MAX 256
 #define REKINDLE_PHASES_MAX 16
 #define REKINDLE_NAME_MAX 96
+#define REKINDLE_DIRECTORY_MAX 1024
 
 enum rekindle_code {
 	REKINDLE_OK = 0,
@@ -47,7 +49,8 @@ enum rekindle_code {
 	REKINDLE_ERROR_GPU = -7,	   /**< a driver call failed */
 	REKINDLE_ERROR_NO_IMAGE = -8,	   /**< the folder holds no checkpoint */
 	REKINDLE_ERROR_CORRUPT_IMAGE = -9, /**< truncated image or wrong checksum */
-	REKINDLE_ERROR_INCOMPATIBLE = -10, /**< image, GPU, driver or CRIU of another kind */
+	/** image, GPU, driver or CRIU of another kind, or something of the process is in the way of a dump */
+	REKINDLE_ERROR_INCOMPATIBLE = -10,
 	REKINDLE_ERROR_POOL_UNREACHABLE = -11,
 	REKINDLE_ERROR_POOL_DIED = -12,
 	REKINDLE_ERROR_NO_SPACE = -13, /**< disk or memory is full */
@@ -55,6 +58,8 @@ enum rekindle_code {
 	REKINDLE_ERROR_CANCELLED = -15,
 	REKINDLE_ERROR_CLOSED = -16, /**< the handle was closed */
 	REKINDLE_ERROR_INTERNAL = -17,
+	REKINDLE_ERROR_BUSY = -18,	 /**< another run or program has the process or the folder */
+	REKINDLE_ERROR_PID_IN_USE = -19, /**< another process has a process id that the checkpoint needs */
 };
 
 /** What went wrong: a code, one sentence that says what to do, and the last error lines of CRIU's log (or ""). */
@@ -67,15 +72,17 @@ struct rekindle_error {
 
 enum rekindle_phase_kind {
 	REKINDLE_PHASE_NONE = 0,
-	REKINDLE_PHASE_START = 1,	      /**< start of pool and contexts */
+	REKINDLE_PHASE_START = 1,	      /**< start of pool and contexts; never timed */
 	REKINDLE_PHASE_LOCK = 2,	      /**< dump: wait for submitted GPU work */
 	REKINDLE_PHASE_COPY_OUT = 3,	      /**< dump: device memory to the GPU image */
 	REKINDLE_PHASE_RELEASE = 4,	      /**< dump: the agent releases physical memory */
 	REKINDLE_PHASE_DRIVER_CHECKPOINT = 5, /**< dump: the driver saves its state */
-	REKINDLE_PHASE_CRIU = 6,	      /**< CRIU's own work, end to end */
+	REKINDLE_PHASE_CRIU = 6,	      /**< CRIU's own work, end to end; never timed */
 	REKINDLE_PHASE_PREFETCH = 7,	      /**< restore: GPU image to device memory */
 	REKINDLE_PHASE_DRIVER_RESTORE = 8,    /**< restore: the driver rebuilds its state */
 	REKINDLE_PHASE_MAP = 9,		      /**< restore: memory mapped at its old addresses */
+	REKINDLE_PHASE_WAIT = 10,	      /**< restore: the process waits for contents that are not there yet */
+	REKINDLE_PHASE_VERIFY = 11,	      /**< dump: the GPU image is read back from the disk */
 };
 
 /** One phase: when it began, how long it took, how much it moved. */
@@ -136,7 +143,7 @@ struct rekindle_statistics {
 struct rekindle_environment {
 	uint32_t structure_size;
 	int32_t context_pool; /**< 1: a pool that a run starts stays for later ones; 0: not; -1: as configured */
-	const char *criu;     /**< program; default: $REKINDLE_CRIU, then criu in PATH */
+	const char *criu;     /**< program; default: $REKINDLE_CRIU, this release's, criu in PATH */
 	const char *plugin_directory; /**< holds cuda_plugin.so; default: beside this library */
 	const char *pool_socket;      /**< default: as configured */
 	const char *cuda_driver;      /**< driver library; default: the system's */
@@ -145,7 +152,7 @@ struct rekindle_environment {
 	int32_t parallel_restore;     /**< 0 or 1; -1: as configured */
 	int32_t checksums;	      /**< 0 or 1; -1: as configured */
 	int32_t restore_threads;      /**< --restore-threads of a CRIU that has it: N; 0: automatic; -1: do not use */
-	int32_t restore_hugepages;    /**< enum rekindle_hugepages */
+	int32_t restore_hugepages;    /**< --restore-thp of a CRIU that has it: enum rekindle_hugepages */
 	uint32_t reserved;
 };
 
@@ -225,22 +232,124 @@ struct rekindle_restore_request {
 	uint32_t argument_count;
 	const char *const *arguments;	      /**< further arguments for criu, as they are */
 	struct rekindle_operation *operation; /**< or NULL */
+	/**
+	 * The GPUs that it takes: "OLD=NEW,..." with numbers or UUIDs ("GPU-..."), "NEW" where the tree's memory lies on one
+	 * GPU, "auto" for the same numbers whatever their UUIDs, "" for those of the dump, or equal ones where these are gone or
+	 * full; NULL: as configured (REKINDLE_DEVICE_MAP). What cannot be met is refused before a process is made:
+	 * REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_ERROR_INCOMPATIBLE for another model, REKINDLE_ERROR_NO_SPACE.
+	 */
+	const char *device_map;
 };
 
 /**
- * Restores a process tree. Blocks until the tree runs. *pid: its root, which is not this process's child. The image
- * stays whole whatever happens. A restore whose GPU part failed is a failure, also on CRIU versions that ignore it, and
- * leaves no process behind.
+ * Restores a process tree. Blocks until the tree runs. *pid: its root, which is not this process's child, but where this
+ * process is the first of its pid namespace (as in a container) or a child subreaper: then the library waits for its end,
+ * and for those of its descendants, and rekindle_wait tells how it ended. No image is changed, whatever happens. A restore whose GPU part failed is a failure,
+ * also on CRIU versions that ignore it, and leaves no process behind. Where another process has an id that the tree
+ * needs it is REKINDLE_ERROR_PID_IN_USE, and the message says which one; ids of processes that are just ending are waited
+ * for, two seconds at most.
  */
 REKINDLE_API int rekindle_restore(const struct rekindle_environment *environment,
 				  const struct rekindle_restore_request *request, int32_t *pid,
 				  struct rekindle_statistics *statistics, struct rekindle_process_statistics *processes,
 				  uint32_t capacity, struct rekindle_error *error);
 
+/**
+ * Waits for the end of a restored process that has become a child of this one (see rekindle_restore), timeout_ms at most
+ * (-1: no limit), and takes its exit status: as a shell has it, 128 and the signal where one ended it. REKINDLE_ERROR_TIMEOUT: it runs still. REKINDLE_ERROR_NO_SUCH_PROCESS: no restored process of this id is
+ * a child of this process, or its status was taken before.
+ */
+REKINDLE_API int rekindle_wait(int32_t pid, int32_t timeout_ms, int32_t *exit_status, struct rekindle_error *error);
+
 /** Reads stats-rekindle.json and CRIU's statistics that a run left in a work folder. */
 REKINDLE_API int rekindle_statistics_read(const char *work_directory, int32_t kind,
 					  struct rekindle_statistics *statistics,
 					  struct rekindle_process_statistics *processes, uint32_t capacity,
+					  struct rekindle_error *error);
+
+/* ---- what a tree of processes holds, before it is dumped ---- */
+
+enum rekindle_cuda_state {
+	REKINDLE_CUDA_NONE = 0,		/**< the driver is not loaded */
+	REKINDLE_CUDA_LOADED = 1,	/**< the driver is loaded and not in use */
+	REKINDLE_CUDA_RUNNING = 2,	/**< in use */
+	REKINDLE_CUDA_LOCKED = 3,	/**< somebody has locked it; a dump leaves it so */
+	REKINDLE_CUDA_CHECKPOINTED = 4, /**< somebody has checkpointed it; a dump leaves it so */
+	REKINDLE_CUDA_FAILED = 5,	/**< the driver gave it up */
+	/** has devices open or mapped of the process that forked it, and no CUDA of its own */
+	REKINDLE_CUDA_INHERITED = 6,
+	REKINDLE_CUDA_UNKNOWN = 7, /**< in use; the process cannot be asked now: it is stopped, traced or has a seccomp
+					      filter, or the driver's answer could not be had */
+};
+
+enum rekindle_agent_state {
+	REKINDLE_AGENT_NONE = 0,     /**< librekindle-preload.so is not loaded */
+	REKINDLE_AGENT_DISABLED = 1, /**< loaded, and switched off with REKINDLE_AGENT=0 */
+	/** loaded, and nothing has come to it yet that it looks after; agent_note says more */
+	REKINDLE_AGENT_IDLE = 2,
+	REKINDLE_AGENT_READY = 3,	/**< device memory travels outside the process image */
+	REKINDLE_AGENT_UNREACHABLE = 4, /**< was there; agent_note says what is wrong */
+};
+
+struct rekindle_inspected_process {
+	int32_t pid;
+	int32_t parent_pid;
+	int32_t cuda_state;  /**< enum rekindle_cuda_state */
+	int32_t agent_state; /**< enum rekindle_agent_state */
+	uint32_t threads;
+	uint32_t reserved;
+	char name[REKINDLE_NAME_MAX];
+	/** why the agent is not ready, or what does not reach others through it; else "" */
+	char agent_note[REKINDLE_REASON_MAX];
+};
+
+enum rekindle_obstacle_kind {
+	REKINDLE_OBSTACLE_IO_URING = 1,
+	REKINDLE_OBSTACLE_TRACER = 2,
+	REKINDLE_OBSTACLE_GHOST_FILE = 3,   /**< deleted, and bigger than --ghost-limit */
+	REKINDLE_OBSTACLE_CONNECTION = 4,   /**< TCP, without a flag for it */
+	REKINDLE_OBSTACLE_LINKED_FILE = 5,  /**< named semaphores and the like, without #REKINDLE_LINK_REMAP */
+	REKINDLE_OBSTACLE_OTHER_MOUNTS = 6, /**< a file of a mount namespace that no process of the tree has */
+	REKINDLE_OBSTACLE_IMPORTED_MEMORY = 7,
+	REKINDLE_OBSTACLE_RELEASED_MEMORY = 8, /**< since an earlier run failed */
+	REKINDLE_OBSTACLE_LOST_AGENT = 9,      /**< of a restored process, which cannot do without */
+	REKINDLE_OBSTACLE_MPS = 10,
+	REKINDLE_OBSTACLE_STOPPED = 11,	  /**< by SIGSTOP, with CUDA in use */
+	REKINDLE_OBSTACLE_SUSPENDED = 12, /**< a restored process whose CUDA somebody has checkpointed */
+};
+
+struct rekindle_obstacle {
+	int32_t kind; /**< enum rekindle_obstacle_kind */
+	int32_t pid;
+	char what[REKINDLE_MESSAGE_MAX];  /**< what is there */
+	char remedy[REKINDLE_REASON_MAX]; /**< what to do about it */
+};
+
+struct rekindle_inspect_request {
+	uint32_t structure_size;
+	int32_t pid;	/**< root of the tree */
+	uint32_t flags; /**< those of the dump to come, enum rekindle_flags */
+	uint32_t argument_count;
+	const char *const *arguments; /**< further arguments for criu, likewise */
+};
+
+struct rekindle_inspection {
+	uint32_t process_count;
+	uint32_t obstacle_count;
+	uint64_t duration; /**< nanoseconds */
+};
+
+/**
+ * Says what a tree holds without stopping it: its processes with their CUDA and their agents, the root first, and
+ * everything that a dump with these flags and arguments would meet. rekindle_checkpoint looks for the same, and refuses
+ * with all of it at once. processes and obstacles may be NULL where their capacity is 0; counts are those of all.
+ * Obstacles are no failure of this function.
+ */
+REKINDLE_API int rekindle_inspect_process(const struct rekindle_environment *environment,
+					  const struct rekindle_inspect_request *request,
+					  struct rekindle_inspection *inspection,
+					  struct rekindle_inspected_process *processes, uint32_t process_capacity,
+					  struct rekindle_obstacle *obstacles, uint32_t obstacle_capacity,
 					  struct rekindle_error *error);
 
 /* ---- what is in a checkpoint ---- */
@@ -260,6 +369,8 @@ struct rekindle_image {
 	char gpu_name[REKINDLE_NAME_MAX];
 	char gpu_uuid[REKINDLE_NAME_MAX];
 	char driver_text[REKINDLE_NAME_MAX]; /**< driver version for people */
+	int32_t has_manifest;		     /**< 1: a manifest lists all files of it with their sizes and checksums */
+	uint32_t reserved;
 };
 
 struct rekindle_image_process {
@@ -276,14 +387,79 @@ struct rekindle_image_process {
 	char reason[REKINDLE_REASON_MAX];
 };
 
-/** Reads what a folder holds without restoring it. processes and capacity as in rekindle_checkpoint. */
+/**
+ * Reads what a folder holds without restoring it. A file that its manifest lists and that is missing, or has another size,
+ * is REKINDLE_ERROR_CORRUPT_IMAGE with the file named. processes and capacity as in rekindle_checkpoint. */
 REKINDLE_API int rekindle_image_read(const char *directory, struct rekindle_image *image,
 				     struct rekindle_image_process *processes, uint32_t capacity,
 				     struct rekindle_error *error);
 
-/** Reads every chunk of the GPU images and compares checksums; *bytes (may be NULL): how much was read. */
+/**
+ * Reads the files of a checkpoint and compares their checksums; *bytes (may be NULL): how much was read and right. With a
+ * manifest (rekindle_image.has_manifest) that is every file, CRIU's and ours; without one it is the GPU images, and
+ * nothing is known of CRIU's.
+ */
 REKINDLE_API int rekindle_image_verify(const char *directory, struct rekindle_operation *operation, uint64_t *bytes,
 				       struct rekindle_error *error);
+
+/* ---- on which GPUs a checkpoint can be restored ---- */
+
+/** A GPU of a machine. */
+struct rekindle_gpu {
+	int32_t device;	    /**< its number, as the driver counts in this process */
+	int32_t simulated;  /**< 1: of the simulated driver */
+	int32_t free_known; /**< 0: nobody says what is free, and free_bytes is 0 */
+	int32_t driver_version;
+	uint64_t memory_bytes;
+	uint64_t free_bytes;	      /**< now */
+	char name[REKINDLE_NAME_MAX]; /**< its model */
+	char uuid[REKINDLE_NAME_MAX]; /**< "GPU-..." */
+};
+
+/**
+ * Says which GPUs this machine has. Starts the driver in this process, which takes 0.2 seconds the first time where nobody
+ * else uses it, and makes no context. *count: how many there are; gpus takes the first capacity of them, and may be NULL
+ * where that is 0. REKINDLE_ERROR_NO_DRIVER where there is no driver, or no GPU that it can use.
+ */
+REKINDLE_API int rekindle_gpus_list(const struct rekindle_environment *environment, struct rekindle_gpu *gpus,
+				    uint32_t capacity, uint32_t *count, struct rekindle_error *error);
+
+/** What one process of a checkpoint has on one GPU of the machine of the dump. */
+struct rekindle_image_gpu {
+	int32_t pid;	       /**< as in rekindle_image_process */
+	int32_t device;	       /**< its number there */
+	uint64_t memory_bytes; /**< of the GPU */
+	uint64_t device_bytes; /**< the process's memory that is outside its image */
+	uint64_t driver_bytes; /**< that the driver holds for the process beside it; 0: not known */
+	uint32_t allocations;
+	uint32_t reserved;
+	char name[REKINDLE_NAME_MAX];
+	char uuid[REKINDLE_NAME_MAX];
+};
+
+/**
+ * Says what the processes of a checkpoint have on which GPU, and so what a restore needs: of one GPU that is the sum of
+ * device_bytes and driver_bytes over all processes. A process in native mode has GPUs without device_bytes. count and
+ * capacity as in rekindle_gpus_list; else as rekindle_image_read.
+ */
+REKINDLE_API int rekindle_image_gpus(const char *directory, struct rekindle_image_gpu *gpus, uint32_t capacity,
+				     uint32_t *count, struct rekindle_error *error);
+
+struct rekindle_fit_request {
+	uint32_t structure_size;
+	uint32_t gpu_count;
+	const char *directory;
+	const struct rekindle_gpu *gpus; /**< as rekindle_gpus_list tells them, here or on another machine */
+	const char *device_map;		 /**< as in rekindle_restore_request; NULL: "" */
+};
+
+/**
+ * Can the checkpoint be restored on these GPUs as they are? #REKINDLE_OK, or the reason: REKINDLE_ERROR_NO_SPACE where
+ * memory has to become free first, REKINDLE_ERROR_INCOMPATIBLE where none of them will do, REKINDLE_ERROR_INVALID_ARGUMENT
+ * for a device map that names GPUs that are not there. Only the manifests are read, and no driver is asked. A checkpoint
+ * without CUDA can be restored anywhere.
+ */
+REKINDLE_API int rekindle_image_fits(const struct rekindle_fit_request *request, struct rekindle_error *error);
 
 /* ---- warm pools ---- */
 
@@ -304,8 +480,8 @@ REKINDLE_API void rekindle_pool_close(struct rekindle_pool *pool);
 
 /** A warm primary context, retained for the holder. */
 struct rekindle_context_lease {
-	uint64_t
-		context; /**< CUcontext of a hosted pool (this process); 0 for a connected pool, which keeps its own warm */
+	/** CUcontext of a hosted pool (this process); 0 for a connected pool, which keeps its own warm */
+	uint64_t context;
 	int32_t device;
 	uint32_t number; /**< identifies the lease for rekindle_pool_release */
 };
@@ -320,6 +496,12 @@ REKINDLE_API int rekindle_pool_release(struct rekindle_pool *pool, const struct 
 /** Starts filling device memory from the GPU images in a folder; the next restore of it on this pool finds it done. */
 REKINDLE_API int rekindle_pool_prefetch(struct rekindle_pool *pool, const char *directory,
 					struct rekindle_error *error);
+/**
+ * Says how many bytes of that are still to come, 0 where all is there. Fails with what the filling failed with, and where
+ * nothing is held for the folder: nobody has asked for it, or a restore has taken it.
+ */
+REKINDLE_API int rekindle_pool_prefetched(struct rekindle_pool *pool, const char *directory, uint64_t *bytes,
+					  struct rekindle_error *error);
 /** Drops what rekindle_pool_prefetch holds for a folder. */
 REKINDLE_API int rekindle_pool_drop(struct rekindle_pool *pool, const char *directory, struct rekindle_error *error);
 
@@ -329,6 +511,9 @@ struct rekindle_pool_statistics {
 	uint64_t ring_bytes;
 	uint64_t device_bytes_held; /**< physical device memory held now */
 	uint64_t started;	    /**< nanoseconds, CLOCK_MONOTONIC */
+	/** of the restores: all device memory in the process's GPU image had been filled before, see rekindle_pool_prefetch */
+	uint64_t images_resident;
+	uint64_t images_read; /**< likewise, but some of it still had to be read, or all */
 	uint32_t workers, contexts;
 	uint32_t leases; /**< of this handle */
 	uint32_t runs;
@@ -339,6 +524,51 @@ struct rekindle_pool_statistics {
 };
 REKINDLE_API int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_statistics *statistics,
 				      struct rekindle_error *error);
+
+enum rekindle_resident_state {
+	REKINDLE_RESIDENT_FILLING = 1,
+	REKINDLE_RESIDENT_FILLED = 2, /**< and, where the pool compares checksums, right */
+	REKINDLE_RESIDENT_FAILED = 3, /**< rekindle_pool_prefetched says why */
+};
+
+/** The GPU images of a folder that a pool has in device memory, or is filling it from. */
+struct rekindle_resident_images {
+	uint64_t bytes; /**< of device memory; what processes have taken and the pool has let go of is not in it */
+	uint64_t bytes_filled;
+	uint64_t since;				/**< when it was asked for: nanoseconds, CLOCK_MONOTONIC */
+	uint32_t images;			/**< one for each process */
+	int32_t state;				/**< enum rekindle_resident_state */
+	int32_t taken;				/**< 1: a run has them; 0: they wait for one */
+	uint32_t reserved;			/**< 0 */
+	char directory[REKINDLE_DIRECTORY_MAX]; /**< as the pool saw it; "" where that is longer, or not known */
+};
+
+/**
+ * Says what lies in the device memory of a pool, for clients and for runs, the oldest first. count and capacity as in
+ * rekindle_gpus_list.
+ */
+REKINDLE_API int rekindle_pool_images(struct rekindle_pool *pool, struct rekindle_resident_images *images,
+				      uint32_t capacity, uint32_t *count, struct rekindle_error *error);
+
+/** What a pool has of a GPU. */
+struct rekindle_pool_gpu {
+	int32_t device;		      /**< its number, as the driver counts in the pool */
+	int32_t warm;		      /**< 1: the pool has a warm context on it */
+	int32_t free_known;	      /**< 0: nobody says what is free, and free_bytes is 0 */
+	uint32_t reserved;	      /**< 0 */
+	uint64_t bytes_held;	      /**< of its memory by the pool, now; contexts take more */
+	uint64_t memory_bytes;	      /**< all of its memory */
+	uint64_t free_bytes;	      /**< now */
+	char name[REKINDLE_NAME_MAX]; /**< its model */
+	char uuid[REKINDLE_NAME_MAX]; /**< "GPU-..." */
+};
+
+/**
+ * Says what a pool has of each GPU; none before it has started the driver. Asks the driver what is free. count and capacity
+ * as in rekindle_gpus_list.
+ */
+REKINDLE_API int rekindle_pool_gpus(struct rekindle_pool *pool, struct rekindle_pool_gpu *gpus, uint32_t capacity,
+				    uint32_t *count, struct rekindle_error *error);
 
 /* ---- measurement ---- */
 
@@ -370,9 +600,25 @@ REKINDLE_API const char *rekindle_version(void);
 REKINDLE_API uint32_t rekindle_version_number(void);
 /**
  * Can this machine checkpoint and restore? #REKINDLE_OK, or the reason: CRIU not found or failing its own check,
- * missing privileges, no plugin. A missing GPU is no reason: processes without CUDA can still be restored.
+ * missing privileges, no plugin. A missing GPU is no reason: processes without CUDA can still be restored. What only makes
+ * runs slower is said by a warning in the log.
  */
 REKINDLE_API int rekindle_check(const struct rekindle_environment *environment, struct rekindle_error *error);
+
+/** What belongs to a release, for programs that start it or preload it. */
+enum rekindle_part {
+	REKINDLE_PART_CRIU = 1,	  /**< the criu program that a run takes */
+	REKINDLE_PART_PLUGIN = 2, /**< the folder of cuda_plugin.so */
+	REKINDLE_PART_AGENT = 3,  /**< librekindle-preload.so, for LD_PRELOAD */
+	REKINDLE_PART_POOL = 4,	  /**< rekindled */
+};
+
+/**
+ * Writes the absolute path of a part to path, which has room for capacity bytes: the one that a run with this environment
+ * (NULL: the defaults) takes.
+ */
+REKINDLE_API int rekindle_find_part(const struct rekindle_environment *environment, int32_t part, char *path,
+				    uint32_t capacity, struct rekindle_error *error);
 
 enum rekindle_log_level {
 	REKINDLE_LOG_ERROR = 1,

@@ -14,6 +14,10 @@
 enum criu_stage { CRIU_STAGE_DUMP = 0, CRIU_STAGE_PRE_DUMP = 1, CRIU_STAGE_RESTORE = 2 };
 
 enum criu_hook {
+	CRIU_HOOK_DUMP_EXT_FILE = 2,
+	CRIU_HOOK_RESTORE_EXT_FILE = 3,
+	CRIU_HOOK_HANDLE_DEVICE_VMA = 7,
+	CRIU_HOOK_UPDATE_VMA_MAP = 8,
 	CRIU_HOOK_RESUME_DEVICES_LATE = 9,
 	CRIU_HOOK_PAUSE_DEVICES = 10,
 	CRIU_HOOK_CHECKPOINT_DEVICES = 11,
@@ -23,6 +27,7 @@ enum criu_hook {
 #define CRIU_PLUGIN_VERSION_0_2_0 ((0u << 16) + (2u << 8) + 0u)
 
 typedef int (*criu_process_hook)(int pid);
+#define CRIU_OTHER_HOOK(function) ((criu_process_hook)(void *)(function))
 
 struct criu_plugin_descriptor {
 	const char *name;
@@ -30,7 +35,7 @@ struct criu_plugin_descriptor {
 	void (*exit)(int stage, int result);
 	unsigned int version;
 	unsigned int max_hooks;
-	criu_process_hook hooks[CRIU_HOOK_COUNT]; /* void * in CRIU; every hook used here takes a pid */
+	criu_process_hook hooks[CRIU_HOOK_COUNT]; /* void * in CRIU; some have other parameters, see CRIU_OTHER_HOOK */
 };
 
 static_assert(offsetof(struct criu_plugin_descriptor, name) == 0, "name is first");
@@ -47,6 +52,9 @@ extern int criu_get_image_dir(void) __attribute__((weak));
 extern int add_inventory_plugin(const char *name) __attribute__((weak));
 /* 4.3 dropped the length; passing it does no harm there. */
 extern bool check_and_remove_inventory_plugin(const char *name, size_t length) __attribute__((weak));
+/* From 4.3 on: the options of all plugins, as "--PLUGIN.NAME=VALUE" from the second entry on. They are CRIU's. */
+extern int criu_plugin_get_options(int *count, char ***options) __attribute__((weak));
+extern int add_script(char *path) __attribute__((weak));
 extern void set_compel_interrupt_only_mode(void) __attribute__((weak));
 extern void print_on_level(unsigned int level, const char *format, ...) __attribute__((weak, format(printf, 2, 3)));
 

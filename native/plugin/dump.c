@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,31 +12,30 @@
 #include "driver/cuda_abi.h"
 #include "plugin/criu_alarm.h"
 #include "plugin/criu_plugin_abi.h"
-#include "plugin/process_maps.h"
-#include "plugin/process_status.h"
+#include "plugin/dump_checks.h"
+#include "plugin/dump_folder.h"
+#include "plugin/dump_lock.h"
+#include "plugin/dump_tree.h"
+#include "plugin/inherited_devices.h"
 #include "plugin/run.h"
+#include "plugin/tree_check.h"
+#include "process/process_handle.h"
+#include "process/process_maps.h"
+#include "process/process_status.h"
+#include "process/process_tree.h"
+#include "process/thread_control.h"
+#include "protocol/seal_order.h"
 #include "support/log.h"
 
 /* What LOCK leaves of CRIU's freeze timeout, so that its end is ours and not the alarm's. */
 #define ALARM_MARGIN_MS 1000u
 
-/* A process of the tree that uses CUDA. */
-struct dumped_process {
-	struct dumped_process *next;
-	pid_t pid;
-	uint64_t start_time;
-	pid_t restore_thread;
-	int initial_state; /* CUprocessState before we touched it */
-	bool locked;	   /* by us */
-	bool checkpointed; /* or tried: its memory may be away */
-};
-
-static struct run run;
+static struct plugin_run run;
+static struct dump_folder folder;
 static struct dumped_process *processes;
 static bool in_inventory;
 
-/* CRIU's cgroup freezer would keep the driver's threads from running; only worth changing where there may be a driver.
- */
+/* CRIU's cgroup freezer would keep the driver's threads from running; to be changed only where there may be a driver. */
 static bool driver_may_be_present(void)
 {
 	return run.settings.cuda_driver[0] || !access("/proc/driver/nvidia", F_OK) || !access("/dev/nvidiactl", F_OK) ||
@@ -45,14 +45,23 @@ static bool driver_may_be_present(void)
 int dump_begin(void)
 {
 	struct error_text error;
+	int code;
 
 	processes = NULL;
 	in_inventory = false;
-	if (run_begin(&run, POOL_STAGE_DUMP, &error)) {
-		run_fail(&run, &error);
-		run_end(&run, -EINVAL);
+	inherited_devices_begin();
+	folder = DUMP_FOLDER_NONE;
+	code = run_begin(&run, POOL_STAGE_DUMP, &error);
+	if (!code)
+		code = dump_folder_begin(&folder, &run.settings, &error);
+	if (code) {
+		run_fail(&run, code, &error);
+		run_end(&run, code);
+		dump_folder_end(&folder, false, RUN_REST_OURS);
 		return -1;
 	}
+	run.folder_lock = folder.lock;
+	memcpy(run.checkpoint_id, folder.order->checkpoint_id, sizeof(run.checkpoint_id));
 	if (driver_may_be_present() && set_compel_interrupt_only_mode)
 		set_compel_interrupt_only_mode();
 	return 0;
@@ -61,48 +70,42 @@ int dump_begin(void)
 static struct dumped_process *find_process(pid_t pid)
 {
 	for (struct dumped_process *process = processes; process; process = process->next)
-		if (process->pid == pid && process->start_time == process_start_time(pid))
+		if (process->handle.pid == pid && !process_handle_has_ended(&process->handle))
 			return process;
 	return NULL;
 }
 
-static bool is_gone(pid_t pid)
-{
-	struct thread_status status;
-
-	return thread_status_read(pid, pid, &status) || status.state == 'Z' || status.state == 'X';
-}
-
-static struct dumped_process *track_process(pid_t pid, const struct pool_reply *query, struct error_text *error)
+static int track_process(pid_t pid, struct dumped_process **tracked, struct error_text *error)
 {
 	struct dumped_process *process = calloc(1, sizeof(*process));
+	int code;
 
-	if (!process) {
-		fail(error, -ENOMEM, "out of memory");
-		return NULL;
+	if (!process)
+		return fail(error, -ENOMEM, "Out of memory");
+	code = process_handle_open(&process->handle, pid, error);
+	if (code) {
+		free(process);
+		return code;
 	}
-	process->pid = pid;
-	process->start_time = process_start_time(pid);
-	process->restore_thread = query->restore_thread_id;
-	process->initial_state = query->state;
+	process->agent.control = -1;
 	process->next = processes;
 	processes = process;
-	return process;
+	*tracked = process;
+	return 0;
 }
 
-/* A thread of the process itself tells the driver its state: asked of one that SIGSTOP holds, the driver waits for
- * ever. */
-static int check_runs(pid_t pid, struct error_text *error)
+/* For whoever finds the process as a run left it that was killed together with its pool and their guardian. */
+static void log_way_back(pid_t pid)
 {
-	struct thread_status status;
+	char link[32], images[PATH_MAX];
+	ssize_t length;
 
-	if (thread_status_read(pid, pid, &status) || status.state != 'T')
-		return 0;
-	return fail(
-		error, -EBUSY,
-		"process %d is stopped (SIGSTOP), and its CUDA cannot be locked then: let it run (SIGCONT) and dump it "
-		"again",
-		(int)pid);
+	/* Not the hidden folder into which CRIU writes: it may have another name by then. */
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", folder.lock >= 0 ? folder.lock : criu_get_image_dir());
+	length = readlink(link, images, sizeof(images) - 1);
+	images[length > 0 ? length : 0] = '\0';
+	log_info("should this run be killed and process %d stand still: rekindled --revive %d --images %s", (int)pid,
+		 (int)pid, images);
 }
 
 /* What CRIU's alarm leaves, and our own limit where that is shorter. */
@@ -113,103 +116,163 @@ static unsigned int left_ms(const struct criu_alarm *alarm)
 	return left < limit ? left : limit;
 }
 
-static int pause_process(pid_t pid, const struct criu_alarm *alarm, struct error_text *error)
+/* All that comes before its lock. */
+static int look_at(struct dumped_process *process, const struct process_maps *maps, const struct criu_alarm *alarm,
+		   struct error_text *error)
 {
-	struct pool_request query = {.type = POOL_QUERY, .pid = pid};
-	struct pool_request lock = {.type = POOL_LOCK, .pid = pid};
-	struct dumped_process *process;
+	struct pool_request query = {.type = POOL_QUERY, .timeout_ms = left_ms(alarm)};
+	pid_t pid = process->handle.pid;
 	struct pool_reply reply;
 	int code;
 
-	if (run.pool.socket < 0) {
+	code = check_is_not_traced(pid, error);
+	if (!code && run.pool.socket < 0)
 		code = run_connect(&run, false, error);
-		if (code)
-			return code;
-	}
-	query.timeout_ms = left_ms(alarm);
-	code = run_call(&run, &query, &reply, error);
+	if (!code)
+		code = run_call_process(&run, &process->handle, &query, &reply, error);
 	if (code)
 		return code;
 	if (!reply.uses_cuda) {
 		log_info("process %d has the CUDA driver loaded but does not use it", (int)pid);
 		return 0;
 	}
-	code = check_runs(pid, error);
+	code = check_agent(pid, CU_PROCESS_STATE_RUNNING, maps, error);
+	if (!code)
+		code = check_runs(pid, error);
 	if (code)
 		return code;
+	process->restore_thread = thread_find_by_namespace_id(pid, reply.restore_thread_id);
+	if (process->restore_thread < 0)
+		return fail(error, -ESRCH, "the CUDA driver's thread %d of process %d is gone", reply.restore_thread_id,
+			    (int)pid);
 	query.wants_state = 1;
 	query.timeout_ms = left_ms(alarm);
-	code = run_call(&run, &query, &reply, error);
+	code = run_call_unfiltered(&run, &process->handle, process->restore_thread, &query, &reply, error);
 	if (code)
 		return code;
 	if (reply.state != CU_PROCESS_STATE_RUNNING && reply.state != CU_PROCESS_STATE_LOCKED &&
 	    reply.state != CU_PROCESS_STATE_CHECKPOINTED)
 		return fail(error, -EIO, "CUDA of process %d is in the driver's state %d, from which there is no dump",
 			    (int)pid, reply.state);
+	code = check_agent(pid, reply.state, maps, error);
+	if (code)
+		return code;
 	if (!in_inventory) {
 		if (add_inventory_plugin(PLUGIN_NAME))
 			return fail(error, -ENOMEM, "CRIU could not add " PLUGIN_NAME " to its inventory");
 		in_inventory = true;
 	}
-	process = track_process(pid, &reply, error);
-	if (!process)
-		return -ENOMEM;
-	if (process->initial_state != CU_PROCESS_STATE_RUNNING) {
+	dumped_process_reached(process, DUMP_USES_CUDA);
+	process->initial_state = reply.state;
+	if (process->initial_state == CU_PROCESS_STATE_RUNNING)
+		log_way_back(pid);
+	else
 		log_info("process %d was %s already and is left so", (int)pid,
 			 process->initial_state == CU_PROCESS_STATE_LOCKED ? "locked" : "checkpointed");
-		return 0;
-	}
-
-	lock.timeout_ms = left_ms(alarm);
-	log_info("locking CUDA of process %d, within %u ms", (int)pid, lock.timeout_ms);
-	process->locked = true; /* a failed LOCK may have left it locked: dump_end unlocks */
-	return run_call(&run, &lock, &reply, error);
+	return 0;
 }
 
-int dump_pause_devices(int pid)
+/* Those below the root, before anything is stopped: processes that wait for each other have to be locked together. */
+static int look_at_descendants(pid_t root, const struct criu_alarm *alarm, struct error_text *error)
+{
+	struct dumped_process *process;
+	struct process_facts *below;
+	struct process_maps maps;
+	size_t count, i;
+	int code = 0;
+
+	below = process_descendants(root, &count);
+	for (i = 0; i < count && !code; i++) {
+		if (process_maps_read(below[i].process, &maps, error) || !maps.has_cuda_library)
+			continue; /* CRIU asks about it again */
+		process = NULL;
+		code = track_process(below[i].process, &process, error);
+		if (!code)
+			code = look_at(process, &maps, alarm, error);
+		/* That ended meanwhile. CRIU asks about it again where it has not. */
+		if (code && !run.pool.lost &&
+		    (code == -ESRCH || (process && process_handle_has_ended(&process->handle))))
+			code = 0;
+	}
+	free(below);
+	return code;
+}
+
+/* Looks at a process, with the root at the whole tree, and locks what uses CUDA. -ESRCH: the process itself has ended. */
+static int pause_process(struct dumped_process *process, const struct process_maps *maps, bool is_root,
+			 struct error_text *error)
 {
 	struct criu_alarm alarm;
+	unsigned int limit;
+	bool is_gone;
+	int code = 0;
+
+	criu_alarm_suspend(&alarm);
+	if (maps->has_cuda_library)
+		code = look_at(process, maps, &alarm, error);
+	is_gone = code == -ESRCH;
+	if (!code && is_root)
+		code = look_at_descendants(process->handle.pid, &alarm, error);
+	limit = left_ms(&alarm);
+	if (!code)
+		code = dump_lock_tree(&run, processes, limit, error);
+	criu_alarm_resume(&alarm);
+	return code == -ESRCH && !is_gone ? -EIO : code;
+}
+
+/*
+ * The root of the tree comes first, and is taken whether it uses CUDA or not: whoever comes second is told before it
+ * has stopped anything.
+ */
+int dump_pause_devices(int pid)
+{
+	struct dumped_process *process = NULL;
 	struct process_maps maps;
 	struct error_text error;
+	bool is_root = !processes;
 	int code;
 
 	code = process_maps_read(pid, &maps, &error);
-	if (code == -ESRCH || (!code && !maps.has_cuda_library))
+	if (code == -ESRCH || (!code && processes && !maps.has_cuda_library))
 		return -ENOTSUP;
-	/* CRIU asks again for a process that it could not seize at once. */
-	if (!code && find_process(pid))
+	if (!code)
+		process = find_process(pid);
+	/* CRIU asks again for a process that it could not seize at once, and for what was seen with the root. */
+	if (process && (dumped_process_uses_cuda(process) || !maps.has_cuda_library))
 		return 0;
-	if (!code) {
-		criu_alarm_suspend(&alarm);
-		code = pause_process(pid, &alarm, &error);
-		criu_alarm_resume(&alarm);
-	}
-	if (code && !run.pool.lost && is_gone(pid)) {
+	if (!code && !process)
+		code = track_process(pid, &process, &error);
+	/* Nothing of it is stopped yet. */
+	if (!code && is_root)
+		code = tree_check(pid, &error);
+	if (!code && (is_root || maps.has_cuda_library))
+		code = pause_process(process, &maps, is_root, &error);
+	if (code == -ESRCH || (code && process && !run.pool.lost && process_handle_has_ended(&process->handle))) {
 		log_info("process %d ended before it could be paused", pid);
 		return -ENOTSUP;
 	}
 	if (code) {
-		run_fail(&run, &error);
+		run_fail(&run, code, &error);
 		return -1;
 	}
-	return 0;
+	return maps.has_cuda_library ? 0 : -ENOTSUP;
 }
 
 /* CUDA that starts between PAUSE_DEVICES and the freezing of the process would be missing in the image. */
-static int check_untracked(pid_t pid, const struct process_maps *maps, struct error_text *error)
+static int check_untracked(pid_t pid, const struct process_handle *tracked, struct error_text *error)
 {
-	struct pool_request query = {.type = POOL_QUERY, .pid = pid};
+	struct pool_request query = {.type = POOL_QUERY};
+	struct process_handle handle = PROCESS_HANDLE_NONE;
 	struct pool_reply reply;
-	int code;
+	int code = 0;
 
-	if (!maps->has_cuda_library)
-		return 0;
-	if (run.pool.socket < 0) {
+	if (!tracked)
+		code = process_handle_open(&handle, pid, error);
+	if (!code && run.pool.socket < 0)
 		code = run_connect(&run, false, error);
-		if (code)
-			return code;
-	}
-	code = run_call(&run, &query, &reply, error);
+	if (!code)
+		code = run_call_process(&run, tracked ? tracked : &handle, &query, &reply, error);
+	process_handle_close(&handle);
 	if (code)
 		return code;
 	if (reply.uses_cuda)
@@ -218,158 +281,81 @@ static int check_untracked(pid_t pid, const struct process_maps *maps, struct er
 	return 0;
 }
 
-/* What an earlier run took away and could not bring back is in that run's image, and would be missing in this one. */
-static int check_in_place(pid_t pid, const struct agent *agent, struct error_text *error)
+/*
+ * Did a process that it descends from use CUDA when it forked it? One that has executed a program since has its libraries
+ * elsewhere, and whatever it has of a device is its own.
+ */
+static bool has_inherited(pid_t pid, const struct process_maps *maps)
 {
-	if (!agent->has_page || agent->page.state == AGENT_STATE_MAPPED)
-		return 0;
-	return fail(error, -EINVAL,
-		    "the device memory of process %d is not in place since an earlier run failed: restore it from that "
-		    "run's image instead",
-		    (int)pid);
-}
+	struct process_facts facts;
+	struct process_maps theirs;
 
-static int checkpoint_process(struct dumped_process *process, const struct process_maps *maps, struct error_text *error)
-{
-	struct pool_request request = {.type = POOL_CHECKPOINT, .pid = process->pid};
-	struct pool_reply reply;
-	struct agent agent;
-	int code;
+	while (!process_facts_read(pid, &facts) && facts.parent > 0) {
+		const struct dumped_process *ancestor = find_process(facts.parent);
 
-	agent_open(&agent, process->pid, maps);
-	code = check_in_place(process->pid, &agent, error);
-	if (!code && agent.has_page && agent.page.needs_agent && !agent.usable)
-		code = fail(error, -EOPNOTSUPP,
-			    "process %d was restored, and the driver cannot save its memory without the agent, which "
-			    "cannot "
-			    "be reached: %s",
-			    (int)process->pid, agent.note);
-	if (code || process->initial_state == CU_PROCESS_STATE_CHECKPOINTED)
-		goto out;
-	snprintf(request.note, sizeof(request.note), "%s", agent.note);
-	process->checkpointed = true;
-	code = run_call_with_threads(&run, &request, process->restore_thread, &agent, &reply, error);
-	if (code)
-		goto out;
-	if (reply.mode == POOL_MODE_OFFLOAD)
-		log_info("process %d: %" PRIu64 " bytes of device memory are in the GPU image", (int)process->pid,
-			 reply.bytes);
-	else
-		log_warning("process %d: native mode, device memory travels in the process image: %s",
-			    (int)process->pid, reply.reason);
-out:
-	agent_close(&agent);
-	return code;
+		if (ancestor && dumped_process_uses_cuda(ancestor))
+			return !process_maps_read(facts.parent, &theirs, NULL) &&
+			       theirs.cuda_library == maps->cuda_library;
+		pid = facts.parent;
+	}
+	return false;
 }
 
 int dump_checkpoint_devices(int pid)
 {
 	struct dumped_process *process = find_process(pid);
+	bool uses_cuda = process && dumped_process_uses_cuda(process);
 	struct process_maps maps;
 	struct error_text error;
 	struct criu_alarm alarm;
 	int code;
 
 	code = process_maps_read(pid, &maps, &error);
-	if (!code && !process && !maps.has_cuda_library)
+	if (!code && !uses_cuda && !maps.has_cuda_library) {
+		inherited_devices_note(pid, false);
 		return -ENOTSUP;
+	}
 	if (!code) {
 		criu_alarm_suspend(&alarm);
-		code = process ? checkpoint_process(process, &maps, &error) : check_untracked(pid, &maps, &error);
+		code = uses_cuda ? dump_save_tree(&run, processes, pid, &error)
+				 : check_untracked(pid, process ? &process->handle : NULL, &error);
 		criu_alarm_resume(&alarm);
 	}
+	if (!code)
+		inherited_devices_note(pid, !uses_cuda && has_inherited(pid, &maps));
+	dump_folder_set_pool(&folder, run.pool.socket);
 	if (code) {
-		run_fail(&run, &error);
+		run_fail(&run, code, &error);
 		return -1;
 	}
 	return 0;
 }
 
-/* Makes sure that a pool answers; one that ended is replaced by a fresh one, for which the GPU image is enough. */
-static int ensure_pool(struct error_text *error)
-{
-	if (run.pool.socket >= 0)
-		return 0;
-	if (run.pool.abandoned)
-		return fail(error, -EBUSY,
-			    "the pool hangs and may still hold the process: it brings it back when it can");
-	return run_connect(&run, true, error);
-}
-
-static int bring_back_once(const struct dumped_process *process, struct error_text *error)
-{
-	struct pool_request request = {.type = POOL_UNLOCK, .pid = process->pid};
-	struct agent agent = {.control = -1};
-	struct process_maps maps;
-	struct pool_reply reply;
-	int code;
-
-	code = ensure_pool(error);
-	if (code)
-		return code;
-	if (process->checkpointed) {
-		code = process_maps_read(process->pid, &maps, error);
-		if (code)
-			return code;
-		agent_open(&agent, process->pid, &maps);
-		request = run_resume_request(process->pid, process->initial_state, &agent);
-	}
-	code = run_call_with_threads(&run, &request, process->restore_thread, &agent, &reply, error);
-	agent_close(&agent);
-	return code;
-}
-
-/*
- * Every task is still stopped, and whether the tree will live is not known here (--leave-running, a failed step, a
- * script of the user's). So each process gets its GPU back, always: its memory is still in the pool, which makes that
- * cheap.
- */
-static void bring_back(const struct dumped_process *process, int criu_result)
-{
-	struct error_text error;
-	bool was_lost = false;
-	int code;
-
-	if (!process->locked && !process->checkpointed)
-		return;
-	if (is_gone(process->pid) || process->start_time != process_start_time(process->pid))
-		return;
-	code = bring_back_once(process, &error);
-	was_lost = code && run.pool.lost && !run.pool.abandoned;
-	if (was_lost)
-		log_warning("%s: once more with a fresh pool", error.text);
-	if (code && !run.pool.abandoned)
-		code = bring_back_once(process, &error);
-	if (!code) {
-		log_info("process %d has its GPU back", (int)process->pid);
-		return;
-	}
-	if (criu_result)
-		run_fail(&run, &error);
-	else
-		log_error("%s", error.text);
-	run.note = error;
-	if (criu_result && run.pool.socket >= 0) {
-		/* Not while CRIU holds its threads: the driver would wait for them, and CRIU for the pool. */
-		run.left_to_pool = true;
-		log_error("process %d could not get its GPU back yet: the pool tries again when CRIU has let it go, "
-			  "see the pool's log",
-			  (int)process->pid);
-		return;
-	}
-	log_error("process %d could not get its GPU back: if it is to go on, end it and restore it from an image",
-		  (int)process->pid);
-}
-
 void dump_end(int criu_result)
 {
 	struct dumped_process *process, *next;
+	struct error_text error;
+	enum run_rest rest;
+	int code;
 
-	for (process = processes; process; process = process->next)
-		bring_back(process, criu_result);
-	run_end(&run, criu_result);
+	/* Where the last step failed, CRIU says success here and failure to who started it. */
+	code = criu_result ? 0 : dump_folder_sealed(&folder, &error);
+	if (code) {
+		criu_result = code;
+		run_fail(&run, code, &error);
+	}
+	dump_bring_back_tree(&run, processes, criu_result);
+	if (!criu_result)
+		dump_folder_commit(&folder);
+	rest = run_end(&run, criu_result);
+	dump_folder_end(&folder, !criu_result, rest);
 	for (process = processes; process; process = next) {
 		next = process->next;
+		standstill_leave(&process->standstill);
+		if (rest == RUN_REST_NONE)
+			process_handle_release(&process->handle);
+		else
+			process_handle_close(&process->handle);
 		free(process);
 	}
 	processes = NULL;

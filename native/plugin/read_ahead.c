@@ -7,18 +7,18 @@
 #include <fnmatch.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/error_text.h"
 #include "support/log.h"
 
 #define READ_BYTES (1u << 20)
 
 static void read_file(int folder, const char *name, void *buffer)
 {
-	int file = openat(folder, name, O_RDONLY | O_CLOEXEC);
+	int file = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
 	if (file < 0)
 		return;
@@ -62,7 +62,7 @@ void read_ahead_start(int image_folder)
 		_exit(0);
 	}
 	if (child < 0)
-		log_warning("cannot read the images ahead: fork: %s", strerror(errno));
+		log_warning("cannot read the images ahead: fork: %s", errno_text(errno));
 	else
 		while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
 			;

@@ -238,6 +238,55 @@ static void a_faster_reader_does_not_keep_us_waiting(void **state)
 	munmap(theirs, sizeof(*theirs));
 }
 
+static void somebody_who_never_reads_is_not_waited_for(void **state)
+{
+	char bytes[4096] = {0};
+
+	(void)state;
+	while (send(ends[0], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	assert_int_equal(message_send_until(ends[0], bytes, sizeof(bytes), NULL, 0, monotonic_nanoseconds() + 20000000),
+			 -ETIMEDOUT);
+	assert_int_equal(recv(ends[1], bytes, sizeof(bytes), 0), sizeof(bytes));
+	assert_int_equal(recv(ends[1], bytes, sizeof(bytes), 0), sizeof(bytes));
+	while (recv(ends[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	assert_int_equal(message_send_until(ends[0], bytes, sizeof(bytes), NULL, 0, 0), 0);
+}
+
+static void keeps_the_descriptors_of_a_message_that_was_cut(void **state)
+{
+	int sent[2] = {0, 0}, received[4], before;
+	size_t count = 4;
+	char byte;
+
+	(void)state;
+	before = open_descriptors();
+	assert_int_equal(message_send(ends[0], "long", 4, sent, 2), 0);
+	assert_int_equal(message_receive_keeping(ends[1], &byte, 1, received, &count, 1000), -EMSGSIZE);
+	assert_int_equal(count, 2);
+	assert_int_equal(open_descriptors(), before + 2);
+	close(received[0]);
+	close(received[1]);
+}
+
+/* Whoever shares the socket can have the kernel add one to every message. */
+static void closes_process_descriptors_that_nobody_sent(void **state)
+{
+	int on = 1, received[2], before;
+	size_t count = 2;
+	char byte;
+
+	(void)state;
+	if (setsockopt(ends[1], SOL_SOCKET, 76 /* SO_PASSPIDFD, Linux 6.5 */, &on, sizeof(on)))
+		skip();
+	before = open_descriptors();
+	assert_int_equal(message_send(ends[0], "x", 1, NULL, 0), 0);
+	assert_int_equal(message_receive(ends[1], &byte, 1, received, &count, 1000), 1);
+	assert_int_equal(count, 0);
+	assert_int_equal(open_descriptors(), before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -250,6 +299,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(says_when_the_other_side_is_gone, open_pair, close_pair),
 		cmocka_unit_test_setup_teardown(times_out_in_spite_of_signals, open_pair, close_pair),
 		cmocka_unit_test_setup_teardown(a_faster_reader_does_not_keep_us_waiting, open_pair, close_pair),
+		cmocka_unit_test_setup_teardown(somebody_who_never_reads_is_not_waited_for, open_pair, close_pair),
+		cmocka_unit_test_setup_teardown(keeps_the_descriptors_of_a_message_that_was_cut, open_pair, close_pair),
+		cmocka_unit_test_setup_teardown(closes_process_descriptors_that_nobody_sent, open_pair, close_pair),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

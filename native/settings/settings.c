@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "settings/settings.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <ini.h>
@@ -10,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "settings/device_map.h"
+#include "settings/file_trust.h"
 
 #define DEFAULT_CONFIGURATION "/etc/rekindle.conf"
 #define SECTION "rekindle"
@@ -30,51 +34,38 @@ struct setting {
 	bool absolute;			    /* paths: of a file that processes with other current folders share */
 };
 
-#define SWITCH(name, member)                                                                   \
-	{                                                                                      \
-		name, KIND_SWITCH, offsetof(struct settings, member), 0, 1, 1, 0, false, false \
-	}
-#define NUMBER(name, member, lowest, highest)                                                             \
-	{                                                                                                 \
-		name, KIND_NUMBER, offsetof(struct settings, member), lowest, highest, 1, 0, false, false \
-	}
-#define SIZE(name, member, lowest, highest, multiple)                                                          \
-	{                                                                                                      \
-		name, KIND_SIZE, offsetof(struct settings, member), lowest, highest, multiple, 0, false, false \
-	}
-#define PATH(name, member, may_be_empty, absolute)                                                                   \
-	{                                                                                                            \
-		name, KIND_PATH, offsetof(struct settings, member), 0, 0, 0, sizeof(((struct settings *)0)->member), \
-			may_be_empty, absolute                                                                       \
-	}
+#define SWITCH(name, member, ...) {name, KIND_SWITCH, offsetof(struct settings, member), 0, 1, 1, 0, false, false},
+#define NUMBER(name, member, lowest, highest, ...) \
+	{name, KIND_NUMBER, offsetof(struct settings, member), lowest, highest, 1, 0, false, false},
+#define SIZE(name, member, lowest, highest, multiple, ...) \
+	{name,                                             \
+	 KIND_SIZE,                                        \
+	 offsetof(struct settings, member),                \
+	 (lowest) * MIB,                                   \
+	 (highest) * MIB,                                  \
+	 (multiple) ? (multiple) * MIB : 1,                \
+	 0,                                                \
+	 false,                                            \
+	 false},
+#define PATH(name, member, capacity, may_be_empty, absolute, ...) \
+	{name, KIND_PATH, offsetof(struct settings, member), 0, 0, 0, capacity, may_be_empty, absolute},
 
-static const struct setting known_settings[] = {
-	SWITCH("CRIU_CUDA_CONTEXT_POOL", context_pool),
-	SWITCH("CRIU_CUDA_PARALLEL_RESTORE", parallel_restore),
-	NUMBER("CRIU_CUDA_STREAMS", streams, 1, 64),
-	SIZE("REKINDLE_CHUNK_SIZE", chunk_bytes, 2 * MIB, 64 * MIB, 2 * MIB),
-	SIZE("REKINDLE_RING_SIZE", ring_bytes, 8 * MIB, 16 * GIB, 1),
-	SWITCH("REKINDLE_CHECKSUMS", checksums),
-	SWITCH("REKINDLE_READ_AHEAD", read_ahead),
-	NUMBER("REKINDLE_POOL_IDLE", idle_seconds, 0, 604800),
-	NUMBER("REKINDLE_TIMEOUT", timeout_seconds, 1, 86400),
-	PATH("REKINDLE_POOL_SOCKET", pool_socket, false, true),
-	PATH("REKINDLE_POOL_PROGRAM", pool_program, false, false),
-	PATH("REKINDLE_CUDA_DRIVER", cuda_driver, true, false),
-};
+static const struct setting known_settings[] = {SETTINGS(SWITCH, NUMBER, SIZE, PATH)};
 #define SETTING_COUNT (sizeof(known_settings) / sizeof(known_settings[0]))
 
 /* Names of other parts, which this one neither reads nor complains about. A name that ends in _ stands for a family. */
 static const char *const other_names[] = {
-	"REKINDLE_CONFIGURATION",		   /* this file's own */
-	"REKINDLE_SIMCUDA_",			   /* the simulated driver */
-	"REKINDLE_AGENT",			   /* the preloaded agent */
-	"REKINDLE_AGENT_MINIMUM", "REKINDLE_CRIU", /* which criu to run: C API, tests, scripts */
-	"REKINDLE_LIBRARY",			   /* which librekindle.so: Java */
-	"REKINDLE_HOME",			   /* where Rekindle is installed: Java, scripts */
-	"REKINDLE_BUILD_",			   /* build and demonstration scripts */
-	"REKINDLE_DEMO_",			   /* demonstration */
-	"REKINDLE_TEST_",			   /* tests */
+	"REKINDLE_CONFIGURATION", /* this file's own */
+	"REKINDLE_SEAL_ORDER",	  /* from the plugin to rekindle-seal */
+	"REKINDLE_SIMCUDA_",	  /* the simulated driver */
+	"REKINDLE_AGENT",	  /* the preloaded agent */
+	"REKINDLE_AGENT_MINIMUM", "REKINDLE_AGENT_IO_URING",
+	"REKINDLE_CRIU",    /* which criu to run: C API, tests, scripts */
+	"REKINDLE_LIBRARY", /* which librekindle.so: Java */
+	"REKINDLE_HOME",    /* where Rekindle is installed: Java, scripts */
+	"REKINDLE_BUILD_",  /* build and demonstration scripts */
+	"REKINDLE_DEMO_",   /* demonstration */
+	"REKINDLE_TEST_",   /* tests */
 };
 
 /* Which setting came from where; the environment wins whatever the order of the file. */
@@ -188,8 +179,8 @@ static int bad_value(struct error_text *error, const struct setting *setting, co
 		return fail(error, -EINVAL,
 			    "%s=%s (%s) is not valid: set it to an absolute path, as CRIU changes to its work folder",
 			    setting->name, value, where);
-	return fail(error, -EINVAL, "%s (%s) is too long: a path there has at most %zu characters", setting->name,
-		    where, setting->capacity - 1);
+	return fail(error, -EINVAL, "%s (%s) is too long: it has at most %zu characters", setting->name, where,
+		    setting->capacity - 1);
 }
 
 static int set_value(struct settings *settings, const struct setting *setting, const char *value, const char *where,
@@ -264,14 +255,11 @@ static char *read_line(char *line, int capacity, void *context)
 
 static int load_file(struct loading *loading, bool must_exist)
 {
-	int line;
+	int code, line;
 
-	loading->file = fopen(loading->path, "re");
-	if (!loading->file && errno == ENOENT && !must_exist)
-		return 0;
+	loading->file = file_trust_open(loading->path, &code, loading->error);
 	if (!loading->file)
-		return fail(loading->error, errno == ENOENT ? -ENOENT : -EINVAL, "cannot read the settings file %s: %s",
-			    loading->path, strerror(errno));
+		return code == -ENOENT && !must_exist ? 0 : code;
 	line = ini_parse_stream(read_line, loading, take_entry, loading);
 	if (!loading->code && loading->too_long)
 		loading->code =
@@ -326,6 +314,19 @@ static unsigned int default_streams(void)
 	return count > 16 ? 16 : (unsigned int)count;
 }
 
+static int check_device_map(const struct settings *settings, struct error_text *error)
+{
+	struct error_text why;
+	struct device_map map;
+
+	static_assert(sizeof(settings->device_map) == DEVICE_MAP_TEXT_MAX,
+		      "the setting and the requests are of one size");
+	if (device_map_parse(settings->device_map, &map, &why))
+		return fail(error, -EINVAL, "REKINDLE_DEVICE_MAP=%.200s is not valid: %s", settings->device_map,
+			    why.text);
+	return 0;
+}
+
 int settings_load(struct settings *settings, const char *configuration_path, struct error_text *error)
 {
 	struct loading loading = {.settings = settings, .path = configuration_path, .error = error};
@@ -333,14 +334,12 @@ int settings_load(struct settings *settings, const char *configuration_path, str
 	int code;
 
 	*settings = (struct settings){
-		.parallel_restore = true,
-		.streams = default_streams(),
-		.chunk_bytes = 16 * MIB,
-		.checksums = true,
-		.idle_seconds = 600,
-		.timeout_seconds = 600,
-		.pool_socket = "/run/rekindle/pool.sock",
-	};
+#define DEFAULT_SWITCH(name, member, otherwise, ...) .member = (otherwise),
+#define DEFAULT_NUMBER(name, member, lowest, highest, otherwise, ...) .member = (otherwise),
+#define DEFAULT_SIZE(name, member, lowest, highest, multiple, otherwise, ...) .member = (otherwise) * MIB,
+#define DEFAULT_PATH(name, member, capacity, may_be_empty, absolute, otherwise, ...) .member = otherwise,
+		SETTINGS(DEFAULT_SWITCH, DEFAULT_NUMBER, DEFAULT_SIZE, DEFAULT_PATH)};
+	settings->streams = default_streams();
 	if (!loading.path) {
 		loading.path = getenv("REKINDLE_CONFIGURATION");
 		if (loading.path && loading.path[0] != '/')
@@ -356,6 +355,12 @@ int settings_load(struct settings *settings, const char *configuration_path, str
 	code = load_file(&loading, must_exist);
 	if (!code)
 		code = load_environment(&loading);
+	if (!code)
+		code = file_trust_check_code("REKINDLE_POOL_PROGRAM", settings->pool_program, error);
+	if (!code)
+		code = file_trust_check_code("REKINDLE_CUDA_DRIVER", settings->cuda_driver, error);
+	if (!code)
+		code = check_device_map(settings, error);
 	if (!code && !loading.ring_given)
 		settings->ring_bytes = settings->streams * 8 * MIB;
 	return code;

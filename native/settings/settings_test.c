@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char path[64];
@@ -61,6 +62,7 @@ static void has_defaults(void **state)
 	assert_int_equal(settings.ring_bytes, settings.streams * (8u << 20));
 	assert_true(settings.checksums);
 	assert_false(settings.read_ahead);
+	assert_false(settings.verify_images);
 	assert_int_equal(settings.idle_seconds, 600);
 	assert_int_equal(settings.timeout_seconds, 600);
 	assert_string_equal(settings.pool_socket, "/run/rekindle/pool.sock");
@@ -91,6 +93,44 @@ static void environment_wins(void **state)
 	assert_int_equal(settings.streams, 7);
 	assert_false(settings.checksums);
 	assert_int_equal(settings.ring_bytes, 7 * (8 << 20));
+	setenv("REKINDLE_RING_SIZE", "48M", 1);
+	assert_int_equal(settings_load(&settings, path, &error), 0);
+	assert_int_equal(settings.ring_bytes, 48 << 20);
+}
+
+/* Each setting, and each of another value than its default and than the others. */
+static void every_setting_comes_from_the_environment(void **state)
+{
+	(void)state;
+	setenv("CRIU_CUDA_CONTEXT_POOL", "1", 1);
+	setenv("CRIU_CUDA_PARALLEL_RESTORE", "0", 1);
+	setenv("CRIU_CUDA_STREAMS", "3", 1);
+	setenv("REKINDLE_CHUNK_SIZE", "4M", 1);
+	setenv("REKINDLE_RING_SIZE", "56M", 1);
+	setenv("REKINDLE_CHECKSUMS", "0", 1);
+	setenv("REKINDLE_READ_AHEAD", "1", 1);
+	setenv("REKINDLE_VERIFY_IMAGES", "1", 1);
+	setenv("REKINDLE_POOL_IDLE", "7", 1);
+	setenv("REKINDLE_TIMEOUT", "8", 1);
+	setenv("REKINDLE_DEVICE_MAP", "0=1,1=0", 1);
+	setenv("REKINDLE_POOL_SOCKET", "/run/a.sock", 1);
+	setenv("REKINDLE_POOL_PROGRAM", "/usr/bin/a-pool", 1);
+	setenv("REKINDLE_CUDA_DRIVER", "/usr/lib/a-driver.so", 1);
+	assert_int_equal(settings_load(&settings, path, &error), 0);
+	assert_true(settings.context_pool);
+	assert_false(settings.parallel_restore);
+	assert_int_equal(settings.streams, 3);
+	assert_int_equal(settings.chunk_bytes, 4 << 20);
+	assert_int_equal(settings.ring_bytes, 56 << 20);
+	assert_false(settings.checksums);
+	assert_true(settings.read_ahead);
+	assert_true(settings.verify_images);
+	assert_int_equal(settings.idle_seconds, 7);
+	assert_int_equal(settings.timeout_seconds, 8);
+	assert_string_equal(settings.device_map, "0=1,1=0");
+	assert_string_equal(settings.pool_socket, "/run/a.sock");
+	assert_string_equal(settings.pool_program, "/usr/bin/a-pool");
+	assert_string_equal(settings.cuda_driver, "/usr/lib/a-driver.so");
 }
 
 static void environment_names_the_file(void **state)
@@ -147,9 +187,12 @@ static void names_what_is_wrong_in_the_environment(void **state)
 		{"REKINDLE_RING_SIZE", "17179869185G"},
 		{"REKINDLE_CHECKSUMS", "true"},
 		{"REKINDLE_READ_AHEAD", "3"},
+		{"REKINDLE_VERIFY_IMAGES", "yes"},
 		{"REKINDLE_POOL_IDLE", "604801"},
 		{"REKINDLE_TIMEOUT", "0"},
 		{"REKINDLE_TIMEOUT", "86401"},
+		{"REKINDLE_DEVICE_MAP", "0=1,"},
+		{"REKINDLE_DEVICE_MAP", "first"},
 		{"REKINDLE_POOL_SOCKET", ""},
 		{"REKINDLE_POOL_SOCKET", "pool.sock"},
 		{"REKINDLE_POOL_PROGRAM", ""},
@@ -213,6 +256,60 @@ static void refuses_a_line_that_is_too_long(void **state)
 	assert_non_null(strstr(error.text, "line 2"));
 }
 
+static void assert_refused(const char *sentence)
+{
+	assert_int_equal(settings_load(&settings, path, &error), -EINVAL);
+	assert_non_null(strstr(error.text, path));
+	if (!strstr(error.text, sentence))
+		fail_msg("\"%s\" does not say \"%s\"", error.text, sentence);
+}
+
+static void refuses_a_file_that_others_may_write(void **state)
+{
+	(void)state;
+	write_file("[rekindle]\nCRIU_CUDA_STREAMS=4\n");
+	chmod(path, 0644);
+	assert_int_equal(settings_load(&settings, path, &error), 0);
+	chmod(path, 0664);
+	assert_refused("chmod go-w");
+	chmod(path, 0602);
+	assert_refused("chmod go-w");
+	chmod(path, 0600);
+	if (chown(path, 65534, 0))
+		skip(); /* needs root */
+	assert_refused("chown");
+}
+
+static void refuses_what_is_no_file(void **state)
+{
+	(void)state;
+	unlink(path);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_refused("no regular file"); /* and does not wait for somebody who writes it */
+	unlink(path);
+	assert_int_equal(symlink("/dev/zero", path), 0);
+	assert_refused("no regular file");
+}
+
+static void refuses_code_that_others_may_write(void **state)
+{
+	static const char *const settings_of_code[] = {"REKINDLE_POOL_PROGRAM", "REKINDLE_CUDA_DRIVER"};
+
+	(void)state;
+	for (size_t index = 0; index < 2; index++) {
+		clearenv();
+		chmod(path, 0755);
+		setenv(settings_of_code[index], path, 1);
+		assert_int_equal(settings_load(&settings, "/dev/null", &error), 0);
+		chmod(path, 0757);
+		assert_int_equal(settings_load(&settings, "/dev/null", &error), -EINVAL);
+		assert_non_null(strstr(error.text, settings_of_code[index]));
+		assert_non_null(strstr(error.text, "chmod go-w"));
+		chmod(path, 0775);
+		assert_int_equal(settings_load(&settings, "/dev/null", &error), -EINVAL);
+	}
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, make_file, remove_file)
 
 int main(void)
@@ -221,6 +318,7 @@ int main(void)
 		TEST(has_defaults),
 		TEST(reads_the_file),
 		TEST(environment_wins),
+		TEST(every_setting_comes_from_the_environment),
 		TEST(environment_names_the_file),
 		TEST(ignores_other_parts),
 		TEST(named_file_must_exist),
@@ -228,6 +326,9 @@ int main(void)
 		TEST(refuses_a_path_that_does_not_fit),
 		TEST(names_what_is_wrong_in_the_file),
 		TEST(refuses_a_line_that_is_too_long),
+		TEST(refuses_a_file_that_others_may_write),
+		TEST(refuses_what_is_no_file),
+		TEST(refuses_code_that_others_may_write),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

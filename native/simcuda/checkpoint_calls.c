@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "protocol/socket_mark.h"
 #include "simcuda/restore_page.h"
 #include "simcuda/simcuda.h"
 #include "support/clock.h"
@@ -20,7 +21,7 @@
 /* A restore thread that is stopped does not answer; a real driver would wait for it, this one gives up. */
 #define ACCEPT_NANOSECONDS (60ull * 1000000000u)
 
-struct target {
+struct asked_process {
 	pid_t process;	/* thread group */
 	uintptr_t page; /* in the target */
 	struct restore_page copy;
@@ -70,7 +71,7 @@ static CUresult find_page(pid_t process, uintptr_t *address)
 	return result;
 }
 
-static CUresult read_page(struct target *target)
+static CUresult read_page(struct asked_process *target)
 {
 	struct iovec local = {&target->copy, sizeof(target->copy)};
 	struct iovec remote = {(void *)target->page, sizeof(target->copy)};
@@ -80,7 +81,7 @@ static CUresult read_page(struct target *target)
 	return target->copy.magic == RESTORE_PAGE_MAGIC ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED;
 }
 
-static CUresult target_find(int pid, struct target *target)
+static CUresult target_find(int pid, struct asked_process *target)
 {
 	char path[64];
 	CUresult result;
@@ -94,7 +95,7 @@ static CUresult target_find(int pid, struct target *target)
 	return result == CUDA_SUCCESS ? read_page(target) : result;
 }
 
-static int take_control_descriptor(const struct target *target)
+static int take_control_descriptor(const struct asked_process *target)
 {
 	int process, descriptor;
 
@@ -105,10 +106,14 @@ static int take_control_descriptor(const struct target *target)
 	if (descriptor < 0)
 		descriptor = -errno;
 	close(process);
+	if (descriptor >= 0 && !socket_is_marked(descriptor, SOCKET_MARK_SIMCUDA_OUTSIDE)) {
+		close(descriptor);
+		descriptor = -EBADF;
+	}
 	return descriptor;
 }
 
-static const struct restore_answer *answer_of(const struct target *target, uint64_t token)
+static const struct restore_answer *answer_of(const struct asked_process *target, uint64_t token)
 {
 	for (size_t i = 0; i < RESTORE_ANSWERS; i++) {
 		if (target->copy.answers[i].token == token)
@@ -117,7 +122,7 @@ static const struct restore_answer *answer_of(const struct target *target, uint6
 	return NULL;
 }
 
-static CUresult wait_for_answer(struct target *target, const struct restore_request *request)
+static CUresult wait_for_answer(struct asked_process *target, const struct restore_request *request)
 {
 	uint64_t pause = 20000;
 
@@ -138,34 +143,36 @@ static CUresult wait_for_answer(struct target *target, const struct restore_requ
 	}
 }
 
-static CUresult call(int pid, enum restore_action action, uint32_t timeout_milliseconds)
+static CUresult send_request(struct asked_process *target, struct restore_request *request)
 {
-	struct restore_request request = {.accept_deadline = monotonic_nanoseconds() + ACCEPT_NANOSECONDS,
-					  .action = action,
-					  .timeout_milliseconds = timeout_milliseconds};
-	struct target target;
-	CUresult result;
-	int descriptor;
+	int descriptor = take_control_descriptor(target);
+	CUresult result = CUDA_SUCCESS;
 
-	result = target_find(pid, &target);
-	if (result != CUDA_SUCCESS)
-		return result;
-	descriptor = take_control_descriptor(&target);
 	if (descriptor < 0)
 		return descriptor == -EPERM ? CUDA_ERROR_NOT_PERMITTED : CUDA_ERROR_OPERATING_SYSTEM;
-	while (!request.token) {
-		if (getrandom(&request.token, sizeof(request.token), 0) != (ssize_t)sizeof(request.token))
-			request.token = monotonic_nanoseconds();
+	request->accept_deadline = monotonic_nanoseconds() + ACCEPT_NANOSECONDS;
+	while (!request->token) {
+		if (getrandom(&request->token, sizeof(request->token), 0) != (ssize_t)sizeof(request->token))
+			request->token = monotonic_nanoseconds();
 	}
-	if (send(descriptor, &request, sizeof(request), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+	if (send(descriptor, request, sizeof(*request), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		result = CUDA_ERROR_OPERATING_SYSTEM;
 	close(descriptor);
-	return result == CUDA_SUCCESS ? wait_for_answer(&target, &request) : result;
+	return result == CUDA_SUCCESS ? wait_for_answer(target, request) : result;
+}
+
+static CUresult call(int pid, enum restore_action action, uint32_t timeout_milliseconds)
+{
+	struct restore_request request = {.action = action, .timeout_milliseconds = timeout_milliseconds};
+	struct asked_process target;
+	CUresult result = target_find(pid, &target);
+
+	return result == CUDA_SUCCESS ? send_request(&target, &request) : result;
 }
 
 CUresult simulated_cuCheckpointProcessGetState(int pid, CUprocessState *state)
 {
-	struct target target;
+	struct asked_process target;
 	CUresult result = call(pid, RESTORE_ACTION_STATE, 0);
 
 	if (result == CUDA_SUCCESS)
@@ -176,7 +183,7 @@ CUresult simulated_cuCheckpointProcessGetState(int pid, CUprocessState *state)
 }
 
 /* The page holds the id that the process itself sees; the caller may be in another pid namespace. */
-static CUresult translate_thread_id(const struct target *target, int *thread_id)
+static CUresult translate_thread_id(const struct asked_process *target, int *thread_id)
 {
 	CUresult result = CUDA_ERROR_OPERATING_SYSTEM;
 	struct dirent *entry;
@@ -202,7 +209,7 @@ static CUresult translate_thread_id(const struct target *target, int *thread_id)
 
 CUresult simulated_cuCheckpointProcessGetRestoreThreadId(int pid, int *thread_id)
 {
-	struct target target;
+	struct asked_process target;
 	CUresult result = target_find(pid, &target);
 
 	if (result != CUDA_SUCCESS || !thread_id)
@@ -221,16 +228,50 @@ CUresult simulated_cuCheckpointProcessCheckpoint(int pid, CUcheckpointCheckpoint
 	return call(pid, RESTORE_ACTION_CHECKPOINT, 0);
 }
 
-/* Moving to another device is not simulated; a list of pairs has to name each device with itself. */
+/* As measured and documented: each GPU that the process saw, used or not, once, and another one of its type for it. */
+static CUresult take_pairs(const struct asked_process *target, const CUcheckpointRestoreArgs *arguments,
+			   struct restore_request *request)
+{
+	char old_name[96], new_name[96];
+	uint32_t taken = 0, found = 0;
+	CUdevice device;
+	int old, new;
+
+	if (!arguments->gpuPairs || target->copy.device_count > RESTORE_DEVICES_MAX)
+		return CUDA_ERROR_INVALID_VALUE;
+	for (unsigned int i = 0; i < arguments->gpuPairsCount; i++) {
+		if (!physical_of_uuid(&arguments->gpuPairs[i].oldUuid, &old) ||
+		    !physical_of_uuid(&arguments->gpuPairs[i].newUuid, &new) || !device_of_physical(new, &device) ||
+		    (taken & 1u << new))
+			return CUDA_ERROR_INVALID_VALUE;
+		device_name(old, old_name, sizeof(old_name));
+		device_name(new, new_name, sizeof(new_name));
+		if (strcmp(old_name, new_name))
+			return CUDA_ERROR_INVALID_VALUE;
+		taken |= 1u << new;
+		for (uint32_t own = 0; own < target->copy.device_count; own++) {
+			if (target->copy.devices[own] != old)
+				continue;
+			request->devices[own] = (int8_t)new;
+			found |= 1u << own;
+		}
+	}
+	request->moves = true;
+	return found == (1u << target->copy.device_count) - 1 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
 CUresult simulated_cuCheckpointProcessRestore(int pid, CUcheckpointRestoreArgs *arguments)
 {
-	for (unsigned int i = 0; arguments && i < arguments->gpuPairsCount; i++) {
-		if (!arguments->gpuPairs)
-			return CUDA_ERROR_INVALID_VALUE;
-		if (memcmp(&arguments->gpuPairs[i].oldUuid, &arguments->gpuPairs[i].newUuid, sizeof(CUuuid)))
-			return CUDA_ERROR_NOT_SUPPORTED;
-	}
-	return call(pid, RESTORE_ACTION_RESTORE, 0);
+	static const CUcheckpointRestoreArgs zeros;
+	struct restore_request request = {.action = RESTORE_ACTION_RESTORE};
+	struct asked_process target;
+	CUresult result = target_find(pid, &target);
+
+	if (result == CUDA_SUCCESS && arguments && memcmp(arguments->reserved, zeros.reserved, sizeof(zeros.reserved)))
+		result = CUDA_ERROR_INVALID_VALUE;
+	if (result == CUDA_SUCCESS && arguments && arguments->gpuPairsCount)
+		result = take_pairs(&target, arguments, &request);
+	return result == CUDA_SUCCESS ? send_request(&target, &request) : result;
 }
 
 CUresult simulated_cuCheckpointProcessUnlock(int pid, CUcheckpointUnlockArgs *arguments)

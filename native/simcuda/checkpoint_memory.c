@@ -57,8 +57,7 @@ static CUresult save(struct memory *memory)
 		    !has_reserved_address_only((void *)(uintptr_t)mappings[i].address, mappings[i].mapped_bytes))
 			return CUDA_ERROR_OUT_OF_MEMORY;
 	}
-	close(memory->descriptor);
-	memory->descriptor = -1;
+	memory_close_descriptor(memory);
 	return CUDA_SUCCESS;
 }
 
@@ -71,6 +70,8 @@ CUresult checkpoint_memory_save(void)
 		if (memories[i].used && memories[i].descriptor >= 0)
 			result = save(&memories[i]);
 	}
+	if (result == CUDA_SUCCESS && device_file_close())
+		result = CUDA_ERROR_OPERATING_SYSTEM;
 	pthread_mutex_unlock(&table_mutex);
 	return result;
 }
@@ -132,6 +133,8 @@ CUresult checkpoint_memory_load(void)
 		if (memories[i].used && memories[i].lost && memories[i].mappings)
 			result = CUDA_ERROR_NOT_SUPPORTED;
 	}
+	if (result == CUDA_SUCCESS && device_file_open_again())
+		result = CUDA_ERROR_OPERATING_SYSTEM;
 	for (size_t i = 0; i < memories_end && result == CUDA_SUCCESS; i++) {
 		if (memories[i].used && memories[i].saved)
 			result = load(&memories[i]);

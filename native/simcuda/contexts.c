@@ -3,22 +3,9 @@
 
 #include "simcuda/simcuda.h"
 
-#define CURRENT_MAX 16
-
 static struct CUctx_st contexts[CONTEXTS_MAX];
 static CUcontext primary_contexts[DEVICES_MAX];
 static unsigned int primary_flags[DEVICES_MAX];
-
-/* The stack of current contexts of a thread. */
-static __thread CUcontext current[CURRENT_MAX];
-static __thread unsigned int current_depth;
-
-CUcontext current_context(void)
-{
-	CUcontext context = current_depth ? current[current_depth - 1] : NULL;
-
-	return context && context->used ? context : NULL;
-}
 
 bool context_is_valid(CUcontext context)
 {
@@ -29,11 +16,13 @@ void contexts_forget(void)
 {
 	memset(contexts, 0, sizeof(contexts));
 	memset(primary_contexts, 0, sizeof(primary_contexts));
-	current_depth = 0;
+	current_forget();
 }
 
 static CUresult context_add(CUdevice device, unsigned int flags, CUcontext *added)
 {
+	if (device_error(device) != CUDA_SUCCESS)
+		return device_error(device);
 	for (size_t i = 0; i < CONTEXTS_MAX; i++) {
 		if (contexts[i].used)
 			continue;
@@ -114,6 +103,16 @@ CUresult simulated_cuDevicePrimaryCtxReset_v2(CUdevice device)
 	return CUDA_SUCCESS;
 }
 
+CUresult simulated_cuDevicePrimaryCtxRelease(CUdevice device)
+{
+	return simulated_cuDevicePrimaryCtxRelease_v2(device);
+}
+
+CUresult simulated_cuDevicePrimaryCtxReset(CUdevice device)
+{
+	return simulated_cuDevicePrimaryCtxReset_v2(device);
+}
+
 CUresult simulated_cuDevicePrimaryCtxSetFlags_v2(CUdevice device, unsigned int flags)
 {
 	if (!device_is_valid(device))
@@ -143,15 +142,17 @@ CUresult simulated_cuCtxCreate_v2(CUcontext *context, unsigned int flags, CUdevi
 {
 	CUresult result;
 
-	if (!context || current_depth == CURRENT_MAX)
+	if (!context || !current_has_room())
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!device_is_valid(device))
 		return CUDA_ERROR_INVALID_DEVICE;
 	pthread_mutex_lock(&table_mutex);
 	result = context_add(device, flags, context);
 	pthread_mutex_unlock(&table_mutex);
-	if (result == CUDA_SUCCESS)
-		current[current_depth++] = *context;
+	if (result == CUDA_SUCCESS) {
+		(*context)->references = 1;
+		current_push(*context);
+	}
 	return result;
 }
 
@@ -172,9 +173,64 @@ CUresult simulated_cuCtxDestroy_v2(CUcontext context)
 {
 	if (!context_is_valid(context) || context->primary)
 		return CUDA_ERROR_INVALID_CONTEXT;
-	if (current_depth && current[current_depth - 1] == context)
-		current_depth--;
+	if (current_context() == context)
+		current_pop(&context);
 	context_remove(context);
+	return CUDA_SUCCESS;
+}
+
+CUresult simulated_cuCtxDestroy(CUcontext context)
+{
+	return simulated_cuCtxDestroy_v2(context);
+}
+
+/* Uses are counted for those who know no primary context. */
+CUresult simulated_cuCtxAttach(CUcontext *context, unsigned int flags)
+{
+	if (!context || flags)
+		return CUDA_ERROR_INVALID_VALUE;
+	*context = current_context();
+	if ((*context)->primary)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	(*context)->references++;
+	return CUDA_SUCCESS;
+}
+
+CUresult simulated_cuCtxDetach(CUcontext context)
+{
+	if (context != current_context() || context->primary)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	return --context->references ? CUDA_SUCCESS : simulated_cuCtxDestroy_v2(context);
+}
+
+/* One way only: this context may use the other one's memory. */
+CUresult simulated_cuCtxEnablePeerAccess(CUcontext peer, unsigned int flags)
+{
+	CUcontext context = current_context();
+	uint32_t bit;
+
+	if (flags)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!context_is_valid(peer))
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (peer->device == context->device)
+		return CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+	bit = (uint32_t)1 << peer->device;
+	if (context->peers & bit)
+		return CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED;
+	context->peers |= bit;
+	return CUDA_SUCCESS;
+}
+
+CUresult simulated_cuCtxDisablePeerAccess(CUcontext peer)
+{
+	CUcontext context = current_context();
+
+	if (!context_is_valid(peer))
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (!(context->peers & (uint32_t)1 << peer->device))
+		return CUDA_ERROR_PEER_ACCESS_NOT_ENABLED;
+	context->peers &= ~((uint32_t)1 << peer->device);
 	return CUDA_SUCCESS;
 }
 
@@ -182,30 +238,32 @@ CUresult simulated_cuCtxPushCurrent_v2(CUcontext context)
 {
 	if (!context_is_valid(context))
 		return CUDA_ERROR_INVALID_CONTEXT;
-	if (current_depth == CURRENT_MAX)
+	if (!current_has_room())
 		return CUDA_ERROR_INVALID_VALUE;
-	current[current_depth++] = context;
+	current_push(context);
 	return CUDA_SUCCESS;
 }
 
 CUresult simulated_cuCtxPopCurrent_v2(CUcontext *context)
 {
-	if (!current_depth)
+	CUcontext popped;
+
+	if (!current_pop(&popped))
 		return CUDA_ERROR_INVALID_CONTEXT;
-	current_depth--;
 	if (context)
-		*context = current[current_depth];
+		*context = popped;
 	return CUDA_SUCCESS;
 }
 
 CUresult simulated_cuCtxSetCurrent(CUcontext context)
 {
+	CUcontext replaced;
+
 	if (context && !context_is_valid(context))
 		return CUDA_ERROR_INVALID_CONTEXT;
-	if (current_depth)
-		current_depth--;
+	current_pop(&replaced);
 	if (context)
-		current[current_depth++] = context;
+		current_push(context);
 	return CUDA_SUCCESS;
 }
 
@@ -239,7 +297,7 @@ CUresult simulated_cuCtxSynchronize_v2(CUcontext context)
 	if (!context_is_valid(context))
 		return CUDA_ERROR_INVALID_CONTEXT;
 	streams_synchronise_context(context);
-	return CUDA_SUCCESS;
+	return device_error(context->device);
 }
 
 CUresult simulated_cuCtxSynchronize(void)

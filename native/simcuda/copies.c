@@ -3,14 +3,17 @@
 
 #include "simcuda/simcuda.h"
 
-/* Copies and fills. Addresses are checked when the call is made; the bytes move on the stream. */
+/*
+ * Copies and fills. Addresses are checked when the call is made, with the access that the device has on which it runs; the
+ * bytes move on the stream.
+ */
 
 #define HOST 0
 #define READ 1
 #define WRITE 2
 #define EITHER 4 /* host or device, as the address says */
 
-static CUresult check_device_range(CUdeviceptr address, size_t bytes, bool write)
+static CUresult check_device_range(CUdeviceptr address, size_t bytes, bool write, CUdevice device)
 {
 	CUresult result = CUDA_SUCCESS;
 	CUdeviceptr end = address + bytes;
@@ -23,8 +26,8 @@ static CUresult check_device_range(CUdeviceptr address, size_t bytes, bool write
 			result = CUDA_ERROR_INVALID_VALUE;
 			break;
 		}
-		if (!(mapping->access & CU_MEM_ACCESS_FLAGS_PROT_READ) ||
-		    (write && mapping->access != CU_MEM_ACCESS_FLAGS_PROT_READWRITE))
+		if (!mapping_access(mapping, device) ||
+		    (write && mapping_access(mapping, device) != CU_MEM_ACCESS_FLAGS_PROT_READWRITE))
 			result = CUDA_ERROR_INVALID_VALUE;
 		address = mapping->address + mapping->bytes;
 	}
@@ -42,7 +45,7 @@ static bool is_device_address(const void *pointer)
 	return is_device;
 }
 
-static CUresult check_side(const void *pointer, size_t bytes, int kind, bool *pageable)
+static CUresult check_side(const void *pointer, size_t bytes, int kind, CUdevice device, bool *pageable)
 {
 	if ((kind & EITHER) && !is_device_address(pointer))
 		kind = HOST;
@@ -53,27 +56,31 @@ static CUresult check_side(const void *pointer, size_t bytes, int kind, bool *pa
 			*pageable = true;
 		return CUDA_SUCCESS;
 	}
-	return check_device_range((CUdeviceptr)(uintptr_t)pointer, bytes, kind & WRITE);
+	return check_device_range((CUdeviceptr)(uintptr_t)pointer, bytes, kind & WRITE, device);
 }
 
-static CUresult check_copy(void *destination, int to, const void *source, int from, size_t bytes, bool *pageable)
+static CUresult check_copy(void *destination, int to, const void *source, int from, size_t bytes, CUdevice device,
+			   bool *pageable)
 {
-	CUresult result = check_side(destination, bytes, to, pageable);
+	CUresult result = check_side(destination, bytes, to, device, pageable);
 
-	return result == CUDA_SUCCESS ? check_side(source, bytes, from, pageable) : result;
+	return result == CUDA_SUCCESS ? check_side(source, bytes, from, device, pageable) : result;
 }
 
 static CUresult copy_now(void *destination, int to, const void *source, int from, size_t bytes)
 {
+	CUdevice device = current_context()->device;
 	bool pageable = false;
 	CUresult result;
 
 	if (!bytes)
 		return CUDA_SUCCESS;
-	result = check_copy(destination, to, source, from, bytes, &pageable);
+	result = check_copy(destination, to, source, from, bytes, device, &pageable);
 	if (result != CUDA_SUCCESS)
 		return result;
 	streams_synchronise_default();
+	if (device_error(device) != CUDA_SUCCESS)
+		return device_error(device);
 	memmove(destination, source, bytes);
 	return CUDA_SUCCESS;
 }
@@ -86,13 +93,16 @@ static CUresult copy_on_stream(void *destination, int to, const void *source, in
 				      .bytes = bytes,
 				      .delay_nanoseconds = take_stream_delay()};
 	bool pageable = false;
-	CUresult result;
+	CUdevice device;
+	CUresult result = stream_device(stream, &device);
 
-	if (!bytes)
-		return CUDA_SUCCESS;
-	result = check_copy(destination, to, source, from, bytes, &pageable);
+	if (result != CUDA_SUCCESS || !bytes)
+		return result;
+	result = check_copy(destination, to, source, from, bytes, device, &pageable);
 	if (result != CUDA_SUCCESS)
 		return result;
+	operation.to_device = is_device_address(destination);
+	operation.from_device = is_device_address(source);
 	result = stream_submit(stream, &operation);
 	/* Pageable memory is staged by a real driver, so the caller may use it again at once. */
 	if (result == CUDA_SUCCESS && pageable)
@@ -150,14 +160,16 @@ static CUresult set(CUdeviceptr destination, unsigned int width, unsigned int va
 				      .width = width,
 				      .value = value,
 				      .bytes = count * width,
+				      .to_device = true,
 				      .delay_nanoseconds = take_stream_delay()};
-	CUresult result;
+	CUdevice device;
+	CUresult result = stream_device(stream, &device);
 
-	if (!count)
-		return CUDA_SUCCESS;
+	if (result != CUDA_SUCCESS || !count)
+		return result;
 	if (destination % width)
 		return CUDA_ERROR_INVALID_VALUE;
-	result = check_device_range(destination, count * width, true);
+	result = check_device_range(destination, count * width, true, device);
 	if (result == CUDA_SUCCESS)
 		result = stream_submit(stream, &operation);
 	if (result == CUDA_SUCCESS && wait)
@@ -201,28 +213,4 @@ CUresult simulated_cuLaunchHostFunc(CUstream stream, CUhostFn function, void *da
 		.kind = OPERATION_CALL, .function = function, .data = data, .delay_nanoseconds = take_stream_delay()};
 
 	return function ? stream_submit(stream, &operation) : CUDA_ERROR_INVALID_VALUE;
-}
-
-void operation_run(const struct operation *operation)
-{
-	switch (operation->kind) {
-	case OPERATION_COPY:
-		memmove(operation->destination, operation->source, operation->bytes);
-		break;
-	case OPERATION_SET:
-		if (operation->width == 1) {
-			memset(operation->destination, (int)operation->value, operation->bytes);
-			break;
-		}
-		for (size_t i = 0; i < operation->bytes; i += operation->width)
-			memcpy((char *)operation->destination + i, &operation->value, operation->width);
-		break;
-	case OPERATION_CALL:
-		operation->function(operation->data);
-		break;
-	case OPERATION_RECORD_EVENT:
-	case OPERATION_WAIT_EVENT:
-	case OPERATION_WAIT_STREAM:
-		break;
-	}
 }

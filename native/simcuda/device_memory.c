@@ -11,6 +11,7 @@
 
 /* Physical memory (memfds) and where it is mapped. The address on the device is the address in the process. */
 
+pthread_mutex_t table_mutex = PTHREAD_MUTEX_INITIALIZER;
 struct memory memories[MEMORIES_MAX];
 struct mapping mappings[MAPPINGS_MAX];
 size_t memories_end, mappings_end;
@@ -22,7 +23,7 @@ static size_t round_up(size_t bytes, size_t unit)
 	return (bytes + unit - 1) / unit * unit;
 }
 
-/* The device travels in the name, so that who imports a descriptor knows it. */
+/* The device's number in the machine travels in the name, so that who imports a descriptor knows it. */
 #define DESCRIPTOR_NAME "simcuda-memory-of-device-"
 
 int memory_open_descriptor(struct memory *memory)
@@ -30,7 +31,7 @@ int memory_open_descriptor(struct memory *memory)
 	char name[64];
 	int descriptor;
 
-	snprintf(name, sizeof(name), DESCRIPTOR_NAME "%d", memory->device);
+	snprintf(name, sizeof(name), DESCRIPTOR_NAME "%d", device_physical(memory->device));
 	descriptor = memfd_create(name, MFD_CLOEXEC);
 	if (descriptor < 0)
 		return -errno;
@@ -39,7 +40,22 @@ int memory_open_descriptor(struct memory *memory)
 		return -ENOMEM;
 	}
 	memory->descriptor = descriptor;
+	memory->inode = inode_of_descriptor(descriptor);
 	return 0;
+}
+
+void memory_close_descriptor(struct memory *memory)
+{
+	if (memory->descriptor >= 0 && inode_of_descriptor(memory->descriptor) == memory->inode)
+		close(memory->descriptor);
+	memory->descriptor = -1;
+}
+
+uint64_t inode_of_descriptor(int descriptor)
+{
+	struct stat status;
+
+	return fstat(descriptor, &status) ? 0 : status.st_ino;
 }
 
 bool device_of_descriptor(int descriptor, CUdevice *device, size_t *bytes)
@@ -47,6 +63,7 @@ bool device_of_descriptor(int descriptor, CUdevice *device, size_t *bytes)
 	char link[64], target[128];
 	struct stat status;
 	ssize_t length;
+	int number;
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", descriptor);
 	length = readlink(link, target, sizeof(target) - 1);
@@ -54,7 +71,7 @@ bool device_of_descriptor(int descriptor, CUdevice *device, size_t *bytes)
 		return false;
 	target[length] = '\0';
 	*bytes = (size_t)status.st_size;
-	return sscanf(target, "/memfd:" DESCRIPTOR_NAME "%d", device) == 1 && device_is_valid(*device);
+	return sscanf(target, "/memfd:" DESCRIPTOR_NAME "%d", &number) == 1 && device_of_physical(number, device);
 }
 
 static struct memory *memory_add(void)
@@ -83,11 +100,31 @@ size_t memory_bytes_in_use(CUdevice device)
 	return bytes;
 }
 
+/* Is it another import of the same memory as an entry before it, or the import of what this process made? */
+static bool is_counted(size_t index)
+{
+	for (size_t i = 0; i < memories_end; i++)
+		if (memories[i].used && i != index && memories[i].inode == memories[index].inode &&
+		    (!memories[i].imported || i < index))
+			return true;
+	return false;
+}
+
+size_t memory_bytes_alive(CUdevice device)
+{
+	size_t bytes = memory_bytes_in_use(device);
+
+	for (size_t i = 0; i < memories_end; i++)
+		if (memories[i].used && memories[i].imported && memories[i].device == device && !is_counted(i))
+			bytes += memories[i].bytes;
+	return bytes;
+}
+
 CUresult memory_create(CUdevice device, size_t bytes, struct memory **created)
 {
 	struct memory *memory;
 
-	if (bytes > device_memory_bytes() || memory_bytes_in_use(device) + bytes > device_memory_bytes())
+	if (bytes > device_memory_bytes(device) || memory_bytes_in_use(device) + bytes > device_memory_bytes(device))
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	memory = memory_add();
 	if (!memory)
@@ -116,6 +153,7 @@ CUresult memory_adopt(int descriptor, CUdevice device, size_t bytes, struct memo
 	memory->references = 1;
 	memory->handle = ++last_handle;
 	memory->descriptor = descriptor;
+	memory->inode = inode_of_descriptor(descriptor);
 	*created = memory;
 	return CUDA_SUCCESS;
 }
@@ -124,8 +162,7 @@ void memory_drop_if_unused(struct memory *memory)
 {
 	if (memory->references || memory->mappings)
 		return;
-	if (memory->descriptor >= 0)
-		close(memory->descriptor);
+	memory_close_descriptor(memory);
 	if (memory->saved)
 		munmap(memory->saved, memory->bytes);
 	memory->used = false;
@@ -164,6 +201,30 @@ struct mapping *mapping_at(CUdeviceptr address)
 	return NULL;
 }
 
+int mapping_access(const struct mapping *mapping, CUdevice device)
+{
+	uint32_t bit = (uint32_t)1 << device;
+
+	if (mapping->writers & bit)
+		return CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+	return mapping->readers & bit ? CU_MEM_ACCESS_FLAGS_PROT_READ : CU_MEM_ACCESS_FLAGS_PROT_NONE;
+}
+
+bool device_range_is_mapped(const void *start, size_t bytes)
+{
+	CUdeviceptr address = (CUdeviceptr)(uintptr_t)start, end = address + bytes;
+	struct mapping *mapping = NULL;
+
+	pthread_mutex_lock(&table_mutex);
+	do {
+		mapping = mapping_at(address);
+		if (mapping)
+			address = mapping->address + mapping->bytes;
+	} while (mapping && address < end);
+	pthread_mutex_unlock(&table_mutex);
+	return mapping != NULL;
+}
+
 void *reserve_addresses(size_t bytes, size_t alignment, CUdeviceptr hint)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -195,9 +256,10 @@ int mapping_place(const struct mapping *mapping)
 	void *address = (void *)(uintptr_t)mapping->address;
 	int protection = PROT_NONE;
 
-	if (mapping->access & CU_MEM_ACCESS_FLAGS_PROT_READ)
+	/* The processor stands for every device; check_device_range tells them apart. */
+	if (mapping->readers)
 		protection = PROT_READ;
-	if (mapping->access == CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
+	if (mapping->writers)
 		protection = PROT_READ | PROT_WRITE;
 	if (mmap(address, mapping->mapped_bytes, protection, MAP_SHARED | MAP_FIXED, mapping->memory->descriptor, 0) ==
 	    MAP_FAILED)

@@ -13,8 +13,8 @@
 #include "simcuda/simcuda.h"
 
 /*
- * Rules read "name=CODE" (fail with that result) or "name=5ms" / "name=200us" (delay), each with "@N" for the Nth call
- * only; commas and line ends separate them. REKINDLE_SIMCUDA_FAIL and REKINDLE_SIMCUDA_DELAY hold such rules, and so
+ * Rules read "name=CODE" (fail with that result), "name=CODE!" (and break the current context's device for good, see
+ * device_break) or "name=5ms" / "name=200us" (delay), each with "@N" for the Nth call only; commas and line ends separate them. REKINDLE_SIMCUDA_FAIL and REKINDLE_SIMCUDA_DELAY hold such rules, and so
  * does the file that REKINDLE_SIMCUDA_CONTROL names, which is read again whenever it changes: the only way to reach a
  * process that was restored. A rule set is never changed once it is visible, so looking rules up takes no lock.
  */
@@ -24,6 +24,7 @@
 struct rule {
 	char name[56];
 	CUresult failure;
+	bool breaks;
 	uint64_t delay_nanoseconds;
 	unsigned int only_call; /* 0: every call */
 	_Atomic unsigned int calls;
@@ -42,13 +43,13 @@ static _Atomic(struct rule_set *) current_rules;
 static void report(const char *rule)
 {
 	fprintf(stderr,
-		"SIMULATED GPU: the injection rule \"%s\" is not NAME=CODE[@N] or NAME=DELAY(ms|us)[@N]; ignored\n",
+		"SIMULATED GPU: the injection rule \"%s\" is not NAME=CODE[!][@N] or NAME=DELAY(ms|us)[@N]; ignored\n",
 		rule);
 }
 
 static bool is_known(const char *name)
 {
-#define NAMES(name, symbol, version, kind, parameters, arguments) #name, #symbol,
+#define NAMES(name, symbol, version, kind, arguments) #name, #symbol,
 	static const char *const names[] = {SIMCUDA_FUNCTIONS(NAMES)};
 #undef NAMES
 
@@ -87,6 +88,8 @@ static void add_rule(struct rule_set *set, const char *text)
 		end += 2;
 	} else {
 		rule->failure = (CUresult)number;
+		rule->breaks = *end == '!';
+		end += rule->breaks;
 	}
 	if (*end == '@') {
 		rule->only_call = (unsigned int)strtoul(end + 1, &end, 10);
@@ -157,6 +160,9 @@ static struct rule_set *load_rules(struct rule_set *old, const char *path, const
 	return old;
 }
 
+/* Where a test preloads native/tests/steps: each call is a step of it, which may have to fail. */
+extern int rekindle_test_step(const char *name) __attribute__((weak));
+
 struct injected injection_for_call(const char *name, const char *symbol)
 {
 	const char *path = getenv("REKINDLE_SIMCUDA_CONTROL");
@@ -164,6 +170,8 @@ struct injected injection_for_call(const char *name, const char *symbol)
 	struct injected injected = {0};
 	struct stat file = {0};
 
+	if (rekindle_test_step && rekindle_test_step(symbol))
+		injected.failure = CUDA_ERROR_UNKNOWN;
 	if (path && stat(path, &file))
 		memset(&file, 0, sizeof(file));
 	if (!is_current(set, &file))
@@ -177,6 +185,7 @@ struct injected injection_for_call(const char *name, const char *symbol)
 			continue;
 		if (rule->failure)
 			injected.failure = rule->failure;
+		injected.breaks |= rule->breaks;
 		injected.delay_nanoseconds += rule->delay_nanoseconds;
 	}
 	return injected;

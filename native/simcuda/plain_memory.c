@@ -25,7 +25,7 @@ CUresult plain_allocate(size_t bytes, CUdeviceptr *address)
 	mapping->memory = memory;
 	mapping->bytes = bytes;
 	mapping->mapped_bytes = memory->bytes;
-	mapping->access = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+	mapping->readers = mapping->writers = ALL_DEVICES;
 	mapping->context = context;
 	mapping->address =
 		(CUdeviceptr)(uintptr_t)reserve_addresses(memory->bytes, bytes >= GRANULARITY ? GRANULARITY : 4096, 0);
@@ -94,6 +94,19 @@ CUresult simulated_cuMemFree_v2(CUdeviceptr address)
 	return result;
 }
 
+/* A real driver frees it when the stream comes to it; nobody may use it in between. */
+CUresult simulated_cuMemFreeAsync(CUdeviceptr address, CUstream stream)
+{
+	CUresult result = stream_wait_idle(stream);
+
+	return result == CUDA_SUCCESS ? simulated_cuMemFree_v2(address) : result;
+}
+
+CUresult simulated_cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream stream)
+{
+	return simulated_cuMemFreeAsync(address, stream);
+}
+
 CUresult simulated_cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUdeviceptr address)
 {
 	CUresult result = CUDA_ERROR_NOT_FOUND;
@@ -101,7 +114,7 @@ CUresult simulated_cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUd
 
 	pthread_mutex_lock(&table_mutex);
 	mapping = mapping_at(address);
-	if (mapping && mapping->access != CU_MEM_ACCESS_FLAGS_PROT_NONE) {
+	if (mapping && mapping->readers) {
 		if (base)
 			*base = mapping->address;
 		if (bytes)
@@ -114,14 +127,14 @@ CUresult simulated_cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUd
 
 CUresult simulated_cuMemGetInfo_v2(size_t *free_bytes, size_t *total_bytes)
 {
+	CUdevice device = current_context()->device;
 	size_t used;
 
 	if (!free_bytes || !total_bytes)
 		return CUDA_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&table_mutex);
-	used = memory_bytes_in_use(current_context()->device);
+	used = memory_bytes_alive(device);
 	pthread_mutex_unlock(&table_mutex);
-	*total_bytes = device_memory_bytes();
-	*free_bytes = device_memory_bytes() > used ? device_memory_bytes() - used : 0;
-	return CUDA_SUCCESS;
+	*free_bytes = device_memory_bytes(device) > used ? device_memory_bytes(device) - used : 0;
+	return simulated_cuDeviceTotalMem_v2(total_bytes, device);
 }

@@ -50,7 +50,8 @@ static CUresult attribute_of_device_memory(void *data, CUpointer_attribute attri
 		*(unsigned long long *)data = (unsigned long long)mapping->memory->properties.requestedHandleTypes;
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
-		*(int *)data = mapping->access;
+		*(int *)data = mapping_access(mapping,
+					      current_context() ? current_context()->device : mapping->memory->device);
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
 		*(void **)data = NULL;

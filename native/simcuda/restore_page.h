@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -16,6 +17,7 @@
 #define RESTORE_PAGE_NAME "simcuda-restore"
 #define RESTORE_PAGE_MAGIC 0x41445543304d4953ull
 #define RESTORE_ANSWERS 16
+#define RESTORE_DEVICES_MAX 16
 
 enum restore_action {
 	RESTORE_ACTION_LOCK = 1,
@@ -38,7 +40,8 @@ struct restore_page {
 	_Atomic uint32_t state;	    /* CUprocessState */
 	int32_t thread_id;	    /* as the process itself sees it */
 	int32_t control_descriptor; /* the socket end that is for the outside */
-	uint32_t reserved;
+	uint32_t device_count;
+	int8_t devices[RESTORE_DEVICES_MAX]; /* their numbers in the machine, by ordinal */
 	struct restore_answer answers[RESTORE_ANSWERS];
 };
 static_assert(sizeof(struct restore_answer) == 16, "struct restore_answer is 16 bytes");
@@ -49,6 +52,8 @@ struct restore_request {
 	uint64_t accept_deadline; /* monotonic nanoseconds: after that the caller has gone */
 	uint32_t action;
 	uint32_t timeout_milliseconds; /* LOCK; 0: none */
+	bool moves;		       /* RESTORE: its devices are these from now on */
+	int8_t devices[RESTORE_DEVICES_MAX];
 };
 
 #endif

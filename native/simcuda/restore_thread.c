@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "protocol/socket_mark.h"
 #include "simcuda/restore_page.h"
 #include "simcuda/simcuda.h"
 #include "support/clock.h"
@@ -14,6 +15,8 @@
  * The thread that carries out checkpoint calls of other processes (and of this one). It is the only thread that has to
  * run for them, so the rest of the process may be stopped.
  */
+
+static_assert(RESTORE_DEVICES_MAX == DEVICES_MAX, "the page has room for every device");
 
 static struct restore_page *page;
 static int thread_end = -1, control_end = -1;
@@ -55,12 +58,22 @@ static CUresult checkpoint_process(void)
 	return result;
 }
 
-static CUresult restore_process(void)
+static void publish_devices(void)
+{
+	page->device_count = (uint32_t)device_count();
+	for (CUdevice device = 0; device < device_count(); device++)
+		page->devices[device] = (int8_t)device_physical(device);
+}
+
+static CUresult restore_process(const struct restore_request *request)
 {
 	CUresult result;
 
 	if (page->state != CU_PROCESS_STATE_CHECKPOINTED)
 		return CUDA_ERROR_ILLEGAL_STATE;
+	if (request->moves)
+		devices_move(request->devices);
+	publish_devices();
 	result = checkpoint_memory_load();
 	page->state = result == CUDA_SUCCESS ? CU_PROCESS_STATE_LOCKED : CU_PROCESS_STATE_FAILED;
 	return result;
@@ -74,7 +87,7 @@ static CUresult carry_out(const struct restore_request *request)
 	case RESTORE_ACTION_CHECKPOINT:
 		return checkpoint_process();
 	case RESTORE_ACTION_RESTORE:
-		return restore_process();
+		return restore_process(request);
 	case RESTORE_ACTION_UNLOCK:
 		return unlock_process();
 	case RESTORE_ACTION_STATE:
@@ -94,6 +107,9 @@ static void *restore_thread(void *unused)
 		struct restore_answer *answer;
 		ssize_t length = recv(thread_end, &request, sizeof(request), 0);
 
+		/* The program may have closed it meanwhile, and have put a socket of its own there. */
+		if (!socket_is_marked(thread_end, SOCKET_MARK_SIMCUDA))
+			break;
 		if (length < 0 && errno == EINTR)
 			continue;
 		if (length <= 0)
@@ -136,7 +152,13 @@ int restore_thread_start(void)
 	}
 	thread_end = ends[0];
 	control_end = ends[1];
+	result = socket_mark(ends[0], SOCKET_MARK_SIMCUDA);
+	if (!result)
+		result = socket_mark(ends[1], SOCKET_MARK_SIMCUDA_OUTSIDE);
+	if (result)
+		goto close_ends;
 	page->control_descriptor = ends[1];
+	publish_devices();
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	result = -pthread_create(&thread, NULL, restore_thread, NULL);
@@ -161,10 +183,8 @@ out:
 
 void restore_thread_forget(void)
 {
-	if (thread_end >= 0)
-		close(thread_end);
-	if (control_end >= 0)
-		close(control_end);
+	socket_close_marked(thread_end, SOCKET_MARK_SIMCUDA);
+	socket_close_marked(control_end, SOCKET_MARK_SIMCUDA_OUTSIDE);
 	thread_end = control_end = -1;
 	page = NULL;
 }

@@ -2,6 +2,7 @@
 #ifndef REKINDLE_SIMCUDA_SIMCUDA_H
 #define REKINDLE_SIMCUDA_SIMCUDA_H
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -32,12 +33,38 @@
 
 /* ---- process (process.c) ---- */
 
-extern pthread_mutex_t table_mutex;
-
 bool process_is_initialised(void);
+
+/* ---- devices (devices.c) ---- */
+
+/* False where the settings name none. */
+bool devices_find(void);
 int device_count(void);
-size_t device_memory_bytes(void);
+/* What others leave of it. */
+size_t device_memory_bytes(CUdevice device);
 bool device_is_valid(CUdevice device);
+/* Its number in the machine, and back: false where the process does not see it. */
+int device_physical(CUdevice device);
+bool device_of_physical(int number, CUdevice *device);
+bool physical_of_uuid(const CUuuid *uuid, int *number);
+void device_make_uuid(int number, CUuuid *uuid);
+void device_name(int number, char *name, size_t capacity);
+/* Each device of the process is that one of the machine from now on. */
+void devices_move(const int8_t numbers[DEVICES_MAX]);
+/*
+ * What the CUDA reference says of some errors, illegal addresses among them: "This leaves the process in an inconsistent
+ * state and any further CUDA work will return the same error." Kept for each device: all work on it, in whatever context,
+ * fails from then on.
+ */
+void device_break(CUdevice device, CUresult error);
+/* CUDA_SUCCESS where it works. */
+CUresult device_error(CUdevice device);
+
+/* ---- device file (device_file.c): 0, or -1 ---- */
+
+int device_file_open(void);
+int device_file_close(void);
+int device_file_open_again(void);
 
 /* ---- gate (gate.c): closed while the process is locked ---- */
 
@@ -52,6 +79,7 @@ int gate_close(uint64_t deadline);
 
 struct injected {
 	CUresult failure; /* CUDA_SUCCESS: none */
+	bool breaks;	  /* the failure is for good */
 	uint64_t delay_nanoseconds;
 };
 
@@ -67,24 +95,35 @@ struct CUctx_st {
 	bool used;
 	bool primary;
 	unsigned int flags;
-	unsigned int references; /* of a primary context */
+	unsigned int references; /* retains of a primary context, uses of another */
+	uint32_t peers;		 /* bit set of devices whose memory this context may use */
 	CUdevice device;
 	CUstream default_stream;
 };
 
+/* The stack of the calling thread (current_context.c). Without room nothing may be pushed; false: there was none. */
 CUcontext current_context(void);
+bool current_has_room(void);
+void current_push(CUcontext context);
+bool current_pop(CUcontext *context);
+void current_forget(void);
+
 bool context_is_valid(CUcontext context);
 void contexts_forget(void);
 
 /* ---- device memory (device_memory.c) ---- */
 
+/* Over the tables of contexts, of memory and of what is mapped where. */
+extern pthread_mutex_t table_mutex;
+
 /* A piece of physical memory: a memfd, or, while the process is checkpointed, a private copy of its contents. */
 struct memory {
 	bool used;
-	bool plain;    /* from cuMemAlloc */
-	bool imported; /* made by another import or process: cannot be exported, does not survive a checkpoint */
-	bool lost;     /* was imported, and a checkpoint closed it */
-	int descriptor;
+	bool plain;	/* from cuMemAlloc */
+	bool imported;	/* made by another import or process: cannot be exported, does not survive a checkpoint */
+	bool lost;	/* was imported, and a checkpoint closed it */
+	int descriptor; /* -1: none; the program may have closed it, and another file be there */
+	uint64_t inode; /* of the memfd */
 	CUdevice device;
 	size_t bytes; /* of the memfd */
 	unsigned int references;
@@ -96,6 +135,9 @@ struct memory {
 
 enum mapping_kind { MAPPING_PLAIN, MAPPING_VIRTUAL, MAPPING_LEGACY_IPC };
 
+#define ALL_DEVICES UINT32_MAX
+static_assert(DEVICES_MAX <= 32, "a bit for every device");
+
 struct mapping {
 	bool used;
 	enum mapping_kind kind;
@@ -103,7 +145,7 @@ struct mapping {
 	size_t bytes;	     /* as the application asked */
 	size_t mapped_bytes; /* rounded up to pages */
 	struct memory *memory;
-	int access; /* CU_MEM_ACCESS_FLAGS_PROT_ */
+	uint32_t readers, writers; /* bit sets of devices that may read it, and that may write it */
 	CUcontext context;
 };
 
@@ -113,7 +155,8 @@ struct reservation {
 	size_t bytes;
 };
 
-struct reservation *reservation_of(CUdeviceptr address, size_t bytes); /* virtual_memory.c */
+struct reservation *reservation_of(CUdeviceptr address, size_t bytes); /* mapped_memory.c, as is the next */
+size_t reservations_in_use(void);
 
 extern struct memory memories[MEMORIES_MAX];
 extern struct mapping mappings[MAPPINGS_MAX];
@@ -124,9 +167,16 @@ CUresult memory_create(CUdevice device, size_t bytes, struct memory **created);
 CUresult memory_adopt(int descriptor, CUdevice device, size_t bytes, struct memory **created);
 /* A fresh, empty memfd for memory whose descriptor is closed. */
 int memory_open_descriptor(struct memory *memory);
+/* Closes it where it is that memfd still. */
+void memory_close_descriptor(struct memory *memory);
 void memory_drop_if_unused(struct memory *memory);
 struct memory *memory_by_handle(CUmemGenericAllocationHandle handle);
-size_t memory_bytes_in_use(CUdevice device);
+size_t memory_bytes_in_use(CUdevice device); /* made by this process */
+size_t memory_bytes_alive(CUdevice device);  /* that this process keeps alive, imported memory too */
+/* CU_MEM_ACCESS_FLAGS_PROT_ of the device. */
+int mapping_access(const struct mapping *mapping, CUdevice device);
+/* Is all of the range mapped? Takes table_mutex. */
+bool device_range_is_mapped(const void *address, size_t bytes);
 struct mapping *mapping_add(void);
 struct mapping *mapping_at(CUdeviceptr address);
 int mapping_place(const struct mapping *mapping); /* puts the memory at its address */
@@ -135,6 +185,8 @@ void mapping_remove(struct mapping *mapping, bool keep_address);
 void memory_free_of_context(CUcontext context);
 void *reserve_addresses(size_t bytes, size_t alignment, CUdeviceptr hint);
 bool device_of_descriptor(int descriptor, CUdevice *device, size_t *bytes);
+/* 0 where it is closed. */
+uint64_t inode_of_descriptor(int descriptor);
 
 /* ---- host memory (host_memory.c) ---- */
 
@@ -159,6 +211,7 @@ struct operation {
 	uint64_t delay_nanoseconds;
 	void *destination;
 	const void *source;
+	bool to_device, from_device; /* where the memory was of a device when the operation was submitted */
 	size_t bytes;
 	CUhostFn function;
 	void *data;
@@ -173,6 +226,7 @@ struct CUstream_st {
 	bool blocking; /* synchronises with the default stream */
 	bool parked;   /* the thread sleeps for want of work */
 	bool ending;
+	bool running; /* an operation works on memory */
 	unsigned int flags;
 	CUcontext context;
 	uint64_t submitted, completed;
@@ -194,6 +248,11 @@ extern pthread_cond_t work_done;
 /* Puts the operation on the stream (or the default stream of the current context), in order. */
 CUresult stream_submit(CUstream stream, struct operation *operation);
 CUresult stream_wait_idle(CUstream stream);
+/* The device that a stream's operations run on; that of the current context for the default stream. */
+CUresult stream_device(CUstream stream, CUdevice *device);
+/* Keeps operations from beginning, with none of them working; to be followed by streams_go_on. table_mutex is free. */
+void streams_hold(void);
+void streams_go_on(void);
 /* Waits as a synchronous call of the default stream does. */
 void streams_synchronise_default(void);
 void streams_synchronise_context(CUcontext context);
@@ -202,7 +261,6 @@ void streams_synchronise_all(void);
 int streams_wait_parked(uint64_t deadline);
 void streams_destroy_of_context(CUcontext context);
 void streams_forget(void);
-void operation_run(const struct operation *operation);
 bool event_is_valid(CUevent event);
 
 /* ---- checkpoint (restore_thread.c, checkpoint_memory.c) ---- */

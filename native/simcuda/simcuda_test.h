@@ -13,8 +13,7 @@
 #include <dlfcn.h>
 #include <string.h>
 
-/* What the tests of the simulated driver share: the driver, opened by name, and functions that Rekindle does not call.
- */
+/* What the tests of the simulated driver share: the driver, opened by name, and functions that nobody else calls. */
 
 #define MIB ((size_t)1 << 20)
 

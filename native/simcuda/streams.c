@@ -24,6 +24,63 @@ static bool operation_is_blocked(const struct operation *operation)
 	return false;
 }
 
+static void carry_out(const struct operation *operation)
+{
+	switch (operation->kind) {
+	case OPERATION_COPY:
+		memmove(operation->destination, operation->source, operation->bytes);
+		break;
+	case OPERATION_SET:
+		if (operation->width == 1) {
+			memset(operation->destination, (int)operation->value, operation->bytes);
+			break;
+		}
+		for (size_t i = 0; i < operation->bytes; i += operation->width)
+			memcpy((char *)operation->destination + i, &operation->value, operation->width);
+		break;
+	case OPERATION_CALL:
+		operation->function(operation->data);
+		break;
+	case OPERATION_RECORD_EVENT:
+	case OPERATION_WAIT_EVENT:
+	case OPERATION_WAIT_STREAM:
+		break;
+	}
+}
+
+/* Work whose memory is gone breaks the device, and a broken one does no work. */
+static void run(CUdevice device, const struct operation *operation)
+{
+	if (device_error(device) != CUDA_SUCCESS)
+		return;
+	if ((operation->to_device && !device_range_is_mapped(operation->destination, operation->bytes)) ||
+	    (operation->from_device && !device_range_is_mapped(operation->source, operation->bytes)))
+		device_break(device, CUDA_ERROR_ILLEGAL_ADDRESS);
+	else
+		carry_out(operation);
+}
+
+static bool any_is_running(void)
+{
+	for (size_t i = 0; i < streams_end; i++)
+		if (streams[i].used && streams[i].running)
+			return true;
+	return false;
+}
+
+/* A function that an application has submitted counts as work too. */
+void streams_hold(void)
+{
+	pthread_mutex_lock(&work_mutex);
+	while (any_is_running())
+		pthread_cond_wait(&work_done, &work_mutex);
+}
+
+void streams_go_on(void)
+{
+	pthread_mutex_unlock(&work_mutex);
+}
+
 static void *stream_thread(void *argument)
 {
 	CUstream stream = argument;
@@ -44,8 +101,12 @@ static void *stream_thread(void *argument)
 			pthread_cond_wait(&work_done, &work_mutex);
 		pthread_mutex_unlock(&work_mutex);
 		sleep_nanoseconds(operation.delay_nanoseconds);
-		operation_run(&operation);
 		pthread_mutex_lock(&work_mutex);
+		stream->running = true;
+		pthread_mutex_unlock(&work_mutex);
+		run(stream->context->device, &operation);
+		pthread_mutex_lock(&work_mutex);
+		stream->running = false;
 		if (operation.kind == OPERATION_RECORD_EVENT && operation.event->completed < operation.ticket) {
 			operation.event->completed = operation.ticket;
 			operation.event->completed_at = monotonic_nanoseconds();
@@ -75,7 +136,7 @@ static CUresult stream_add(CUcontext context, unsigned int flags, CUstream *adde
 	stream->used = true;
 	stream->flags = flags;
 	stream->blocking = !(flags & CU_STREAM_NON_BLOCKING);
-	stream->parked = stream->ending = false;
+	stream->parked = stream->ending = stream->running = false;
 	stream->context = context;
 	pthread_cond_init(&stream->work, NULL);
 	sigfillset(&all);
@@ -91,12 +152,17 @@ static CUresult stream_add(CUcontext context, unsigned int flags, CUstream *adde
 	return CUDA_SUCCESS;
 }
 
+static bool is_default(CUstream stream)
+{
+	return !stream || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD;
+}
+
 /* The stream itself, or the default stream of the current context; work_mutex is held. */
 static CUresult stream_resolve(CUstream stream, CUstream *resolved)
 {
 	CUcontext context;
 
-	if (stream && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD) {
+	if (!is_default(stream)) {
 		*resolved = stream;
 		return stream >= streams && stream < streams + STREAMS_MAX && stream->used ? CUDA_SUCCESS
 											   : CUDA_ERROR_INVALID_HANDLE;
@@ -112,6 +178,19 @@ static CUresult stream_resolve(CUstream stream, CUstream *resolved)
 	}
 	*resolved = context->default_stream;
 	return CUDA_SUCCESS;
+}
+
+CUresult stream_device(CUstream stream, CUdevice *device)
+{
+	CUstream target;
+	CUresult result;
+
+	pthread_mutex_lock(&work_mutex);
+	result = stream_resolve(stream, &target);
+	if (result == CUDA_SUCCESS)
+		*device = target->context->device;
+	pthread_mutex_unlock(&work_mutex);
+	return result;
 }
 
 static void enqueue(CUstream stream, const struct operation *operation)
@@ -139,6 +218,9 @@ CUresult stream_submit(CUstream stream, struct operation *operation)
 
 	pthread_mutex_lock(&work_mutex);
 	result = stream_resolve(stream, &target);
+	if (result != CUDA_SUCCESS)
+		goto out;
+	result = device_error(target->context->device);
 	if (result != CUDA_SUCCESS)
 		goto out;
 	default_stream = target->context->default_stream;
@@ -172,16 +254,18 @@ CUresult stream_wait_idle(CUstream stream)
 	CUstream target;
 	CUresult result;
 
-	if (!stream || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD) {
+	if (is_default(stream)) {
 		if (!current_context())
 			return CUDA_ERROR_INVALID_CONTEXT;
 		streams_synchronise_default();
-		return CUDA_SUCCESS;
+		return device_error(current_context()->device);
 	}
 	pthread_mutex_lock(&work_mutex);
 	result = stream_resolve(stream, &target);
-	if (result == CUDA_SUCCESS)
+	if (result == CUDA_SUCCESS) {
 		wait_for(target);
+		result = device_error(target->context->device);
+	}
 	pthread_mutex_unlock(&work_mutex);
 	return result;
 }
@@ -284,7 +368,7 @@ CUresult simulated_cuStreamDestroy_v2(CUstream stream)
 	CUstream target;
 	CUresult result;
 
-	if (!stream || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD)
+	if (is_default(stream))
 		return CUDA_ERROR_INVALID_HANDLE;
 	pthread_mutex_lock(&work_mutex);
 	result = stream_resolve(stream, &target);
@@ -303,13 +387,18 @@ CUresult simulated_cuStreamSynchronize(CUstream stream)
 
 CUresult simulated_cuStreamQuery(CUstream stream)
 {
+	CUcontext context = current_context();
+	CUresult result = CUDA_SUCCESS;
 	CUstream target;
-	CUresult result;
 
 	pthread_mutex_lock(&work_mutex);
+	/* A default stream that never had work has no thread yet, and a question is no reason for one. */
+	if (is_default(stream) && context && !context->default_stream)
+		goto out;
 	result = stream_resolve(stream, &target);
 	if (result == CUDA_SUCCESS && target->completed < target->submitted)
 		result = CUDA_ERROR_NOT_READY;
+out:
 	pthread_mutex_unlock(&work_mutex);
 	return result;
 }

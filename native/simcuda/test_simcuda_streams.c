@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "simcuda/simcuda_test.h"
 
+#include <dirent.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -23,6 +24,32 @@ static void occupy(CUstream stream)
 
 	atomic_store(&may_end, false);
 	assert_success(cuLaunchHostFunc(stream, wait_until_it_may_end, NULL));
+}
+
+static unsigned int own_threads(void)
+{
+	DIR *threads = opendir("/proc/self/task");
+	unsigned int count = 0;
+	struct dirent *entry;
+
+	assert_non_null(threads);
+	while ((entry = readdir(threads)))
+		count += entry->d_name[0] != '.';
+	closedir(threads);
+	return count;
+}
+
+/* First of all tests: nothing has used the default stream. A pool asks it whether a device is lost. */
+static void a_question_to_the_default_stream_starts_no_thread(void **state)
+{
+	unsigned int before = own_threads();
+
+	(void)state;
+	assert_success(driver.cuStreamQuery(NULL));
+	assert_int_equal(own_threads(), before);
+	assert_success(driver.cuMemsetD8Async(0, 0, 0, NULL));
+	assert_int_equal(own_threads(), before + 1);
+	assert_success(driver.cuStreamQuery(NULL));
 }
 
 static void copies_from_pinned_memory_run_later(void **state)
@@ -170,6 +197,7 @@ static void an_injected_delay_is_spent_on_the_stream(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_question_to_the_default_stream_starts_no_thread),
 		cmocka_unit_test(copies_from_pinned_memory_run_later),
 		cmocka_unit_test(registered_memory_counts_as_pinned),
 		cmocka_unit_test(events_order_streams),

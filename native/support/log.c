@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "support/plain_text.h"
+
 static void write_to_stderr(enum log_level level, const char *line, void *context)
 {
 	static const char *const names[] = {"", "error: ", "warning: ", "", "debug: "};
@@ -32,5 +34,6 @@ void log_line(enum log_level level, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(line, sizeof(line), format, arguments);
 	va_end(arguments);
+	plain_text(line, sizeof(line));
 	current_sink(level, line, current_context);
 }

@@ -6,7 +6,7 @@
 
 enum log_level { LOG_LEVEL_ERROR = 1, LOG_LEVEL_WARNING = 2, LOG_LEVEL_INFO = 3, LOG_LEVEL_DEBUG = 4 };
 
-/* Where lines go. The line has no newline. Called from any thread. */
+/* Where lines go. The line is plain text (support/plain_text.h), without a newline. Called from any thread. */
 typedef void (*log_sink)(enum log_level level, const char *line, void *context);
 
 /* Until this is called lines go to stderr, level info and above. Not thread-safe: call it before threads start. */

@@ -138,6 +138,9 @@ test_a_process_without_gpu_after_the_dump_is_told() {
 	REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999 dump "$pid" image --leave-running || true
 	expect_line image/dump.log "Error \(rekindle\): .*could not get its GPU back"
 	[[ $(json image/stats-rekindle.json note) = *cuCheckpointProcessRestore* ]] || fail "the statistics have no note of it"
+	# The pool has tried it once more by then, and says what can be done.
+	wait_until 20 no_pool
+	expect_line image/rekindled.log "could not be brought back.* rekindled --revive $pid --images $work/image"
 	# What it is now makes no image.
 	must_not_dump "$pid" image2
 	expect_line image2/dump.log "Error \(rekindle\): .*not in place since an earlier run failed"

@@ -2,9 +2,7 @@
 # What the integration tests share: real CRIU, the built plugin, pool and agent, the worker program and the simulated
 # driver. A test script sources this file, defines functions test_*, and ends with run_tests.
 #
-# Each script runs in a pid and mount namespace of its own, so that nothing of it can stay behind whatever happens, and
-# restored processes find their ids free. Each test function gets an empty folder $work, and every process that it left
-# is ended after it.
+# Each test function gets an empty folder $work, and every process that it left is ended after it.
 #
 # From the environment (ctest sets them): REKINDLE_TEST_BUILD, the build folder; REKINDLE_TEST_SOURCE, the native folder;
 # REKINDLE_CRIU, optional, a criu program; REKINDLE_TEST_DIRECTORY, optional, where test folders are made;
@@ -13,20 +11,7 @@ set -euo pipefail
 
 : "${REKINDLE_TEST_BUILD:?is not set: run this through ctest}" "${REKINDLE_TEST_SOURCE:?is not set: run this through ctest}"
 
-if [ "$(id -u)" != 0 ]; then
-	echo "skipped: dump and restore need root"
-	exit 77
-fi
-if [ "${REKINDLE_TEST_INSIDE:-}" != 1 ]; then
-	REKINDLE_TEST_INSIDE=1 exec unshare --pid --mount --propagation private --fork --mount-proc --kill-child \
-		"$BASH" "$0" "$@"
-fi
-# Descriptors that whoever started this left open must not get into the processes that are dumped.
-for name in /proc/self/fd/*; do
-	name=${name##*/}
-	((name < 3 || name == 255)) || eval "exec $name>&-"
-done
-[ $$ = 1 ] || { echo "the test is not the first process of its pid namespace"; exit 1; }
+. "$REKINDLE_TEST_SOURCE/tests/alone.bash"
 
 build=$REKINDLE_TEST_BUILD
 plugin=$build/lib/criu
@@ -63,18 +48,6 @@ expect_line() {
 	grep -Eq -- "$2" "$1" || { tail -n 15 -- "$1" | sed 's/^/      /'; fail "$1 has no line with: $2"; }
 }
 
-# wait_until SECONDS COMMAND...: polls, as there is nothing to wait on for what a foreign process does
-wait_until() {
-	local deadline=$((SECONDS + $1))
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $deadline ] || fail "waited in vain for: $*"
-		sleep 0.02
-	done
-}
-
-# Not even a zombie, which would keep its id from the restored process.
-is_gone() { [ ! -e "/proc/$1" ]; }
 is_running() { [ "$(awk '/^State:/ {print $2}' "/proc/$1/status" 2>/dev/null || echo Z)" != Z ]; }
 
 # Every live process of this test whose program has that name.
@@ -87,7 +60,10 @@ processes_named() {
 	return 0
 }
 pool_pid() { processes_named rekindled | head -n1; }
-no_pool() { [ -z "$(pool_pid)" ]; }
+# A thread of it sleeps (in clock_nanosleep): it is in a driver call that an injected delay keeps.
+pool_is_held_up() { grep -qs "^230 " "/proc/$(pool_pid)/task/"*/syscall; }
+# Nor anybody who undoes what it was at when it died.
+no_pool() { [ -z "$(pool_pid)" ] && [ -z "$(processes_named rekindle-guard)" ]; }
 
 # json FILE KEY: a value of the statistics
 json() { python3 -c 'import json,sys; v=json.load(open(sys.argv[1]))
@@ -105,21 +81,21 @@ dump() {
 }
 
 # restore FOLDER [ARGUMENT...]: likewise, restore.log; the tree is detached. A process is gone from /proc a moment before
-# its id is free, and CRIU does not wait for that.
+# its id and those of its threads are free, and CRIU does not wait for that.
 restore() {
 	local folder=$1 time
 	shift
 	for time in {1..20}; do
 		"$criu" restore -d -D "$folder" -L "$plugin" -v4 -o restore.log "$@" >"$folder/restore.out" 2>&1 </dev/null &&
 			return
-		grep -Eqs "Can't fork for [0-9]+: File exists" "$folder/restore.log" || return 1
+		grep -Eqs "Can't fork for [0-9]+: File exists|Unable to create a thread: -17" "$folder/restore.log" || return 1
 		sleep 0.05
 	done
 	return 1
 }
 
-# forget_plugins FOLDER: makes its inventory one of a CRIU that did not list the plugins yet
-forget_plugins() { python3 - "$1/inventory.img" <<'END'
+# forget_plugins FOLDER: makes its inventory one of a CRIU that did not list the plugins yet, before there were manifests
+forget_plugins() { rm -f "$1/rekindle-checkpoint.img" && python3 - "$1/inventory.img" <<'END'
 import struct, sys
 
 def number(data, at):
@@ -182,11 +158,19 @@ start_worker() {
 	ask "$name" wait-ready
 }
 
+# Of the process $pid, what each thread does: its state, its tracer, the signals that wait in it.
+show_threads() {
+	local status
+	for status in /proc/"${pid:-none}"/task/*/status; do
+		awk '/^(Name|State|TracerPid|SigPnd):/ {printf "%s ", $2} END {print ""}' "$status" 2>/dev/null | sed 's/^/      /' || true
+	done
+}
+
 # ask NAME COMMAND...: speaks with the worker
 ask() {
 	local name=$1
 	shift
-	"$control" --timeout ${T:-30} --state "$work/$name" "$@" || { cat "$work/$name.log"; fail "the worker $name did not answer to: $*"; }
+	"$control" --timeout 120 --state "$work/$name" "$@" || { cat "$work/$name.log"; show_threads; fail "the worker $name did not answer to: $*"; }
 }
 
 # check_worker NAME CHECKSUM: it works, and its contents are those
@@ -201,6 +185,20 @@ inject() {
 	shift
 	printf '%s\n' "$@" >"$work/$name.rules.new"
 	mv "$work/$name.rules.new" "$work/$name.rules"
+}
+
+# cycle NAME FOLDER: dump and restore of the worker $pid, which must come back with its contents
+cycle() {
+	local name=$1 folder=$2 before
+	before=$(ask "$name" checksum)
+	must_dump "$pid" "$folder"
+	must_restore "$folder"
+	check_worker "$name" "$before"
+}
+
+expect_mode() { # FOLDER offload|native
+	expect "the mode in $1" "$(json "$1/stats-rekindle.json" processes.0.mode)" "$2"
+	expect "succeeded in $1" "$(json "$1/stats-rekindle.json" succeeded)" true
 }
 
 # ---- running ----

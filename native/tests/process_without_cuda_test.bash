@@ -10,8 +10,8 @@ start_sleeper() {
 	wait_until 20 grep -q '^sleep' "/proc/$sleeper/comm"
 }
 
-# Names of the image files, without what only names a file by its id.
-image_files() { (cd "$1" && find . -name '*.img' | sed 's/-[0-9]*\.img//' | sort); }
+# Names of CRIU's image files, without what only names a file by its id.
+image_files() { (cd "$1" && find . -name '*.img' ! -name rekindle-checkpoint.img | sed 's/-[0-9]*\.img//' | sort); }
 
 test_is_dumped_and_restored_as_without_the_plugin() {
 	start_sleeper

@@ -244,6 +244,56 @@ test_a_lasting_pool_outlives_failures() {
 	expect "the pool" "$(pool_pid)" "$first"
 }
 
+# start_lasting_pool: by hand; sets $pool, obeys the rules of "pool"
+start_lasting_pool() {
+	inject pool
+	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules "$build/bin/rekindled" --log "$work/pool.log" </dev/null >/dev/null 2>&1 &
+	pool=$!
+	wait_until 20 test -S "$REKINDLE_POOL_SOCKET"
+}
+
+# pool_gives_way: it lost its GPU, says so, and ends as a failed one, which whoever keeps it running starts anew
+pool_gives_way() {
+	local status=0
+	wait "$pool" || status=$?
+	expect "the exit status of the pool" "$status" 1
+	expect_line "$work/pool.log" "error: GPU 0 .* is lost to this pool process since CUDA_ERROR_$1"
+	[ ! -e "$REKINDLE_POOL_SOCKET" ] || fail "the socket of the pool is still there"
+}
+
+test_a_pool_that_lost_its_gpu_makes_way_for_another() {
+	make_image agent
+	# While a restore fills memory.
+	start_lasting_pool
+	inject pool 'cuMemcpyHtoDAsync=700!@3'
+	must_not_restore image
+	after_failure
+	expect_line image/restore.log "Error \(rekindle\): .*CUDA_ERROR_ILLEGAL_ADDRESS"
+	pool_gives_way ILLEGAL_ADDRESS
+	must_restore image
+	check_worker worker "$checksum"
+
+	# While a dump copies: the driver saves the process by itself.
+	start_lasting_pool
+	inject pool 'cuMemcpyDtoHAsync=719!@2'
+	must_dump "$pid" image2
+	expect "the mode" "$(json image2/stats-rekindle.json processes.0.mode)" native
+	pool_gives_way LAUNCH_FAILED
+	must_restore image2
+	check_worker worker "$checksum"
+
+	# An error that passes is none to end for.
+	start_lasting_pool
+	inject pool 'cuMemcpyHtoDAsync=700@3'
+	end_worker
+	must_not_restore image
+	inject pool
+	must_restore image
+	check_worker worker "$checksum"
+	kill "$pool"
+	wait "$pool"
+}
+
 test_image_of_another_dump() {
 	local first
 	start_worker worker agent
@@ -253,8 +303,8 @@ test_image_of_another_dump() {
 	checksum=$(ask worker checksum)
 	must_dump "$pid" image
 	mkdir kept
-	mv image/rekindle-* kept/
-	cp image1/rekindle-* image/
+	mv image/rekindle-{[0-9],pages}* kept/
+	cp image1/rekindle-{[0-9],pages}* image/
 	damaged "GPU image of another dump" "rekindle-"
 	cp kept/* image/
 	must_restore image
@@ -269,6 +319,36 @@ test_only_checksums_turned_off_lets_damage_pass() {
 	REKINDLE_CHECKSUMS=0 must_restore image
 	ask worker advance >/dev/null
 	[ "$(ask worker checksum)" != "$checksum" ] || fail "the damage was not restored"
+}
+
+# The processes have the agent mapped, so they come back with the very file that they were dumped with.
+test_the_agent_is_another_build() {
+	local agent=$preload before client=$build/bin/rekindle-api-client
+	export REKINDLE_CRIU=$criu
+	mkdir agents
+	preload=$work/agents/${agent##*/}
+	cp "$agent" "$preload"
+	start_worker worker agent
+	before=$(ask worker checksum)
+	must_dump "$pid" image
+	mv "$preload" kept
+	! "$client" restore image >out || fail "it was restored without the agent's file"
+	expect_line out "^code=-10"
+	expect_line out "^message=criu restore of .*${preload#/}.*with that very file of the agent only: put it there again"
+	python3 - kept "$preload" <<-'END'
+		import re, subprocess, sys
+		notes = subprocess.run(["readelf", "-n", sys.argv[1]], capture_output=True, text=True, check=True).stdout
+		build = bytes.fromhex(re.search("Build ID: ([0-9a-f]+)", notes)[1])
+		data = open(sys.argv[1], "rb").read()
+		open(sys.argv[2], "wb").write(data.replace(build, build[::-1]))
+	END
+	! "$client" restore image >out || fail "it was restored with the agent of another build"
+	expect_line out "^code=-10"
+	expect_line out "^message=criu restore of .*${preload#/}.*with that very file of the agent only: put it there again"
+	mv kept "$preload"
+	must_restore image
+	check_worker worker "$before"
+	preload=$agent
 }
 
 run_tests "$@"

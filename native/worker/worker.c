@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +14,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "protocol/worker_protocol.h"
 #include "worker/worker_driver.h"
 #include "worker/worker_memory.h"
-#include "worker/worker_state.h"
+#include "worker/worker_seccomp.h"
 
 #define CHILDREN_MAX 16
 #define STEP_BYTES ((size_t)64 << 10)
@@ -29,7 +32,13 @@ static const char usage[] =
 	"  --vmm-percent P     share of them made with cuMemCreate (default 50)\n"
 	"  --zero-percent Z    share of the contents that is zero (default 0)\n"
 	"  --children C        C further such processes below this one, with FILE.1, FILE.2, ... (default 0)\n"
+	"  --meet              each step waits, on the GPU, for the same step of all of them, as ranks do in a "
+	"collective\n"
 	"  --busy              no pause between the steps: it is in a CUDA call nearly always\n"
+	"  --seccomp KIND      a filter that forbids what a dump does in the process: errno, kill, errno-all, "
+	"kill-all\n"
+	"  --semaphore NAME    hold a named semaphore, whose file CRIU meets under a name that is gone\n"
+	"  --gpus ORDINALS     which GPUs to spread the memory over, as 0,1 (default 0)\n"
 	"  --no-cuda           host memory only\n";
 
 struct worker {
@@ -37,6 +46,9 @@ struct worker {
 	struct cuda_driver driver;
 	struct worker_memory memory;
 	bool no_cuda, busy;
+	_Atomic uint64_t *arrived; /* shared by all of a tree that meet; NULL where they do not */
+	unsigned int parties;
+	const char *path;
 	CUdeviceptr step_buffer;
 	CUstream step_stream;
 	pid_t children[CHILDREN_MAX];
@@ -79,19 +91,50 @@ static struct worker_state *map_state(const char *path)
 				    cuda_result_name(&worker.driver, check_result)); \
 	} while (0)
 
-static int start_cuda(CUcontext *context, struct error_text *error)
+static int start_cuda(struct worker_gpus *gpus, struct error_text *error)
 {
 	int result = worker_driver_open(&worker.driver, error);
 
 	if (result)
 		return result;
 	CHECK(cuInit(0));
-	CHECK(cuDeviceGetName(worker.state->device_name, sizeof(worker.state->device_name), 0));
-	CHECK(cuDevicePrimaryCtxRetain(context, 0));
-	CHECK(cuCtxSetCurrent(*context));
+	CHECK(cuDeviceGetName(worker.state->device_name, sizeof(worker.state->device_name), gpus->devices[0]));
+	for (unsigned int gpu = gpus->count; gpu-- > 0;) {
+		CHECK(cuDevicePrimaryCtxRetain(&gpus->contexts[gpu], gpus->devices[gpu]));
+		CHECK(cuCtxSetCurrent(gpus->contexts[gpu]));
+	}
 	CHECK(cuMemAlloc(&worker.step_buffer, STEP_BYTES));
 	CHECK(cuStreamCreate(&worker.step_stream, CU_STREAM_NON_BLOCKING));
 	return 0;
+}
+
+/* As the driver says now: a restore may have put others in their place. */
+static int tell_gpus(struct error_text *error)
+{
+	const struct worker_gpus *gpus = &worker.memory.gpus;
+	char *at = worker.state->gpus;
+	CUuuid uuid;
+
+	*at = '\0';
+	for (unsigned int gpu = 0; gpu < gpus->count; gpu++) {
+		CHECK(cuDeviceGetUuid(&uuid, gpus->devices[gpu]));
+		at += sprintf(at, "%sGPU-", gpu ? "," : "");
+		for (unsigned int byte = 0; byte < sizeof(uuid.bytes); byte++)
+			at += sprintf(at, "%s%02x", byte == 4 || byte == 6 || byte == 8 || byte == 10 ? "-" : "",
+				      uuid.bytes[byte]);
+	}
+	return 0;
+}
+
+/* Part of the GPU work of a step: ends when all have come to it. */
+static void meet(void *unused)
+{
+	const struct timespec pause = {.tv_nsec = 100000};
+	uint64_t place = atomic_fetch_add(worker.arrived, 1), all = (place / worker.parties + 1) * worker.parties;
+
+	(void)unused;
+	while (atomic_load(worker.arrived) < all)
+		nanosleep(&pause, NULL);
 }
 
 /* One round of real driver calls; what was written has to come back. */
@@ -101,6 +144,8 @@ static int step(struct error_text *error)
 
 	if (!worker.no_cuda) {
 		CHECK(cuMemsetD8Async(worker.step_buffer, value, STEP_BYTES, worker.step_stream));
+		if (worker.arrived)
+			CHECK(cuLaunchHostFunc(worker.step_stream, meet, NULL));
 		CHECK(cuStreamSynchronize(worker.step_stream));
 		CHECK(cuMemcpyDtoH(&read_back, worker.step_buffer + STEP_BYTES - 1, 1));
 		if (read_back != value)
@@ -117,6 +162,36 @@ static void end_children(void)
 		kill(worker.children[i], SIGKILL);
 		waitpid(worker.children[i], NULL, 0);
 	}
+}
+
+static void work(void);
+
+/* Of a process that uses CUDA; CUDA is of no use in the child, which holds memory of its own, works on, and ends well. */
+static int fork_with_cuda(uint64_t number, struct error_text *error)
+{
+	struct worker_options options = {.mib = 4, .pieces = 2, .seed = number, .no_cuda = true};
+	char own[4096];
+	pid_t child;
+
+	if (worker.child_count == CHILDREN_MAX)
+		return fail(error, -ENOSPC, "A worker has %d children at most", CHILDREN_MAX);
+	child = fork();
+	if (child < 0)
+		return fail(error, -errno, "fork: %s", strerror(errno));
+	if (child) {
+		worker.children[worker.child_count++] = child;
+		return 0;
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	worker.child_count = 0;
+	worker.no_cuda = true;
+	snprintf(own, sizeof(own), "%s.%llu", worker.path, (unsigned long long)number);
+	worker.state = map_state(own);
+	if (!worker.state || worker_memory_create(&worker.memory, NULL, NULL, &options, error))
+		_exit(1);
+	worker.state->ready = 1;
+	work();
+	exit(0);
 }
 
 static int answer(uint32_t kind, uint64_t argument, struct error_text *error)
@@ -137,6 +212,12 @@ static int answer(uint32_t kind, uint64_t argument, struct error_text *error)
 		break;
 	case WORKER_REQUEST_FREE:
 		result = worker_memory_free(&worker.memory, argument, error);
+		break;
+	case WORKER_REQUEST_FORK:
+		result = fork_with_cuda(argument, error);
+		break;
+	case WORKER_REQUEST_GPUS:
+		result = tell_gpus(error);
 		break;
 	case WORKER_REQUEST_EXIT:
 		break;
@@ -208,6 +289,21 @@ static bool parse_number(const char *text, unsigned long long most, unsigned lon
 	return !errno && end != text && !*end && *value <= most;
 }
 
+/* "0,1" */
+static bool parse_gpus(const char *text, struct worker_gpus *gpus)
+{
+	char *end;
+
+	for (gpus->count = 0; gpus->count < WORKER_GPUS_MAX; text = end + 1) {
+		gpus->devices[gpus->count++] = (CUdevice)strtoul(text, &end, 10);
+		if (end == text || (*end && *end != ','))
+			return false;
+		if (!*end)
+			return true;
+	}
+	return false;
+}
+
 static const struct option long_options[] = {
 	{"state", required_argument, NULL, 's'},
 	{"mib", required_argument, NULL, 'm'},
@@ -216,7 +312,11 @@ static const struct option long_options[] = {
 	{"vmm-percent", required_argument, NULL, 'v'},
 	{"children", required_argument, NULL, 'c'},
 	{"zero-percent", required_argument, NULL, 'z'},
+	{"meet", no_argument, NULL, 'M'},
 	{"busy", no_argument, NULL, 'b'},
+	{"seccomp", required_argument, NULL, 'F'},
+	{"semaphore", required_argument, NULL, 'e'},
+	{"gpus", required_argument, NULL, 'g'},
 	{"no-cuda", no_argument, NULL, 'n'},
 	{NULL, 0, NULL, 0},
 };
@@ -224,10 +324,11 @@ static const struct option long_options[] = {
 int main(int argument_count, char **arguments)
 {
 	struct worker_options options = {.seed = 1, .pieces = 8, .vmm_percent = 50};
-	const char *path = NULL;
+	const char *path = NULL, *seccomp = NULL, *semaphore = NULL;
 	unsigned int children = 0;
+	bool meets = false;
 	struct error_text error;
-	CUcontext context = NULL;
+	struct worker_gpus gpus = {.count = 1};
 	unsigned long long value;
 	int option, child, result = 0;
 
@@ -265,8 +366,21 @@ int main(int argument_count, char **arguments)
 		case 'z':
 			options.zero_percent = (unsigned int)value;
 			break;
+		case 'F':
+			seccomp = optarg;
+			break;
+		case 'e':
+			semaphore = optarg;
+			break;
+		case 'g':
+			if (!parse_gpus(optarg, &gpus))
+				goto bad_usage;
+			break;
 		case 'b':
 			worker.busy = true;
+			break;
+		case 'M':
+			meets = true;
 			break;
 		case 'n':
 			options.no_cuda = true;
@@ -278,18 +392,30 @@ int main(int argument_count, char **arguments)
 	if (!path || !options.mib || options.mib % 2 || !options.pieces || optind != argument_count)
 		goto bad_usage;
 	worker.no_cuda = options.no_cuda;
+	worker.path = path;
 	worker.state = map_state(path);
 	if (!worker.state)
+		return 1;
+	if (semaphore && sem_open(semaphore, O_CREAT, 0600, 1) == SEM_FAILED) {
+		fprintf(stderr, "rekindle-worker: the semaphore %s: %s\n", semaphore, strerror(errno));
+		return 1;
+	}
+	worker.parties = children + 1;
+	if (meets)
+		worker.arrived = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (worker.arrived == MAP_FAILED)
 		return 1;
 	child = fork_children(path, children);
 	if (child < 0)
 		return 1;
 	options.seed += (uint64_t)child * 7919u;
 	if (!options.no_cuda)
-		result = start_cuda(&context, &error);
+		result = start_cuda(&gpus, &error);
 	if (!result)
-		result = worker_memory_create(&worker.memory, options.no_cuda ? NULL : &worker.driver, context,
-					      &options, &error);
+		result = worker_memory_create(&worker.memory, options.no_cuda ? NULL : &worker.driver,
+					      options.no_cuda ? NULL : &gpus, &options, &error);
+	if (!result && seccomp)
+		result = worker_seccomp(seccomp, &error);
 	if (result) {
 		report_error(&error);
 		worker.state->failed = 1;

@@ -64,7 +64,7 @@ static CUresult move_part(const struct chunk_run *run, unsigned int thread, cons
 			  size_t bytes)
 {
 	const struct cuda_driver *driver = run->memory->driver;
-	CUstream stream = run->memory->streams[thread];
+	CUstream stream = run->memory->streams[thread][piece->gpu];
 	void *staging = run->memory->staging[thread];
 	CUresult result;
 
@@ -137,11 +137,15 @@ static void *chunk_thread(void *argument)
 	const struct piece *piece;
 	size_t offset, bytes;
 	CUresult result = CUDA_SUCCESS;
+	int current = -1;
 
-	if (driver)
-		result = driver->cuCtxSetCurrent(run->memory->context);
-	while (result == CUDA_SUCCESS && next_chunk(run, &piece, &offset, &bytes))
-		result = run_chunk(run, self->number, piece, offset, bytes, hash);
+	while (result == CUDA_SUCCESS && next_chunk(run, &piece, &offset, &bytes)) {
+		if (driver && current != (int)piece->gpu)
+			result = driver->cuCtxSetCurrent(run->memory->gpus.contexts[piece->gpu]);
+		current = (int)piece->gpu;
+		if (result == CUDA_SUCCESS)
+			result = run_chunk(run, self->number, piece, offset, bytes, hash);
+	}
 	if (result != CUDA_SUCCESS) {
 		pthread_mutex_lock(&run->mutex);
 		run->result = fail(&run->error, -EIO, "Copying contents failed: %s", cuda_result_name(driver, result));

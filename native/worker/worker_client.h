@@ -2,10 +2,12 @@
 #ifndef REKINDLE_WORKER_WORKER_CLIENT_H
 #define REKINDLE_WORKER_WORKER_CLIENT_H
 
+#include "protocol/worker_protocol.h"
 #include "support/error_text.h"
-#include "worker/worker_state.h"
 
-/* The outside's half of worker_state.h. timeout_seconds bounds each call: -ETIMEDOUT when the worker does not answer.
+/*
+ * The outside's half of protocol/worker_protocol.h. timeout_seconds bounds each call: -ETIMEDOUT when the worker does
+ * not answer.
  */
 
 struct worker_client {

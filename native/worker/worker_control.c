@@ -14,10 +14,12 @@ static const char usage[] =
 	"  change              new contents in a part of every allocation\n"
 	"  allocate MIB        more memory\n"
 	"  free COUNT          frees so many allocations\n"
+	"  fork N              forks a child that inherits CUDA and holds host memory, with FILE.N\n"
 	"  steps               prints the steps made so far\n"
 	"  advance [COUNT]     until COUNT (10) more steps are made; prints the steps made so far\n"
 	"  pid                 prints the process id that the worker sees\n"
 	"  device              prints the name of the device\n"
+	"  gpus                prints the UUIDs of the GPUs that it uses\n"
 	"  exit                ends the worker\n"
 	"Exit status: 0, 1 on a failure, 2 on wrong usage, 3 when the worker did not answer in time (default 30 s).\n";
 
@@ -46,8 +48,16 @@ static int run(struct worker_client *client, const char *command, const char *ar
 		return request(client, WORKER_REQUEST_ALLOCATE, number, error);
 	if (!strcmp(command, "free"))
 		return request(client, WORKER_REQUEST_FREE, number, error);
+	if (!strcmp(command, "fork"))
+		return request(client, WORKER_REQUEST_FORK, number, error);
 	if (!strcmp(command, "exit"))
 		return request(client, WORKER_REQUEST_EXIT, 0, error);
+	if (!strcmp(command, "gpus")) {
+		result = request(client, WORKER_REQUEST_GPUS, 0, error);
+		if (!result)
+			printf("%.*s\n", (int)sizeof(client->state->gpus), client->state->gpus);
+		return result;
+	}
 	if (!strcmp(command, "advance"))
 		result = worker_client_wait_steps(client, argument ? number : 10, error);
 	if (!strcmp(command, "pid"))

@@ -7,7 +7,7 @@
 
 typedef CUresult (*get_proc_address)(const char *, void **, int, uint64_t, CUdriverProcAddressQueryResult *);
 
-#define WANTED(name, version, parameters) {#name, version, offsetof(struct cuda_driver, name)},
+#define WANTED(name, symbol, version) {#name, version, offsetof(struct cuda_driver, name)},
 static const struct {
 	const char *name;
 	int version;

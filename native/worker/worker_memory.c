@@ -33,8 +33,15 @@ static struct piece *add_piece(struct worker_memory *memory, enum piece_kind kin
 	piece->kind = kind;
 	piece->bytes = bytes;
 	piece->number = memory->next_number++;
+	if (memory->gpus.count)
+		piece->gpu = (unsigned int)(piece->number % memory->gpus.count);
 	memory->count++;
 	return piece;
+}
+
+static CUresult use_gpu(const struct worker_memory *memory, unsigned int gpu)
+{
+	return memory->gpus.count < 2 ? CUDA_SUCCESS : memory->driver->cuCtxSetCurrent(memory->gpus.contexts[gpu]);
 }
 
 static int add_plain(struct worker_memory *memory, size_t bytes, struct error_text *error)
@@ -44,7 +51,9 @@ static int add_plain(struct worker_memory *memory, size_t bytes, struct error_te
 
 	if (!piece)
 		return -ENOSPC;
-	result = memory->driver->cuMemAlloc(&piece->address, bytes);
+	result = use_gpu(memory, piece->gpu);
+	if (result == CUDA_SUCCESS)
+		result = memory->driver->cuMemAlloc(&piece->address, bytes);
 	if (result != CUDA_SUCCESS) {
 		memory->count--;
 		return driver_failed(memory, "cuMemAlloc", result, error);
@@ -57,8 +66,9 @@ static int map_handle(struct worker_memory *memory, struct piece *piece, CUmemGe
 		      struct error_text *error)
 {
 	const struct cuda_driver *driver = memory->driver;
-	CUmemAccessDesc access = {.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE},
-				  .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+	CUmemAccessDesc access = {
+		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = memory->gpus.devices[piece->gpu]},
+		.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
 	size_t reserved_bytes = piece->bytes + 2 * GRANULARITY;
 	CUdeviceptr reserved;
 	CUresult result;
@@ -95,6 +105,7 @@ static int add_virtual(struct worker_memory *memory, size_t bytes, bool keep_han
 	piece = add_piece(memory, PIECE_VIRTUAL, bytes, error);
 	if (!piece)
 		return -ENOSPC;
+	properties.location.id = memory->gpus.devices[piece->gpu];
 	result = memory->driver->cuMemCreate(&handle, bytes, &properties, 0);
 	if (result != CUDA_SUCCESS) {
 		memory->count--;
@@ -117,6 +128,7 @@ static int add_alias(struct worker_memory *memory, size_t original, size_t bytes
 
 	if (!piece)
 		return -ENOSPC;
+	piece->gpu = memory->pieces[original].gpu;
 	result = map_handle(memory, piece, memory->pieces[original].handle, error);
 	if (result) {
 		memory->count--;
@@ -203,21 +215,33 @@ static int create_pieces(struct worker_memory *memory, struct error_text *error)
 	return result;
 }
 
-static int create_staging(struct worker_memory *memory, struct error_text *error)
+static int create_streams(struct worker_memory *memory, unsigned int thread, struct error_text *error)
 {
-	for (unsigned int i = 0; i < memory->threads; i++) {
-		CUresult result = memory->driver->cuMemHostAlloc(&memory->staging[i], STAGING_BYTES, 0);
+	CUresult result = CUDA_SUCCESS;
 
-		if (result != CUDA_SUCCESS)
-			return driver_failed(memory, "cuMemHostAlloc", result, error);
-		result = memory->driver->cuStreamCreate(&memory->streams[i], CU_STREAM_NON_BLOCKING);
-		if (result != CUDA_SUCCESS)
-			return driver_failed(memory, "cuStreamCreate", result, error);
+	for (unsigned int gpu = 0; gpu < memory->gpus.count && result == CUDA_SUCCESS; gpu++) {
+		result = use_gpu(memory, gpu);
+		if (result == CUDA_SUCCESS)
+			result = memory->driver->cuStreamCreate(&memory->streams[thread][gpu], CU_STREAM_NON_BLOCKING);
 	}
-	return 0;
+	return result == CUDA_SUCCESS ? 0 : driver_failed(memory, "cuStreamCreate", result, error);
 }
 
-int worker_memory_create(struct worker_memory *memory, const struct cuda_driver *driver, CUcontext context,
+static int create_staging(struct worker_memory *memory, struct error_text *error)
+{
+	int failed = 0;
+
+	for (unsigned int i = 0; i < memory->threads && !failed; i++) {
+		CUresult result =
+			memory->driver->cuMemHostAlloc(&memory->staging[i], STAGING_BYTES, CU_MEMHOSTALLOC_PORTABLE);
+
+		failed = result == CUDA_SUCCESS ? create_streams(memory, i, error)
+						: driver_failed(memory, "cuMemHostAlloc", result, error);
+	}
+	return failed;
+}
+
+int worker_memory_create(struct worker_memory *memory, const struct cuda_driver *driver, const struct worker_gpus *gpus,
 			 const struct worker_options *options, struct error_text *error)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -225,7 +249,8 @@ int worker_memory_create(struct worker_memory *memory, const struct cuda_driver 
 
 	memset(memory, 0, sizeof(*memory));
 	memory->driver = driver;
-	memory->context = context;
+	if (gpus)
+		memory->gpus = *gpus;
 	memory->options = *options;
 	memory->threads = cores < 1 ? 1 : cores > 8 ? 8 : (unsigned int)cores;
 	if (driver) {
@@ -234,6 +259,8 @@ int worker_memory_create(struct worker_memory *memory, const struct cuda_driver 
 			return result;
 	}
 	result = create_pieces(memory, error);
+	if (!result && use_gpu(memory, 0) != CUDA_SUCCESS)
+		result = fail(error, -EIO, "cuCtxSetCurrent failed");
 	return result ? result : worker_chunks_run(memory, CHUNK_FILL, 0, false, NULL, error);
 }
 
@@ -251,6 +278,8 @@ int worker_memory_allocate(struct worker_memory *memory, size_t mib, struct erro
 			result = add_virtual(memory, half, true, error);
 		if (!result)
 			result = add_plain(memory, rest, error);
+		if (!result && use_gpu(memory, 0) != CUDA_SUCCESS)
+			result = fail(error, -EIO, "cuCtxSetCurrent failed");
 	}
 	return result ? result : worker_chunks_run(memory, CHUNK_FILL, first, false, NULL, error);
 }

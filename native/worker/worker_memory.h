@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "driver/cuda_driver.h"
+#include "protocol/worker_protocol.h"
 #include "support/error_text.h"
 
 #define WORKER_PIECES_MAX 4096
@@ -23,6 +24,7 @@ enum piece_kind {
 
 struct piece {
 	enum piece_kind kind;
+	unsigned int gpu; /* index into worker_memory.gpus */
 	CUdeviceptr address;
 	size_t bytes;
 	uint64_t number; /* names the contents, with the seed */
@@ -43,9 +45,15 @@ struct worker_options {
 	bool no_cuda;
 };
 
+struct worker_gpus {
+	CUdevice devices[WORKER_GPUS_MAX];
+	CUcontext contexts[WORKER_GPUS_MAX];
+	unsigned int count;
+};
+
 struct worker_memory {
 	const struct cuda_driver *driver; /* NULL: host memory only */
-	CUcontext context;
+	struct worker_gpus gpus;	  /* the pieces are spread over them */
 	struct worker_options options;
 	struct piece pieces[WORKER_PIECES_MAX];
 	size_t count;
@@ -53,10 +61,10 @@ struct worker_memory {
 	uint64_t generation; /* of the contents */
 	unsigned int threads;
 	void *staging[WORKER_THREADS_MAX]; /* pinned */
-	CUstream streams[WORKER_THREADS_MAX];
+	CUstream streams[WORKER_THREADS_MAX][WORKER_GPUS_MAX];
 };
 
-int worker_memory_create(struct worker_memory *memory, const struct cuda_driver *driver, CUcontext context,
+int worker_memory_create(struct worker_memory *memory, const struct cuda_driver *driver, const struct worker_gpus *gpus,
 			 const struct worker_options *options, struct error_text *error);
 int worker_memory_allocate(struct worker_memory *memory, size_t mib, struct error_text *error);
 int worker_memory_free(struct worker_memory *memory, uint64_t count, struct error_text *error);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/tests/driver.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 CUcontext driver_start(void)
 {
@@ -44,4 +48,106 @@ int agent_is_loaded(void)
 	const char *preload = getenv("LD_PRELOAD");
 
 	return preload && strstr(preload, "librekindle-preload");
+}
+
+static char control_file[] = "/tmp/rekindle-agent-test-XXXXXX";
+
+int injection_start(void)
+{
+	int descriptor = mkstemp(control_file);
+
+	if (descriptor < 0)
+		return -1;
+	close(descriptor);
+	return setenv("REKINDLE_SIMCUDA_CONTROL", control_file, 1);
+}
+
+int injection_end(void)
+{
+	return unlink(control_file);
+}
+
+void inject(const char *rules)
+{
+	static unsigned int generation;
+	FILE *file = fopen(control_file, "w");
+
+	if (!file)
+		abort();
+	/* A length of its own each time, so that no change goes unnoticed. */
+	fprintf(file, "%s%*s\n", rules, (int)(++generation % 500), "");
+	fclose(file);
+}
+
+/* The first line of a file of a thread, empty where it is gone. */
+static void read_line(const char *thread, const char *name, char text[64])
+{
+	char path[300];
+	FILE *file;
+
+	text[0] = '\0';
+	snprintf(path, sizeof(path), "/proc/self/task/%s/%s", thread, name);
+	file = fopen(path, "r");
+	if (!file)
+		return;
+	if (!fgets(text, 64, file))
+		text[0] = '\0';
+	fclose(file);
+	text[strcspn(text, "\n")] = '\0';
+}
+
+static int sleeps(const char *thread, const char *name)
+{
+	char comm[64], call[64];
+
+	read_line(thread, "comm", comm);
+	read_line(thread, "syscall", call);
+	return !strcmp(comm, name) && atoi(call) == SYS_clock_nanosleep;
+}
+
+void wait_until_thread_sleeps(const char *name)
+{
+	const struct dirent *entry;
+	int found = 0, i;
+
+	for (i = 0; i < 60000 && !found; i++) {
+		DIR *threads = opendir("/proc/self/task");
+
+		while (threads && !found && (entry = readdir(threads)))
+			found = sleeps(entry->d_name, name);
+		if (threads)
+			closedir(threads);
+		if (!found)
+			usleep(1000);
+	}
+	if (!found) {
+		fprintf(stderr, "no thread %s sleeps\n", name);
+		abort();
+	}
+}
+
+size_t free_device_bytes(void)
+{
+	size_t bytes, total;
+
+	if (cuMemGetInfo_v2(&bytes, &total) != CUDA_SUCCESS)
+		abort();
+	return bytes;
+}
+
+unsigned int count_descriptors(pid_t process)
+{
+	struct dirent *entry;
+	unsigned int count = 0;
+	char path[64];
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", process);
+	folder = opendir(path);
+	if (!folder)
+		abort();
+	while ((entry = readdir(folder)))
+		count++;
+	closedir(folder);
+	return count;
 }

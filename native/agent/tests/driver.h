@@ -3,6 +3,7 @@
 #define REKINDLE_AGENT_TESTS_DRIVER_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "simcuda/functions.h"
 
@@ -10,7 +11,7 @@
  * What the tests call, linked directly: the simulated driver's functions under their exported names. With the agent
  * preloaded those that it interposes are the agent's.
  */
-#define DECLARE_DRIVER_FUNCTION(name, symbol, version, kind, parameters, arguments) CUresult symbol parameters;
+#define DECLARE_DRIVER_FUNCTION(name, symbol, version, kind, arguments) CUresult symbol PARAMETERS_##symbol;
 SIMCUDA_FUNCTIONS(DECLARE_DRIVER_FUNCTION)
 #undef DECLARE_DRIVER_FUNCTION
 
@@ -29,5 +30,21 @@ CUmemAccessDesc driver_access(void);
 int is_of_agent(const void *function);
 /* Was this program started with the agent preloaded? */
 int agent_is_loaded(void);
+
+/* Before the driver is used, and at the end. 0, or -1. */
+int injection_start(void);
+int injection_end(void);
+/* Rules of the simulated driver's injection from now on, in this process and its children; "" for none. */
+void inject(const char *rules);
+
+/* Waits until a thread of this process that has the name sleeps, as in a call that an injected delay keeps. */
+void wait_until_thread_sleeps(const char *name);
+
+/* Of the current context's device. */
+size_t free_device_bytes(void);
+/* Of the simulated driver: how many address ranges are reserved. */
+size_t rekindle_simcuda_reservations(void);
+/* How many descriptors the process has open. */
+unsigned int count_descriptors(pid_t process);
 
 #endif

@@ -18,8 +18,16 @@ static CUcontext context;
 static int start(void **state)
 {
 	(void)state;
+	if (injection_start())
+		return -1;
 	context = driver_start();
 	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	return injection_end();
 }
 
 static void assert_contents_can_be_changed(CUdeviceptr address, size_t bytes)
@@ -43,7 +51,7 @@ static void check_allocation(size_t bytes)
 {
 	CUdeviceptr address = 0, base = 0;
 	CUmemGenericAllocationHandle handle;
-	size_t size = 0;
+	size_t size = 0, ranges = rekindle_simcuda_reservations(), free_before = free_device_bytes();
 
 	assert_success(cuMemAlloc_v2(&address, bytes));
 	assert_contents_can_be_changed(address, bytes);
@@ -60,6 +68,8 @@ static void check_allocation(size_t bytes)
 	assert_success(cuMemFree_v2(address));
 	assert_int_not_equal(cuMemFree_v2(address), CUDA_SUCCESS);
 	assert_int_not_equal(cuMemGetAddressRange_v2(&base, &size, address), CUDA_SUCCESS);
+	assert_int_equal(rekindle_simcuda_reservations(), ranges);
+	assert_int_equal(free_device_bytes(), free_before);
 }
 
 static void allocations_of_every_size(void **state)
@@ -136,7 +146,8 @@ static void free_waits_for_submitted_work(void **state)
 {
 	unsigned char *host;
 	CUdeviceptr address;
-	CUstream stream;
+	CUstream stream, of_other;
+	CUcontext other;
 	void *pinned;
 
 	(void)state;
@@ -149,6 +160,28 @@ static void free_waits_for_submitted_work(void **state)
 	assert_success(cuMemFree_v2(address));
 	assert_int_equal(host[0], 0x5a);
 	assert_int_equal(host[256 * MIB - 1], 0x5a);
+	/* However long that takes. */
+	assert_success(cuMemAlloc_v2(&address, 256 * MIB));
+	inject("cuMemcpyDtoHAsync=300ms");
+	assert_success(cuMemsetD8Async(address, 0x5b, 256 * MIB, stream));
+	assert_success(cuMemcpyDtoHAsync_v2(pinned, address, 256 * MIB, stream));
+	assert_success(cuMemFree_v2(address));
+	assert_success(cuStreamQuery(stream));
+	inject("");
+	assert_int_equal(host[256 * MIB - 1], 0x5b);
+	assert_success(cuCtxSynchronize());
+	/* In a context that is not current when it is freed. */
+	assert_success(cuCtxCreate_v2(&other, 0, 0));
+	assert_success(cuMemAlloc_v2(&address, 4 * MIB));
+	assert_success(cuStreamCreate(&of_other, 1));
+	inject("cuMemsetD8Async=300ms");
+	assert_success(cuMemsetD8Async(address, 0x5c, 4 * MIB, of_other));
+	inject("");
+	assert_success(cuCtxSetCurrent(context));
+	assert_success(cuMemFree_v2(address));
+	assert_success(cuStreamQuery(of_other));
+	assert_success(cuCtxSynchronize());
+	assert_success(cuCtxDestroy_v2(other));
 	assert_success(cuStreamDestroy_v2(stream));
 	assert_success(cuMemFreeHost(pinned));
 }
@@ -329,5 +362,5 @@ int main(void)
 		cmocka_unit_test(many_threads_allocate),
 	};
 
-	return cmocka_run_group_tests(tests, start, NULL);
+	return cmocka_run_group_tests(tests, start, end);
 }

@@ -24,7 +24,7 @@ static void direct_linking(void **state)
 	(void)state;
 	assert_true(is_of_agent((void *)cuMemAlloc_v2));
 	assert_true(is_of_agent((void *)cuMemCreate));
-	assert_false(is_of_agent((void *)cuInit));
+	assert_false(is_of_agent((void *)cuDeviceGetCount));
 }
 
 static void dlsym_with_a_handle(void **state)
@@ -34,7 +34,7 @@ static void dlsym_with_a_handle(void **state)
 	assert_true(is_of_agent(dlsym(driver, "cuGetProcAddress_v2")));
 	assert_non_null(dlsym(driver, "cuMemAlloc"));
 	assert_false(is_of_agent(dlsym(driver, "cuMemAlloc"))); /* the variant of 32-bit addresses */
-	assert_false(is_of_agent(dlsym(driver, "cuInit")));
+	assert_false(is_of_agent(dlsym(driver, "cuDeviceGetCount")));
 	assert_null(dlsym(driver, "cuNoSuchFunction"));
 	assert_non_null(strstr(dlerror(), "cuNoSuchFunction"));
 	/* The agent exports this one, the driver lacks it. */
@@ -80,9 +80,13 @@ static void cuGetProcAddress_of_version_2(void **state)
 	assert_ptr_equal(look_up("cuGetProcAddress", 11030, 0), (void *)cuGetProcAddress);
 	assert_ptr_equal(look_up("cuIpcOpenMemHandle", 12000, 0), (void *)cuIpcOpenMemHandle_v2);
 	assert_true(is_of_agent(look_up("cuIpcOpenMemHandle", 10020, 0)));
-	assert_false(is_of_agent(look_up("cuInit", 12000, 0)));
+	assert_false(is_of_agent(look_up("cuDeviceGetCount", 12000, 0)));
 	assert_null(look_up("cuMemCreate", 10000, 0));
 	assert_null(look_up("cuNoSuchFunction", 12000, 0));
+	/* Of a version that had it not yet, or with 32-bit addresses. */
+	assert_null(look_up("cuMemAlloc", 2000, 0));
+	/* An exported symbol is no name of this interface. */
+	assert_null(look_up("cuMemAlloc_v2", 12000, 0));
 	assert_null(look_up("cuMulticastBindMem", 13000, 0));
 	/* Versions of the interface yet to come: the very same function is replaced still. */
 	assert_ptr_equal(look_up("cuMemAlloc", 15000, 0), (void *)cuMemAlloc_v2);

@@ -32,6 +32,7 @@ static void the_driver_is_not_found(void **state)
 	assert_non_null(dlerror());
 	assert_null(dlsym(dlopen(NULL, RTLD_LAZY), "cuMemAlloc_v2"));
 	assert_null(dlsym(RTLD_DEFAULT, "cuInit"));
+	assert_null(dlsym(RTLD_DEFAULT, "cuDeviceGetCount"));
 }
 
 static void nothing_is_running_and_nothing_mapped(void **state)

@@ -15,6 +15,7 @@
  *
  *   rekindle-api-client [option...] checkpoint PID FOLDER | restore FOLDER | verify FOLDER | image FOLDER |
  *                                   statistics FOLDER checkpoint|restore | check |
+ *                                   inspect PID [CRIU-ARGUMENT...] |
  *                                   hosted-restore FOLDER [prefetch]
  */
 
@@ -24,6 +25,7 @@ struct options {
 	struct rekindle_environment environment;
 	uint32_t flags;
 	const char *work_directory;
+	const char *device_map;
 	int32_t cancel_phase;  /* cancel once the progress is in this phase ... */
 	uint64_t cancel_bytes; /* ... and has come so far; UINT64_MAX: never */
 };
@@ -124,6 +126,7 @@ static int restore(const struct options *options, const char *folder)
 	request.directory = folder;
 	request.work_directory = options->work_directory;
 	request.flags = options->flags;
+	request.device_map = options->device_map;
 	request.operation = watched.operation;
 	code = rekindle_restore(&options->environment, &request, &pid, &statistics, processes, PROCESSES_MAX, &error);
 	printf("pid=%d\n", pid);
@@ -203,6 +206,36 @@ static int read_statistics(const char *folder, const char *kind)
 	return finish(code, &error);
 }
 
+static int inspect(const struct options *options, const char *pid, int argument_count, char **arguments)
+{
+	struct rekindle_inspect_request request = {
+		.structure_size = sizeof(request),
+		.pid = atoi(pid),
+		.flags = options->flags,
+		.argument_count = (uint32_t)argument_count,
+		.arguments = (const char *const *)arguments,
+	};
+	struct rekindle_inspected_process processes[PROCESSES_MAX];
+	struct rekindle_obstacle obstacles[PROCESSES_MAX];
+	struct rekindle_inspection inspection;
+	struct rekindle_error error;
+	int code = rekindle_inspect_process(&options->environment, &request, &inspection, processes, PROCESSES_MAX,
+					    obstacles, PROCESSES_MAX, &error);
+
+	if (code)
+		return finish(code, &error);
+	printf("processes=%u\nobstacles=%u\nmilliseconds=%.1f\n", inspection.process_count, inspection.obstacle_count,
+	       (double)inspection.duration / 1e6);
+	for (uint32_t i = 0; i < inspection.process_count && i < PROCESSES_MAX; i++)
+		printf("process %d parent=%d cuda=%d agent=%d threads=%u name=%s note=%s\n", processes[i].pid,
+		       processes[i].parent_pid, processes[i].cuda_state, processes[i].agent_state, processes[i].threads,
+		       processes[i].name, processes[i].agent_note);
+	for (uint32_t i = 0; i < inspection.obstacle_count && i < PROCESSES_MAX; i++)
+		printf("obstacle %d pid=%d %s: %s\n", obstacles[i].kind, obstacles[i].pid, obstacles[i].what,
+		       obstacles[i].remedy);
+	return finish(code, &error);
+}
+
 static int run(const struct options *options, int count, char **words)
 {
 	struct rekindle_error error;
@@ -219,6 +252,8 @@ static int run(const struct options *options, int count, char **words)
 		return verify(words[1]);
 	if (count == 3 && !strcmp(words[0], "statistics"))
 		return read_statistics(words[1], words[2]);
+	if (count >= 2 && !strcmp(words[0], "inspect"))
+		return inspect(options, words[1], count - 2, words + 2);
 	if (count == 1 && !strcmp(words[0], "check"))
 		return finish(rekindle_check(&options->environment, &error), &error);
 	return 200;
@@ -227,9 +262,13 @@ static int run(const struct options *options, int count, char **words)
 int main(int argc, char **argv)
 {
 	static const struct option long_options[] = {
-		{"flags", required_argument, NULL, 'f'},	{"work", required_argument, NULL, 'w'},
-		{"cancel-phase", required_argument, NULL, 'p'}, {"cancel-bytes", required_argument, NULL, 'b'},
-		{"driver", required_argument, NULL, 'd'},	{NULL, 0, NULL, 0},
+		{"flags", required_argument, NULL, 'f'},
+		{"work", required_argument, NULL, 'w'},
+		{"cancel-phase", required_argument, NULL, 'p'},
+		{"cancel-bytes", required_argument, NULL, 'b'},
+		{"driver", required_argument, NULL, 'd'},
+		{"device-map", required_argument, NULL, 'm'},
+		{NULL, 0, NULL, 0},
 	};
 	struct options options = {.cancel_bytes = UINT64_MAX};
 	pthread_t canceller;
@@ -250,6 +289,9 @@ int main(int argc, char **argv)
 			break;
 		case 'b':
 			options.cancel_bytes = strtoull(optarg, NULL, 0);
+			break;
+		case 'm':
+			options.device_map = optarg;
 			break;
 		case 'd':
 			options.environment.cuda_driver = optarg;

@@ -82,8 +82,8 @@ test_leave_running() {
 	api 0 --flags 1 checkpoint "$pid" image
 	check_worker worker "$before"
 	# Its id is taken: a restore fails, says so, and the worker is not disturbed.
-	api -5 restore image
-	expect_line out "^message=.*still run"
+	api -19 restore image
+	expect_line out "^message=.*needs the process id $pid, which is in use by process $pid .rekindle-worker., which runs"
 	check_worker worker "$before"
 }
 
@@ -98,6 +98,24 @@ test_cancelled_in_the_copy_of_a_dump() {
 	check_worker worker "$before"
 	[ -z "$(find image -name 'rekindle-*.img')" ] || fail "a cancelled dump left a GPU image"
 	wait_until 20 no_pool
+	api 0 checkpoint "$pid" image
+	api 0 restore image
+	check_worker worker "$before"
+}
+
+# Threads of the program wait in CUDA calls, and go on when it does: each time, and the next dump works.
+test_cancelled_while_calls_wait() {
+	local before i
+	start_worker worker agent --busy
+	before=$(ask worker checksum)
+	for i in 1 2 3; do
+		REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
+			api -15 --cancel-phase 3 --cancel-bytes 2097152 checkpoint "$pid" image
+		expect_line out "^message=The checkpoint of process $pid was cancelled; the process runs as before"
+		# At once: whoever gave it up may try it again.
+		api 0 --flags 1 checkpoint "$pid" image
+		check_worker worker "$before"
+	done
 	api 0 checkpoint "$pid" image
 	api 0 restore image
 	check_worker worker "$before"
@@ -147,6 +165,49 @@ test_a_damaged_gpu_image() {
 	expect "workers" "$(processes_named rekindle-worker)" ""
 }
 
+test_a_damaged_file_of_criu() {
+	local pages file
+	start_worker worker agent
+	local before
+	before=$(ask worker checksum)
+	api 0 checkpoint "$pid" image
+	api 0 verify image
+	expect "verified" "$(value verified)" $((bytes + $(cat $(find image -name '*.img' ! -name 'rekindle-pages-*' ! -name rekindle-checkpoint.img) | wc -c)))
+	cp -a image kept
+	pages=$(find image -name 'pages-*.img' -size +1M)
+	printf 'damage' | dd of="$pages" bs=1 seek=500000 conv=notrunc 2>/dev/null
+	api -9 verify image
+	expect_line out "^message=$(basename "$pages") is damaged"
+	for file in "$pages" image/mm-*.img image/files.img image/core-"$pid".img; do
+		rm "$file"
+		api -9 verify image
+		expect_line out "^message=$(basename "$file") is missing"
+		api -9 restore image
+		expect_line out "^message=.*$(basename "$file") is missing"
+		[ ! -e image/restore.log ] || fail "criu was started"
+		cp -a "kept/$(basename "$file")" image/
+	done
+	expect "workers" "$(processes_named rekindle-worker)" ""
+	api 0 restore image
+	check_worker worker "$before"
+}
+
+test_a_folder_in_use() {
+	start_worker worker agent
+	local before
+	before=$(ask worker checksum)
+	mkdir image
+	echo "somebody's" >image/dump.log
+	exec 9<image
+	flock 9
+	api -18 checkpoint "$pid" image
+	expect_line out "^message=.*is at work in this folder of images"
+	expect "the log of the other run" "$(cat image/dump.log)" "somebody's"
+	exec 9<&-
+	check_worker worker "$before"
+	api 0 checkpoint "$pid" image
+}
+
 test_a_failing_driver() {
 	start_worker worker agent
 	local before
@@ -183,6 +244,29 @@ test_a_pool_of_this_process() {
 	api 0 checkpoint "$pid" image2
 	api 0 hosted-restore image2 prefetch
 	[ "$(value held)" -ge $bytes ] || fail "nothing was prefetched"
+	check_worker worker "$before"
+}
+
+test_a_choice_of_gpus() {
+	export REKINDLE_SIMCUDA_DEVICES=2
+	start_worker worker agent
+	local before first=GPU-53494d55-4c41-5445-442d-4750552d3030 second=GPU-53494d55-4c41-5445-442d-4750552d3031
+	before=$(ask worker checksum)
+	api 0 checkpoint "$pid" image
+	api -1 --device-map 0=5 restore image
+	expect_line out "^message=The device map asks for GPU 5, and this machine has: 0 \\($first\\), 1 \\($second\\)"
+	api -1 --device-map 0= restore image
+	REKINDLE_SIMCUDA_NAMES="SIMULATED GPU,OTHER GPU" api -10 --device-map 1 restore image
+	REKINDLE_SIMCUDA_USED=0,64G api -13 --device-map 1 restore image
+	expect_line out "^message=GPU 1 .* has 0 MiB free, and 2[0-9] MiB are needed \\(0 of them"
+	expect "workers" "$(processes_named rekindle-worker)" ""
+	api 0 --device-map 0=1 restore image
+	expect "the GPU" "$(ask worker gpus)" "$second"
+	check_worker worker "$before"
+	# What was filled ahead lies on the GPU of the dump, and is not for this restore.
+	api 0 checkpoint "$pid" image2
+	api 0 --device-map "$second=$first" hosted-restore image2 prefetch
+	expect "the GPU" "$(ask worker gpus)" "$first"
 	check_worker worker "$before"
 }
 

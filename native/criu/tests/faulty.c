@@ -1,10 +1,12 @@
 /*
- * Preloaded into criu: reads of pages images fail or are short.
+ * Preloaded into criu: reads of pages images fail or are short, or criu dies at one certain step.
  *
  *   FAULTY_EIO=OFFSET  a read that touches this offset fails with EIO
  *   FAULTY_ONCE=1      only the first one does
  *   FAULTY_DIRECT=1    reads with O_DIRECT fail with EINVAL, as on a filesystem that wants another alignment
  *   FAULTY_SHORT=1     no read returns more than one page and a half
+ *   FAULTY_SLOW=MS     each read takes so much longer
+ *   FAULTY_KILL=1      who asks to be told of its parent's death kills that first, and asks when it is dead
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -12,10 +14,15 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 static int is_pages(int fd)
@@ -52,8 +59,20 @@ static int fails(int fd, off64_t off, size_t len)
 	return 1;
 }
 
+/* As a system call, in threads that libc does not know */
+static void be_slow(int fd)
+{
+	const char *text = getenv("FAULTY_SLOW");
+	long ms = text ? atol(text) : 0;
+	struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
+
+	if (ms && is_pages(fd))
+		syscall(SYS_nanosleep, &pause, NULL);
+}
+
 static ssize_t (*real_pread64)(int, void *, size_t, off64_t);
 static ssize_t (*real_preadv64)(int, const struct iovec *, int, off64_t);
+static ssize_t (*real_preadv64v2)(int, const struct iovec *, int, off64_t, int);
 
 /*
  * Before there are threads: CRIU's reader threads share the first one's libc state, so that locks of libc, which
@@ -63,6 +82,7 @@ __attribute__((constructor)) static void resolve(void)
 {
 	real_pread64 = (ssize_t(*)(int, void *, size_t, off64_t))dlsym(RTLD_NEXT, "pread64");
 	real_preadv64 = (ssize_t(*)(int, const struct iovec *, int, off64_t))dlsym(RTLD_NEXT, "preadv64");
+	real_preadv64v2 = (ssize_t(*)(int, const struct iovec *, int, off64_t, int))dlsym(RTLD_NEXT, "preadv64v2");
 }
 
 ssize_t pread64(int fd, void *buf, size_t len, off64_t off)
@@ -82,6 +102,7 @@ ssize_t preadv64(int fd, const struct iovec *iov, int nr, off64_t off)
 
 	for (i = 0; i < nr; i++)
 		len += iov[i].iov_len;
+	be_slow(fd);
 	if (fails(fd, off, len))
 		return -1;
 	if (getenv("FAULTY_SHORT") && nr && is_pages(fd)) {
@@ -91,4 +112,41 @@ ssize_t preadv64(int fd, const struct iovec *iov, int nr, off64_t off)
 		return real_preadv64(fd, &first, 1, off);
 	}
 	return real_preadv64(fd, iov, nr, off);
+}
+
+ssize_t preadv64v2(int fd, const struct iovec *iov, int nr, off64_t off, int flags)
+{
+	size_t len = 0;
+	int i;
+
+	for (i = 0; i < nr; i++)
+		len += iov[i].iov_len;
+	if (fails(fd, off, len))
+		return -1;
+	return real_preadv64v2(fd, iov, nr, off, flags);
+}
+
+static void kill_parent(void)
+{
+	pid_t parent = getppid();
+	struct timespec pause = {0, 1000000};
+
+	kill(parent, SIGKILL);
+	while (getppid() == parent)
+		syscall(SYS_nanosleep, &pause, NULL);
+}
+
+int prctl(int option, ...)
+{
+	unsigned long arguments[4];
+	va_list list;
+	int i;
+
+	va_start(list, option);
+	for (i = 0; i < 4; i++)
+		arguments[i] = va_arg(list, unsigned long);
+	va_end(list);
+	if (option == PR_SET_PDEATHSIG && getenv("FAULTY_KILL"))
+		kill_parent();
+	return (int)syscall(SYS_prctl, option, arguments[0], arguments[1], arguments[2], arguments[3]);
 }

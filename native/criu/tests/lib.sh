@@ -1,18 +1,9 @@
 # Sourced by the tests. Needs: CRIU (the patched program; provided when not
 # set) and ZOO (the compiled zoo). Leaves nothing behind.
 set -euo pipefail
-# What whoever started this left open must not get into the images: ctest's own log, which grows while tests run at the
-# same time, is of another size at the restore.
-for descriptor in /proc/self/fd/*; do
-	descriptor=${descriptor##*/}
-	((descriptor < 3 || descriptor == 255)) || eval "exec $descriptor>&-"
-done
 tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-
-# In a pid namespace of its own nobody else takes the ids that a restore needs, and nothing outlives the test.
-if [ "$(id -u)" = 0 ] && [ $$ != 1 ]; then
-	exec unshare --pid --mount --propagation private --fork --mount-proc --kill-child "$BASH" "$0" "$@"
-fi
+. "$tests/../../tests/alone.bash"
+. "$tests/readahead.sh"
 
 skip() { echo "SKIP: $*"; exit 77; }
 fail() {
@@ -21,7 +12,6 @@ fail() {
 	exit 1
 }
 
-[ "$(id -u)" = 0 ] || skip "needs root"
 CRIU=${CRIU:-$("$tests/../provide-criu.sh" | tail -n1)}
 "$CRIU" --help | grep -q -- --restore-threads || skip "$CRIU is not the patched one"
 
@@ -30,6 +20,7 @@ pids=()
 at_exit() { :; }
 cleanup() {
 	local p
+	put_back_readahead
 	at_exit
 	for p in "${pids[@]}"; do
 		# only what still is ours
@@ -44,30 +35,27 @@ trap cleanup EXIT
 ZOO=${ZOO:-}
 if [ -z "$ZOO" ]; then
 	ZOO=$work/zoo
-	${CC:-cc} -O2 -o "$ZOO" "$tests/zoo.c" -lpthread
+	${CC:-cc} -O2 -o "$ZOO" "$tests"/zoo*.c -lpthread
 fi
 
-await() { # FILE
-	local i
-	for i in $(seq 1000); do
-		[ ! -e "$1" ] || return 0
-		sleep 0.02
-	done
-	fail "$(basename "$1") did not appear"
-}
+await() { wait_until 20 test -e "$1"; } # FILE
 
 gone() { # PID...
-	local p i
+	local p
 	for p; do
-		for i in $(seq 1000); do
-			[ -e "/proc/$p" ] || break
-			sleep 0.01
-		done
-		[ ! -e "/proc/$p" ] || fail "process $p does not end"
+		wait_until 10 is_gone "$p"
 	done
 }
 
 tree() { local c; echo "$1"; for c in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do tree "$c"; done; }
+
+# Every thread has come to where it waits.
+asleep() {
+	local p
+	for p in $(tree "$1"); do
+		! grep -qs '^State:[[:space:]]*[RD]' "/proc/$p"/task/*/status || return 1
+	done
+}
 
 snapshot() { python3 "$tests/snapshot.py" $(tree "$1"); } # PID
 
@@ -78,7 +66,7 @@ start_zoo() { # MODE
 	await "$work/zoo.d/pid"
 	pid=$(cat "$work/zoo.d/pid")
 	pids+=("$pid")
-	sleep 0.1
+	wait_until 20 asleep "$pid"
 	snapshot "$pid" >"$work/before"
 }
 
@@ -116,19 +104,29 @@ check_zoo() { # WHAT [sed expression for the snapshot]
 	echo "ok: $1"
 }
 
-# Takes the pages images out of the page cache
-drop() {
-	local f
-	sync
-	for f in "$work"/img/pages-*.img; do dd of="$f" oflag=nocache conv=notrunc,fdatasync count=0 status=none; done
-}
+cached_pages() { fincore --noheadings --output PAGES "$work"/img/pages-*.img | awk '{ n += $1 } END { print n + 0 }'; }
 
-nr_late() { grep -aoE "nr_late: +[0-9]+" "$work/img/restore.log" | awk '{ n += $2 } END { print n + 0 }'; }
+# Takes the pages images out of the page cache. The kernel keeps what another core has just put on its own list of pages.
+drop() {
+	local f i
+	on_disk || return 0
+	no_readahead "$work"
+	for i in {1..100}; do
+		sync
+		for f in "$work"/img/pages-*.img; do dd of="$f" oflag=nocache conv=notrunc,fdatasync count=0 status=none; done
+		[ "$(cached_pages)" != 0 ] || return 0
+		sleep 0.1
+	done
+	fail "the page cache keeps $(cached_pages) pages of the images"
+}
 
 # No memory outside of the cache where the images are in memory
 on_disk() { [ "$(stat -f -c %T "$work")" != tmpfs ]; }
 
 readers_used() { grep -aq "page-readers: Read .* with $1 threads" "$work/img/restore.log"; }
+
+# In a cold image, memory of small pages is for one reader in the order of the file.
+one_reader() { readers_used 1 && ! readers_used "[02-9][0-9]*"; }
 
 # A tree with many tasks and threads in a pid namespace of its own; sets $pid, its first process as seen from here.
 start_tids_zoo() {
@@ -139,5 +137,5 @@ start_tids_zoo() {
 	pid=$(cat /proc/$!/task/$!/children)
 	pid=${pid%% *}
 	pids+=("$pid")
-	sleep 0.2
+	wait_until 20 asleep "$pid"
 }

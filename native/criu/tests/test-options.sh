@@ -12,11 +12,9 @@ huge=$(anon_huge)
 check_zoo "configuration file, threads"
 kill_zoo
 
-printf 'restore-threads 3\nrestore-hugepages never\nrestore-readahead\n' >"$work/conf"
-# in a cold image small pages are for the restorer, unless they are read ahead
-drop
+printf 'restore-threads 3\nrestore-thp never\n' >"$work/conf"
 restore --config "$work/conf" || fail "configuration file, never: restore"
-readers_used 3 || fail "configuration file, never and readahead: not read by 3 threads"
+readers_used 3 || fail "configuration file, never: not read by 3 threads"
 never=$(anon_huge)
 # where all memory gets huge pages nothing can be seen
 if ((huge == 0)) || grep -q '\[always\]' /sys/kernel/mm/transparent_hugepage/enabled; then
@@ -24,26 +22,26 @@ if ((huge == 0)) || grep -q '\[always\]' /sys/kernel/mm/transparent_hugepage/ena
 elif ((never != 0)); then
 	fail "configuration file, never: $never kB in huge pages"
 fi
-check_zoo "configuration file, never ($never kB in huge pages, otherwise $huge) and readahead"
+check_zoo "configuration file, never ($never kB in huge pages, otherwise $huge)"
 kill_zoo
 
 if on_disk; then
-	printf 'restore-threads 3\nrestore-hugepages never\n' >"$work/conf"
+	printf 'restore-threads 3\nrestore-thp never\n' >"$work/conf"
 	drop
-	restore --config "$work/conf" || fail "configuration file, no readahead: restore"
-	[ "$(nr_late)" = 0 ] || fail "configuration file, no readahead: a cold image is read as with it"
-	check_zoo "configuration file, no readahead"
+	restore --config "$work/conf" || fail "configuration file, cold: restore"
+	one_reader || fail "configuration file, cold: not read in the order of the file"
+	check_zoo "configuration file, cold"
 	kill_zoo
 fi
 
-printf 'restore-hugepages always\n' >"$work/conf"
+printf 'restore-thp always\n' >"$work/conf"
 restore --config "$work/conf" || fail "configuration file, always: restore"
 always=$(anon_huge)
 ((huge == 0 || always > huge)) || fail "configuration file, always: $always kB in huge pages, otherwise $huge"
 check_zoo "configuration file, always ($always kB in huge pages)" "s/ hg//"
 kill_zoo
 
-for bad in "--restore-threads -1" "--restore-threads two" "--restore-threads" "--restore-hugepages sometimes"; do
+for bad in "--restore-threads -1" "--restore-threads two" "--restore-threads" "--restore-thp sometimes"; do
 	if "$CRIU" restore -D "$work/img" -o bad.log $bad >"$work/out" 2>&1; then
 		fail "$bad is taken"
 	fi

@@ -35,17 +35,17 @@ for n in 1 3; do
 	kill_zoo
 done
 
-rpc_restore "restore_threads: 2 restore_hugepages: ALWAYS"
-readers_used 2 || fail "restore_hugepages: not read by 2 threads"
+rpc_restore "restore_threads: 2 restore_thp: THP_ALWAYS"
+readers_used 2 || fail "restore_thp: not read by 2 threads"
 snapshot "$pid" >"$work/always"
 if ! grep -q '\[never\]' /sys/kernel/mm/transparent_hugepage/enabled; then
 	[ "$(nr_huge "$work/always")" -gt "$(nr_huge "$work/before")" ] ||
-		fail "restore_hugepages: no more advice than the program had"
+		fail "restore_thp: no more advice than the program had"
 fi
 check_zoo "RPC, huge pages always" "s/ hg//"
 kill_zoo
 
-rpc_restore "restore_threads: 2 restore_hugepages: NEVER restore_readahead: true"
+rpc_restore "restore_threads: 2 restore_thp: THP_NEVER"
 check_zoo "RPC, huge pages never"
 kill_zoo
 

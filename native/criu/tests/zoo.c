@@ -29,129 +29,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "zoo_areas.h"
+
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
 
-#define KB 1024UL
-#define MB (KB * KB)
-#define PAGE 4096UL
-#define HUGE (2 * MB)
 #define NR_THREADS 500
-#define MAX_AREAS 64
-#define NR_MANY 3200
 
-/* @len bytes, of which one page every @step pages has contents */
-struct area {
-	const char *name;
-	unsigned char *mem;
-	size_t len, step;
-	int zeroes; /* the pages between have to read as zeroes */
-};
-
-static struct area areas[MAX_AREAS];
-static int nr_areas;
-static unsigned char *many; /* these are too many for areas */
 static const char *dir;
-static uint64_t seed = 1;
-
-static void die(const char *what)
-{
-	fprintf(stderr, "zoo: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static uint64_t word(const struct area *a, size_t i)
-{
-	uint64_t x = ((uint64_t)(a - areas + 1) << 40) + i * 0x9e3779b97f4a7c15ULL + seed;
-
-	return x ^ (x >> 31);
-}
-
-static void fill_page(const struct area *a, size_t off)
-{
-	uint64_t *p = (uint64_t *)(a->mem + off);
-	size_t i;
-
-	for (i = 0; i < PAGE / 8; i++)
-		p[i] = word(a, off / 8 + i);
-}
-
-static int page_differs(const struct area *a, size_t off)
-{
-	const uint64_t *p = (const uint64_t *)(a->mem + off);
-	size_t i;
-
-	for (i = 0; i < PAGE / 8; i++)
-		if (p[i] != word(a, off / 8 + i))
-			return 1;
-	return 0;
-}
-
-static struct area *add(const char *name, void *mem, size_t len, size_t step, int zeroes)
-{
-	struct area *a = &areas[nr_areas++];
-	size_t off;
-
-	if (mem == MAP_FAILED)
-		die(name);
-	*a = (struct area){name, mem, len, step, zeroes};
-	for (off = 0; off < len; off += step * PAGE)
-		fill_page(a, off);
-	return a;
-}
-
-static const char *check(void)
-{
-	static char text[128];
-	size_t off, i;
-	int n;
-
-	for (i = 0; many && i < NR_MANY; i++)
-		for (off = 0; off < 64 * KB; off++)
-			if (many[i * 68 * KB + off] != (unsigned char)(i | 1)) {
-				snprintf(text, sizeof(text), "mapping %zu differs at offset %#zx", i, off);
-				return text;
-			}
-
-	for (n = 0; n < nr_areas; n++) {
-		const struct area *a = &areas[n];
-
-		for (off = 0; off < a->len; off += PAGE) {
-			if ((off / PAGE) % a->step == 0) {
-				if (!page_differs(a, off))
-					continue;
-			} else if (a->zeroes) {
-				const uint64_t *p = (const uint64_t *)(a->mem + off);
-
-				for (i = 0; i < PAGE / 8 && !p[i]; i++)
-					;
-				if (i == PAGE / 8)
-					continue;
-			} else {
-				continue;
-			}
-			snprintf(text, sizeof(text), "%s differs at offset %#zx", a->name, off);
-			return text;
-		}
-	}
-	return NULL;
-}
-
-static void *anon(size_t len, int prot, int flags)
-{
-	return mmap(NULL, len, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
-}
-
-/* With a page of nothing around it, so that it is a mapping of its own */
-static void *lone(size_t len, int flags)
-{
-	unsigned char *p = anon(len + 2 * PAGE, PROT_NONE, 0);
-
-	if (p == MAP_FAILED)
-		return p;
-	return mmap(p + PAGE, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | flags, -1, 0);
-}
 
 static void advise(const char *name, int advice)
 {
@@ -285,6 +171,16 @@ static void make_shm(void)
 		die("memfd");
 	add("memfd private", mmap(NULL, 16 * MB, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0), 16 * MB, 2, 0);
 	close(fd);
+
+	/* Two megabytes a piece; no page of these where there are none. Only for the test that sets them aside. */
+	fd = getenv("ZOO_HUGETLB") ? memfd_create("zoo-huge", MFD_HUGETLB) : -1;
+	if (fd >= 0 && !ftruncate(fd, 3 * HUGE)) {
+		p = mmap(NULL, 3 * HUGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (p != MAP_FAILED)
+			add("memfd of huge pages", p, 3 * HUGE, 1, 1);
+	}
+	if (fd >= 0)
+		close(fd);
 }
 
 static void to_null(void)

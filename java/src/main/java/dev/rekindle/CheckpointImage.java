@@ -1,167 +1,182 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle;
 
-import dev.rekindle.internal.ffi.RekindleNative;
-import dev.rekindle.internal.ffi.rekindle_image;
-import dev.rekindle.internal.ffi.rekindle_image_process;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.time.Instant;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
-import org.jspecify.annotations.Nullable;
+import java.util.Optional;
+import java.util.OptionalInt;
 
 /**
  * What a folder holds, read without restoring it. Immutable, so any threads may use it, and independent of any
- * {@link Rekindle} handle.
- *
- * @param directory the folder
- * @param created when it was made
- * @param rootPid root of the tree
- * @param processes all processes of the tree
- * @param hostBytes size of CRIU's pages images
- * @param deviceBytes device memory outside the process images
- * @param imageBytes stored size of the GPU images
- * @param usesCudaPlugin whether a restore needs the plugin
- * @param simulated whether it was made with the simulated driver
- * @param driverVersion as {@code cuDriverGetVersion} said, 0 where no process used CUDA
- * @param driver the driver's version for people, or empty
- * @param gpuName name of the GPU, or empty
- * @param gpuUuid its UUID, or empty
- * @param criuVersion CRIU that made it, or empty
+ * {@link Rekindle} handle. Sizes are bytes. Other implementations than the library's are for tests; it may get further
+ * methods.
  */
-public record CheckpointImage(
-        Path directory,
-        Instant created,
-        int rootPid,
-        List<ImageProcess> processes,
-        long hostBytes,
-        long deviceBytes,
-        long imageBytes,
-        boolean usesCudaPlugin,
-        boolean simulated,
-        int driverVersion,
-        String driver,
-        String gpuName,
-        String gpuUuid,
-        String criuVersion) {
-    /**
-     * Copies the list.
-     *
-     * @param directory the folder
-     * @param created when it was made
-     * @param rootPid root of the tree
-     * @param processes all processes of the tree
-     * @param hostBytes size of CRIU's pages images
-     * @param deviceBytes device memory outside the process images
-     * @param imageBytes stored size of the GPU images
-     * @param usesCudaPlugin whether a restore needs the plugin
-     * @param simulated whether it was made with the simulated driver
-     * @param driverVersion as {@code cuDriverGetVersion} said, 0 where no process used CUDA
-     * @param driver the driver's version for people, or empty
-     * @param gpuName name of the GPU, or empty
-     * @param gpuUuid its UUID, or empty
-     * @param criuVersion CRIU that made it, or empty
-     */
-    public CheckpointImage {
-        processes = List.copyOf(processes);
-    }
-
+public interface CheckpointImage {
     /**
      * Reads what a folder holds.
      *
      * @param directory an image folder
      * @return its contents
-     * @throws RekindleException where it holds no checkpoint that can be read
+     * @throws RekindleException where it holds no checkpoint that can be read, or not all files that its manifest lists
      */
-    public static CheckpointImage open(Path directory) {
-        Objects.requireNonNull(directory, "directory");
-        NativeLibrary.load();
-        int capacity = NativeStatistics.CAPACITY;
-        while (true) {
-            try (NativeCall call = NativeCall.begin()) {
-                MemorySegment image = call.zeroed(rekindle_image.layout());
-                MemorySegment processes = call.array(rekindle_image_process.layout(), capacity);
-                int code = RekindleNative.rekindle_image_read(
-                        call.path(directory), image, processes, capacity, call.error());
-                if (code != RekindleNative.REKINDLE_OK()) {
-                    throw Failure.exception(Failure.Action.IMAGE, code, call.error());
-                }
-                int count = rekindle_image.process_count(image);
-                if (count <= capacity) {
-                    return decode(directory.toAbsolutePath(), image, processes, count);
-                }
-                capacity = count;
-            }
-        }
+    static CheckpointImage open(Path directory) {
+        return ReadImage.open(Objects.requireNonNull(directory, "directory"));
     }
 
     /**
-     * Reads every chunk of the GPU images and compares its checksum.
+     * The folder.
      *
-     * @return how many bytes were read
-     * @throws RekindleException where a checksum is wrong or a file is truncated; the message names file and chunk
+     * @return its absolute path
      */
-    public long verify() {
-        return verify(null);
+    Path directory();
+
+    /**
+     * When it was made.
+     *
+     * @return the time, in whole seconds
+     */
+    Instant created();
+
+    /**
+     * Root of the tree.
+     *
+     * @return its pid, in its own pid namespace
+     */
+    long rootPid();
+
+    /**
+     * All processes of the tree.
+     *
+     * @return a list that cannot be changed
+     */
+    List<ImageProcess> processes();
+
+    /**
+     * What the processes have together on each GPU of the machine of the dump, and so what a restore needs.
+     *
+     * @return one for each GPU, whether there is memory on it or not; a list that cannot be changed
+     */
+    List<GpuUse> gpus();
+
+    /**
+     * Size of CRIU's pages images.
+     *
+     * @return bytes
+     */
+    long hostBytes();
+
+    /**
+     * Device memory outside the process images.
+     *
+     * @return bytes
+     */
+    long deviceBytes();
+
+    /**
+     * Stored size of the GPU images; zero chunks are not stored.
+     *
+     * @return bytes
+     */
+    long imageBytes();
+
+    /**
+     * Whether a restore needs the plugin.
+     *
+     * @return true where it does
+     */
+    boolean usesCudaPlugin();
+
+    /**
+     * Whether it was made with the simulated driver.
+     *
+     * @return true for the simulated one
+     */
+    boolean simulated();
+
+    /**
+     * The driver's version at the dump.
+     *
+     * @return as {@code cuDriverGetVersion} said, 13000 for CUDA 13.0; empty where no process used CUDA
+     */
+    OptionalInt driverVersion();
+
+    /**
+     * The driver's version for people.
+     *
+     * @return as in {@code CUDA 13.0}; empty where no process used CUDA
+     */
+    Optional<String> driver();
+
+    /**
+     * CRIU that made it.
+     *
+     * @return its version; empty where no log beside the images says it
+     */
+    Optional<String> criuVersion();
+
+    /**
+     * Whether a manifest lists all of its files with their sizes and checksums.
+     *
+     * @return false for a checkpoint of another program
+     */
+    boolean hasManifest();
+
+    /**
+     * Says whether it can be restored on these GPUs as they are, those of {@link Rekindle#gpus} or of another machine. The
+     * rules are those of a restore, which takes the same GPUs, or others of the same model that have room; nothing is asked
+     * of a driver.
+     *
+     * @param gpus all GPUs of the machine
+     * @return whether, and why not
+     * @throws RekindleException where the folder holds no checkpoint any more that can be read
+     * @throws IllegalArgumentException where a GPU's model or UUID is none
+     */
+    default Restorability restorableOn(List<Gpu> gpus) {
+        return restorableOn(gpus, "");
     }
 
     /**
-     * Reads every chunk of the GPU images and compares its checksum.
+     * Says whether it can be restored on those of the GPUs that a device map chooses.
      *
-     * @param listener who watches, or {@code null}
-     * @return how many bytes were read
-     * @throws RekindleException where a checksum is wrong or a file is truncated; the message names file and chunk
+     * @param gpus all GPUs of the machine
+     * @param deviceMap as for {@link RestoreRequest.Builder#deviceMap}
+     * @return whether, and why not
+     * @throws RekindleException where the folder holds no checkpoint any more that can be read
+     * @throws IllegalArgumentException where a GPU's model or UUID is none
      */
-    public long verify(@Nullable ProgressListener listener) {
-        NativeLibrary.load();
-        try (NativeOperation operation = NativeOperation.watching(listener);
-                NativeCall call = NativeCall.begin()) {
-            MemorySegment bytes = call.allocate(ValueLayout.JAVA_LONG);
-            int code = RekindleNative.rekindle_image_verify(
-                    call.path(directory), NativeOperation.address(operation), bytes, call.error());
-            if (code != RekindleNative.REKINDLE_OK()) {
-                RekindleException failure = Failure.exception(Failure.Action.IMAGE, code, call.error());
-                NativeOperation.rethrow(operation, failure);
-                throw failure;
-            }
-            NativeOperation.rethrow(operation, "the images are whole");
-            return bytes.get(ValueLayout.JAVA_LONG, 0);
-        }
+    Restorability restorableOn(List<Gpu> gpus, String deviceMap);
+
+    /**
+     * Groups what a run has told of its processes by their GPUs. A process of {@link Mode#NATIVE} is under none: only the
+     * driver knows where its memory lies.
+     *
+     * @param run the run that made this checkpoint, or one that restored it
+     * @return one for each of {@link #gpus}, in the same order; a list that cannot be changed
+     * @throws IllegalArgumentException where a process of the run is not in this checkpoint with the same device memory: it
+     *     is the run of another one, one that failed, or counts processes in another pid namespace, as a restore into a
+     *     container does
+     */
+    default List<GpuStatistics> statistics(RunStatistics run) {
+        return GpuStatistics.of(this, Objects.requireNonNull(run, "run"));
     }
 
-    private static CheckpointImage decode(Path directory, MemorySegment image, MemorySegment processes, int count) {
-        var list = new ArrayList<ImageProcess>(count);
-        for (int i = 0; i < count; i++) {
-            MemorySegment process = rekindle_image_process.asSlice(processes, i);
-            list.add(new ImageProcess(
-                    rekindle_image_process.pid(process),
-                    rekindle_image_process.parent_pid(process),
-                    rekindle_image_process.name(process).getString(0),
-                    rekindle_image_process.threads(process),
-                    Mode.of(rekindle_image_process.mode(process)),
-                    rekindle_image_process.reason(process).getString(0),
-                    rekindle_image_process.allocations(process),
-                    rekindle_image_process.host_bytes(process),
-                    rekindle_image_process.device_bytes(process),
-                    rekindle_image_process.image_bytes(process)));
-        }
-        return new CheckpointImage(
-                directory,
-                Instant.ofEpochSecond(rekindle_image.created(image)),
-                rekindle_image.root_pid(image),
-                list,
-                rekindle_image.host_bytes(image),
-                rekindle_image.device_bytes(image),
-                rekindle_image.image_bytes(image),
-                rekindle_image.uses_cuda_plugin(image) != 0,
-                rekindle_image.simulated(image) != 0,
-                rekindle_image.driver_version(image),
-                rekindle_image.driver_text(image).getString(0),
-                rekindle_image.gpu_name(image).getString(0),
-                rekindle_image.gpu_uuid(image).getString(0),
-                rekindle_image.criu_version(image).getString(0));
-    }
+    /**
+     * Reads the files of the checkpoint and compares their checksums: all of them where {@link #hasManifest()}, else those
+     * of the GPU images only, and nothing is known of CRIU's.
+     *
+     * @return how many bytes were read and are right
+     * @throws RekindleException where a checksum is wrong, or a file is missing or truncated; the message names it
+     */
+    long verify();
+
+    /**
+     * The same as {@link #verify()}, watched.
+     *
+     * @param listener who watches
+     * @return how many bytes were read and are right
+     * @throws RekindleException where a checksum is wrong, or a file is missing or truncated; the message names it
+     */
+    long verify(ProgressListener listener);
 }

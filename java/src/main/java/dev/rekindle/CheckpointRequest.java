@@ -6,6 +6,8 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
+import java.util.Set;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -16,13 +18,13 @@ public final class CheckpointRequest {
     final int pid;
     final RunRequest run;
     final int timeoutSeconds;
-    final List<Runnable> hooks;
+    final Hooks<CheckpointResult> hooks;
 
     private CheckpointRequest(Builder builder) {
         pid = builder.pid;
         run = builder.buildRun();
         timeoutSeconds = builder.timeoutSeconds;
-        hooks = List.copyOf(builder.hooks);
+        hooks = new Hooks<>(builder.before, builder.after, builder.failed);
     }
 
     /**
@@ -58,7 +60,7 @@ public final class CheckpointRequest {
      * @throws IllegalArgumentException where the pid is less than 2, no {@code int}, or this JVM's own
      */
     public static Builder builder(ProcessHandle process, Path directory) {
-        return new Builder(process.pid(), directory);
+        return new Builder(Objects.requireNonNull(process, "process").pid(), directory);
     }
 
     /**
@@ -79,12 +81,43 @@ public final class CheckpointRequest {
         return run.directory();
     }
 
+    /**
+     * Two requests are equal where they say the same; hooks and listeners are compared by their own {@code equals}.
+     *
+     * @param other what to compare with
+     * @return whether it is such a request
+     */
+    @Override
+    public boolean equals(@Nullable Object other) {
+        return other instanceof CheckpointRequest request
+                && pid == request.pid
+                && timeoutSeconds == request.timeoutSeconds
+                && run.equals(request.run)
+                && hooks.equals(request.hooks);
+    }
+
+    @Override
+    public int hashCode() {
+        return Objects.hash(pid, timeoutSeconds, run, hooks);
+    }
+
+    /** What the request says, without hooks and listener. */
+    @Override
+    public String toString() {
+        return "CheckpointRequest"
+                + (timeoutSeconds == 0
+                        ? run.describe("pid=" + pid)
+                        : run.describe("pid=" + pid, "timeout=" + Duration.ofSeconds(timeoutSeconds)));
+    }
+
     /** Builds a {@link CheckpointRequest}. For one thread at a time. */
     public static final class Builder extends RunRequestBuilder<Builder> {
         private static final Duration TIMEOUT_MAX = Duration.ofSeconds(Integer.MAX_VALUE);
 
         private final int pid;
-        private final List<Runnable> hooks = new ArrayList<>();
+        private final List<Runnable> before = new ArrayList<>();
+        private final List<Consumer<CheckpointResult>> after = new ArrayList<>();
+        private final List<Runnable> failed = new ArrayList<>();
         private int timeoutSeconds;
 
         private Builder(long pid, Path directory) {
@@ -106,7 +139,7 @@ public final class CheckpointRequest {
         /**
          * Lets the tree go on running after the dump.
          *
-         * @param value whether to
+         * @param value whether to; not together with {@link #leaveStopped}
          * @return this builder
          */
         public Builder leaveRunning(boolean value) {
@@ -116,7 +149,7 @@ public final class CheckpointRequest {
         /**
          * Leaves the tree stopped after the dump.
          *
-         * @param value whether to
+         * @param value whether to; not together with {@link #leaveRunning}
          * @return this builder
          */
         public Builder leaveStopped(boolean value) {
@@ -131,6 +164,7 @@ public final class CheckpointRequest {
          * @throws IllegalArgumentException where it is negative, or more than {@link Integer#MAX_VALUE} seconds
          */
         public Builder timeout(Duration timeout) {
+            Objects.requireNonNull(timeout, "timeout");
             if (timeout.isNegative() || timeout.compareTo(TIMEOUT_MAX) > 0) {
                 throw new IllegalArgumentException("timeout out of range: " + timeout);
             }
@@ -139,14 +173,39 @@ public final class CheckpointRequest {
         }
 
         /**
-         * Adds something to do before the dump begins, on the thread of the call, in the order of adding. One that throws
-         * stops the checkpoint before it began.
+         * Adds something to do before the dump begins, on the thread of the call, in the order of adding. All are called;
+         * where one throws, the dump does not begin, and the call throws a {@link HookException}.
          *
          * @param hook what to do
          * @return this builder
          */
         public Builder beforeCheckpoint(Runnable hook) {
-            hooks.add(Objects.requireNonNull(hook, "hook"));
+            before.add(Objects.requireNonNull(hook, "hook"));
+            return this;
+        }
+
+        /**
+         * Adds something to do after a checkpoint that succeeded, on the thread of the call, in the order of adding. All are
+         * called; where one throws, the call throws a {@link HookException}, which has the result.
+         *
+         * @param hook what to do with the result
+         * @return this builder
+         */
+        public Builder afterCheckpoint(Consumer<CheckpointResult> hook) {
+            after.add(Objects.requireNonNull(hook, "hook"));
+            return this;
+        }
+
+        /**
+         * Adds something to do after a checkpoint that did not succeed, or did not begin as a hook before it threw: the tree
+         * goes on, so this is the place to take back what the hook before has done. On the thread of the call, in the order of
+         * adding. All are called; the call throws why it failed, with what they throw as suppressed.
+         *
+         * @param hook what to do
+         * @return this builder
+         */
+        public Builder afterFailedCheckpoint(Runnable hook) {
+            failed.add(Objects.requireNonNull(hook, "hook"));
             return this;
         }
 
@@ -154,9 +213,14 @@ public final class CheckpointRequest {
          * Makes the request.
          *
          * @return the request
+         * @throws IllegalStateException where the tree is to be left running and stopped
          */
         public CheckpointRequest build() {
-            return new CheckpointRequest(this);
+            var request = new CheckpointRequest(this);
+            if (request.run.flags().containsAll(Set.of(RunRequest.Flag.LEAVE_RUNNING, RunRequest.Flag.LEAVE_STOPPED))) {
+                throw new IllegalStateException("a tree is left running or stopped: leave out one of the two");
+            }
+            return request;
         }
     }
 

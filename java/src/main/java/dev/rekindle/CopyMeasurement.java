@@ -3,6 +3,7 @@ package dev.rekindle;
 
 import dev.rekindle.internal.ffi.RekindleNative;
 import java.nio.file.Path;
+import java.util.Objects;
 import java.util.Optional;
 
 /**
@@ -19,6 +20,21 @@ import java.util.Optional;
  */
 public record CopyMeasurement(
         int device, Source source, int workers, long chunkBytes, long bytes, Optional<Path> file) {
+    /**
+     * Checks that nothing is null.
+     *
+     * @param device number of the device
+     * @param source where the data comes from
+     * @param workers copy workers, 1 to 64
+     * @param chunkBytes size of a chunk, 2 to 64 MiB, in bytes
+     * @param bytes how much to copy: at least 1, at most what the file has and what fits into the device's free memory
+     * @param file the file to copy; empty for {@link Source#PINNED}
+     */
+    public CopyMeasurement {
+        Objects.requireNonNull(source, "source");
+        Objects.requireNonNull(file, "file");
+    }
+
     /** Where the data comes from. */
     public enum Source {
         /** Pinned host memory, one stream: the machine's limit. */

@@ -2,8 +2,8 @@
 package dev.rekindle;
 
 /**
- * A folder holds no checkpoint that can be read, or one that was truncated or altered. Any threads may use it, as
- * every {@link RekindleException}.
+ * A checkpoint was truncated or altered; the message names the file. Any threads may use it, as every
+ * {@link RekindleException}.
  */
 public final class CorruptImageException extends RekindleException {
     private static final long serialVersionUID = 1;

@@ -24,7 +24,7 @@ public enum ErrorCode {
     NO_IMAGE,
     /** The image is truncated, or a checksum is wrong. */
     CORRUPT_IMAGE,
-    /** Image, GPU, driver or CRIU are of different kinds. */
+    /** Image, GPU, driver or CRIU are of different kinds, or something of the process is in the way of a dump. */
     INCOMPATIBLE,
     /** No pool answers at the socket. */
     POOL_UNREACHABLE,
@@ -40,6 +40,10 @@ public enum ErrorCode {
     CLOSED,
     /** A defect, or an operating system call that should not fail. */
     INTERNAL,
+    /** Another run, or another program, has the process or the folder. */
+    BUSY,
+    /** Another process has a process id that the checkpoint needs. */
+    PID_IN_USE,
     /** The native library could not be loaded. */
     NATIVE_LIBRARY;
 
@@ -62,7 +66,9 @@ public enum ErrorCode {
                 Map.entry(RekindleNative.REKINDLE_ERROR_TIMEOUT(), TIMEOUT),
                 Map.entry(RekindleNative.REKINDLE_ERROR_CANCELLED(), CANCELLED),
                 Map.entry(RekindleNative.REKINDLE_ERROR_CLOSED(), CLOSED),
-                Map.entry(RekindleNative.REKINDLE_ERROR_INTERNAL(), INTERNAL));
+                Map.entry(RekindleNative.REKINDLE_ERROR_INTERNAL(), INTERNAL),
+                Map.entry(RekindleNative.REKINDLE_ERROR_BUSY(), BUSY),
+                Map.entry(RekindleNative.REKINDLE_ERROR_PID_IN_USE(), PID_IN_USE));
     }
 
     static ErrorCode of(int code) {

@@ -35,14 +35,17 @@ record Failure(ErrorCode code, PhaseKind phase, String message, String criuLog) 
     RekindleException exception(Action action) {
         return switch (code) {
             case PERMISSION -> new PermissionException(this);
-            case INCOMPATIBLE, NO_DRIVER -> new IncompatibleException(this);
+            case INCOMPATIBLE, NO_DRIVER, CRIU_NOT_FOUND -> new IncompatibleException(this);
             case CORRUPT_IMAGE -> new CorruptImageException(this);
+            case NO_IMAGE -> new NoImageException(this);
+            case BUSY -> new BusyException(this);
+            case PID_IN_USE -> new PidInUseException(this);
             default ->
                 switch (action) {
                     case CHECKPOINT -> new CheckpointException(this);
                     case RESTORE -> new RestoreException(this);
                     case POOL -> new PoolException(this);
-                    case IMAGE -> new CorruptImageException(this);
+                    case IMAGE -> new NoImageException(this);
                     case CHECK -> new IncompatibleException(this);
                 };
         };

@@ -3,13 +3,16 @@ package dev.rekindle;
 
 import dev.rekindle.internal.ffi.RekindleNative;
 
-/** How CRIU places restored memory on huge pages, where it has that option. */
+/**
+ * How CRIU places restored memory on huge pages, where it has that option ({@code --restore-thp}). A huge page is only
+ * used where the image has all of it.
+ */
 public enum HugePages {
     /** As CRIU does on its own. */
     DEFAULT,
     /** Where the program had asked for them. */
     ADVISED,
-    /** Everywhere: faster, but sparse memory takes more room. */
+    /** Everywhere: faster, but what the program touches later can take more room. */
     ALWAYS,
     /** Nowhere. */
     NEVER;

@@ -7,8 +7,11 @@ import java.nio.file.AtomicMoveNotSupportedException;
 import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.FileAttribute;
+import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
@@ -18,18 +21,27 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.stream.Stream;
 
 /**
  * The native files on the class path or module path. They are unpacked once for each content, into a folder named by
- * its digest, and stay there: later programs find them, and nothing has to be deleted at exit.
+ * its digest, and stay there: later programs find them, and nothing has to be deleted at exit. What is there already is
+ * loaded only where it is what the jar holds and nobody else can change it.
  */
 final class NativeBundle {
     static final String DIRECTORY_PROPERTY = "rekindle.cache.directory";
 
     /** The library first: without it there is no bundle. The others sit where it looks for them. */
-    private static final List<String> FILES =
-            List.of("lib/librekindle.so", "lib/criu/cuda_plugin.so", "lib/librekindle-preload.so", "bin/rekindled");
+    private static final List<String> FILES = List.of(
+            "lib/librekindle.so",
+            "lib/criu/cuda_plugin.so",
+            "lib/librekindle-preload.so",
+            "bin/rekindled",
+            "bin/rekindle-seal");
+
+    private static final FileAttribute<Set<PosixFilePermission>> PRIVATE =
+            PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
 
     private NativeBundle() {}
 
@@ -40,9 +52,10 @@ final class NativeBundle {
             return Optional.empty();
         }
         Path cache = cache();
+        Files.createDirectories(cache, PRIVATE);
+        TrustedFiles.requireFolder(cache);
         Path folder = cache.resolve(digest(files));
-        if (!Files.isDirectory(folder)) {
-            Files.createDirectories(cache);
+        if (!Files.isDirectory(folder, LinkOption.NOFOLLOW_LINKS)) {
             Path unfinished = Files.createTempDirectory(cache, "unpacking-");
             try {
                 write(files, unfinished);
@@ -51,6 +64,8 @@ final class NativeBundle {
                 delete(unfinished);
             }
         }
+        // The name alone says nothing of what is there now, and it is about to be loaded.
+        TrustedFiles.requireContent(folder, files);
         return Optional.of(folder);
     }
 
@@ -91,7 +106,7 @@ final class NativeBundle {
     private static void write(Map<String, byte[]> files, Path folder) throws IOException {
         for (var entry : files.entrySet()) {
             Path file = folder.resolve(entry.getKey());
-            Files.createDirectories(file.getParent());
+            Files.createDirectories(file.getParent(), PRIVATE);
             Files.write(file, entry.getValue());
             Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rwxr-xr-x"));
         }

@@ -115,4 +115,13 @@ final class NativeCall implements AutoCloseable, SegmentAllocator {
         }
         return array;
     }
+
+    /** Into a field of fixed size, which ends it. */
+    void copy(String text, MemorySegment field) {
+        MemorySegment string = string(text);
+        if (string.byteSize() > field.byteSize()) {
+            throw new IllegalArgumentException("\"" + text + "\" is longer than " + (field.byteSize() - 1) + " bytes");
+        }
+        field.copyFrom(string);
+    }
 }

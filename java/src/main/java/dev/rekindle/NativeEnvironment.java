@@ -22,8 +22,10 @@ record NativeEnvironment(
         int restoreThreads,
         HugePages hugePages) {
     static final int AS_CONFIGURED = -1;
+    private static final int PATH_MAX = 4096;
 
     MemorySegment write(NativeCall call) {
+        NativeLog.connect();
         MemorySegment struct = call.zeroed(rekindle_environment.layout());
         rekindle_environment.structure_size(struct, (int) struct.byteSize());
         rekindle_environment.criu(struct, call.path(criu));
@@ -38,6 +40,18 @@ record NativeEnvironment(
         rekindle_environment.restore_threads(struct, restoreThreads);
         rekindle_environment.restore_hugepages(struct, hugePages.code());
         return struct;
+    }
+
+    /** Where a part of the release is, as a run with these settings takes it: the code is one of {@code REKINDLE_PART_*}. */
+    Path part(int part) {
+        try (NativeCall call = NativeCall.begin()) {
+            MemorySegment path = call.allocate(PATH_MAX);
+            int code = RekindleNative.rekindle_find_part(write(call), part, path, PATH_MAX, call.error());
+            if (code != RekindleNative.REKINDLE_OK()) {
+                throw Failure.exception(Failure.Action.CHECK, code, call.error());
+            }
+            return Path.of(path.getString(0));
+        }
     }
 
     Optional<RekindleException> check() {

@@ -8,18 +8,29 @@ import java.lang.foreign.MemorySegment;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** The native library's log lines, to the logger {@code dev.rekindle.native}. */
+/**
+ * The native library's log lines, to the logger {@code dev.rekindle.native}. Which of them the logger lets through is looked
+ * at when a call begins, so that its level may be changed while the program runs.
+ */
 final class NativeLog {
     private static final Logger LOGGER = LoggerFactory.getLogger("dev.rekindle.native");
 
     private NativeLog() {}
 
+    /** Made with the first line that is asked for, after the library was loaded. */
+    private static final class Stub {
+        static final MemorySegment LOG = rekindle_log_callback.allocate(NativeLog::log, Arena.global());
+    }
+
+    /** What was asked for last; 0 is the library's own default, nothing. */
+    private static int asked;
+
     /** Asks for the lines that the logger lets through now; none are sent where it lets none through. */
-    static void connect() {
+    static synchronized void connect() {
         int highest = highest();
-        if (highest > 0) {
-            RekindleNative.rekindle_set_log(
-                    rekindle_log_callback.allocate(NativeLog::log, Arena.global()), MemorySegment.NULL, highest);
+        if (highest != asked) {
+            RekindleNative.rekindle_set_log(highest == 0 ? MemorySegment.NULL : Stub.LOG, MemorySegment.NULL, highest);
+            asked = highest;
         }
     }
 

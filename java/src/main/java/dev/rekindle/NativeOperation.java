@@ -5,16 +5,24 @@ import dev.rekindle.internal.ffi.RekindleNative;
 import dev.rekindle.internal.ffi.rekindle_progress_callback;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * A run that another thread can cancel and a listener watches. Closing frees it; cancelling a closed one does nothing.
  * There is one upcall stub for all runs: the callback's context is the number under which the run is found again.
  */
 final class NativeOperation implements AutoCloseable {
+    private static final Logger LOGGER = LoggerFactory.getLogger(NativeOperation.class);
     private static final Map<Long, NativeOperation> WATCHED = new ConcurrentHashMap<>();
     private static final AtomicLong NUMBERS = new AtomicLong();
 
@@ -28,6 +36,10 @@ final class NativeOperation implements AutoCloseable {
     private final @Nullable ProgressListener listener;
     private @Nullable MemorySegment address;
     private volatile @Nullable Throwable listenerFailure;
+    private volatile @Nullable Thread thread;
+    private volatile boolean cancelled;
+    private volatile @Nullable Runnable cancellation;
+    private final CompletableFuture<@Nullable Void> end = new CompletableFuture<>();
 
     NativeOperation(@Nullable ProgressListener listener) {
         NativeLibrary.load();
@@ -40,6 +52,12 @@ final class NativeOperation implements AutoCloseable {
         if (MemorySegment.NULL.equals(address)) {
             WATCHED.remove(number);
             throw new OutOfMemoryError("no native memory for an operation");
+        }
+        try {
+            RunsUnderWay.add(this);
+        } catch (IllegalStateException ending) {
+            close();
+            throw ending;
         }
     }
 
@@ -56,10 +74,63 @@ final class NativeOperation implements AutoCloseable {
         return address == null ? MemorySegment.NULL : address;
     }
 
-    synchronized void cancel() {
-        if (address != null) {
-            RekindleNative.rekindle_operation_cancel(address);
+    /** The run's own thread is this one. */
+    void enter() {
+        thread = Thread.currentThread();
+    }
+
+    /** Completes when the operation is closed, with nothing. */
+    CompletableFuture<@Nullable Void> end() {
+        return end;
+    }
+
+    /** Waits until it is closed, on the thread of a JVM that ends. */
+    void awaitEnd() {
+        while (true) {
+            try {
+                end.get(50, TimeUnit.MILLISECONDS);
+                return;
+            } catch (TimeoutException later) {
+                if (endsTheJvm()) {
+                    LOGGER.error("a listener or a hook of a run has ended the JVM, which cannot wait for the run then");
+                    return;
+                }
+            } catch (InterruptedException | ExecutionException never) {
+                return;
+            }
         }
+    }
+
+    /** Does the run's thread wait for the end of the JVM, which would wait for it? */
+    private boolean endsTheJvm() {
+        Thread own = thread;
+        return own != null
+                && Arrays.stream(own.getStackTrace())
+                        .anyMatch(frame -> frame.getClassName().equals("java.lang.Runtime")
+                                && frame.getMethodName().equals("exit"));
+    }
+
+    /** Says what to do where it is cancelled before its run has begun. Set before anybody else knows it. */
+    void beforeItBegins(Runnable cancellation) {
+        this.cancellation = cancellation;
+    }
+
+    void cancel() {
+        synchronized (this) {
+            if (address != null) {
+                cancelled = true;
+                RekindleNative.rekindle_operation_cancel(address);
+            }
+        }
+        Runnable also = cancellation;
+        if (also != null) {
+            also.run();
+        }
+    }
+
+    /** Somebody has asked it to end before it was over. */
+    boolean isCancelled() {
+        return cancelled;
     }
 
     @Override
@@ -68,7 +139,14 @@ final class NativeOperation implements AutoCloseable {
             RekindleNative.rekindle_operation_destroy(address);
             address = null;
             WATCHED.remove(number);
+            RunsUnderWay.remove(this);
         }
+        end.complete(null);
+    }
+
+    /** Runs of which a listener would still be told. */
+    static int watched() {
+        return WATCHED.size();
     }
 
     /** Throws what the listener threw. The failure of the run itself, which follows from it, is kept as suppressed. */

@@ -12,6 +12,7 @@ import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** Statistics as native code fills them, and what becomes of them here. */
@@ -77,9 +78,10 @@ record NativeStatistics(MemorySegment run, MemorySegment processes, int capacity
         for (int i = 0; i < count; i++) {
             list.add(process(rekindle_process_statistics.asSlice(processes, i), start));
         }
-        return new RunStatistics(
+        String failure = rekindle_statistics.failure(run).getString(0);
+        return new RecordedRun(
                 RunKind.of(rekindle_statistics.kind(run)),
-                rekindle_statistics.succeeded(run) != 0,
+                rekindle_statistics.succeeded(run) != 0 ? Optional.empty() : Optional.of(failure),
                 Duration.ofNanos(rekindle_statistics.duration(run)),
                 rekindle_statistics.device_bytes(run),
                 rekindle_statistics.host_bytes(run),
@@ -87,8 +89,10 @@ record NativeStatistics(MemorySegment run, MemorySegment processes, int capacity
                 Duration.ofNanos(rekindle_statistics.overlap(run)),
                 rekindle_statistics.pool_warm(run) != 0,
                 rekindle_statistics.simulated(run) != 0,
-                rekindle_statistics.driver_version(run),
-                rekindle_statistics.restore_threads(run),
+                Absent.unlessPositive(rekindle_statistics.driver_version(run)),
+                Absent.unlessText(rekindle_statistics.gpu_name(run)),
+                Absent.unlessText(rekindle_statistics.criu_version(run)),
+                Absent.unlessNatural(rekindle_statistics.restore_threads(run)),
                 new CriuStatistics(
                         micros(rekindle_statistics.freezing_time(run)),
                         micros(rekindle_statistics.frozen_time(run)),
@@ -99,10 +103,7 @@ record NativeStatistics(MemorySegment run, MemorySegment processes, int capacity
                         micros(rekindle_statistics.forking_time(run)),
                         micros(rekindle_statistics.restore_time(run)),
                         rekindle_statistics.pages_restored(run)),
-                list,
-                rekindle_statistics.gpu_name(run).getString(0),
-                rekindle_statistics.criu_version(run).getString(0),
-                rekindle_statistics.failure(run).getString(0));
+                list);
     }
 
     private static ProcessStatistics process(MemorySegment process, long runStart) {
@@ -120,7 +121,7 @@ record NativeStatistics(MemorySegment run, MemorySegment processes, int capacity
         return new ProcessStatistics(
                 rekindle_process_statistics.pid(process),
                 Mode.of(rekindle_process_statistics.mode(process)),
-                rekindle_process_statistics.reason(process).getString(0),
+                Absent.unlessText(rekindle_process_statistics.reason(process)),
                 rekindle_process_statistics.device_bytes(process),
                 rekindle_process_statistics.allocations(process),
                 phases);

@@ -2,6 +2,7 @@
 package dev.rekindle;
 
 import java.time.Duration;
+import java.util.Objects;
 
 /**
  * One phase of a run. Immutable, so any threads may use it.
@@ -13,6 +14,21 @@ import java.time.Duration;
  * @param bytes how much it moved, 0 where it moves no data
  */
 public record Phase(PhaseKind kind, Duration start, Duration duration, long bytes) {
+    /**
+     * Checks that nothing is null.
+     *
+     * @param kind which phase
+     * @param start when it began, counted from the start of the run; negative where {@link WarmPool#prefetch} had begun it
+     *     before
+     * @param duration how long it took
+     * @param bytes how much it moved, 0 where it moves no data
+     */
+    public Phase {
+        Objects.requireNonNull(kind, "kind");
+        Objects.requireNonNull(start, "start");
+        Objects.requireNonNull(duration, "duration");
+    }
+
     /**
      * How fast it moved data.
      *

@@ -8,7 +8,7 @@ import java.util.Map;
 public enum PhaseKind {
     /** Outside any phase, or not known. */
     NONE,
-    /** Start of the pool and its contexts. */
+    /** Start of the pool and its contexts. Only where something went wrong; it is not timed. */
     START,
     /** Checkpoint: wait for GPU work that was submitted. */
     LOCK,
@@ -18,14 +18,18 @@ public enum PhaseKind {
     RELEASE,
     /** Checkpoint: the driver saves its own state. */
     DRIVER_CHECKPOINT,
-    /** CRIU's own work, end to end. */
+    /** CRIU's own work, end to end. Only what is under way and where something went wrong; it is not timed. */
     CRIU,
     /** Restore: GPU image to device memory. */
     PREFETCH,
     /** Restore: the driver rebuilds its own state. */
     DRIVER_RESTORE,
     /** Restore: memory is mapped at its old addresses. */
-    MAP;
+    MAP,
+    /** Restore: the process is there, and waits for what of its contents is not yet. */
+    WAIT,
+    /** Checkpoint: the GPU image is read back from the disk. */
+    VERIFY;
 
     /** Apart from the enum, which must load where native access is denied. */
     private static final class Codes {
@@ -39,7 +43,9 @@ public enum PhaseKind {
                 Map.entry(RekindleNative.REKINDLE_PHASE_CRIU(), CRIU),
                 Map.entry(RekindleNative.REKINDLE_PHASE_PREFETCH(), PREFETCH),
                 Map.entry(RekindleNative.REKINDLE_PHASE_DRIVER_RESTORE(), DRIVER_RESTORE),
-                Map.entry(RekindleNative.REKINDLE_PHASE_MAP(), MAP));
+                Map.entry(RekindleNative.REKINDLE_PHASE_MAP(), MAP),
+                Map.entry(RekindleNative.REKINDLE_PHASE_WAIT(), WAIT),
+                Map.entry(RekindleNative.REKINDLE_PHASE_VERIFY(), VERIFY));
     }
 
     static PhaseKind of(int code) {

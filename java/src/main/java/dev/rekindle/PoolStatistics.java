@@ -1,59 +1,125 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle;
 
-import dev.rekindle.internal.ffi.rekindle_pool_statistics;
-import java.lang.foreign.MemorySegment;
 import java.time.Duration;
+import java.util.OptionalInt;
 
 /**
- * What a pool has done and holds, at one moment. Immutable, so any threads may use it.
- *
- * @param pid the process that hosts it
- * @param uptime since it started
- * @param restores processes restored
- * @param checkpoints processes checkpointed
- * @param bytesToDevice copied to devices
- * @param bytesFromDevice copied from devices
- * @param ringBytes size of the pinned copy buffers
- * @param deviceBytesHeld physical device memory that it holds now
- * @param workers copy workers
- * @param contexts warm contexts
- * @param leases leases of this handle
- * @param runs runs under way
- * @param simulated whether the simulated driver is used
- * @param driverVersion as {@code cuDriverGetVersion} says
+ * What a pool has done and holds, at one moment. Immutable, so any threads may use it. Sizes are bytes. Other
+ * implementations than the library's are for tests; it may get further methods.
  */
-public record PoolStatistics(
-        long pid,
-        Duration uptime,
-        long restores,
-        long checkpoints,
-        long bytesToDevice,
-        long bytesFromDevice,
-        long ringBytes,
-        long deviceBytesHeld,
-        int workers,
-        int contexts,
-        int leases,
-        int runs,
-        boolean simulated,
-        int driverVersion) {
-    static PoolStatistics of(MemorySegment status) {
-        return new PoolStatistics(
-                rekindle_pool_statistics.pid(status),
-                // System.nanoTime() reads the clock that the pool's start was read from.
-                Duration.ofNanos(System.nanoTime() - rekindle_pool_statistics.started(status)),
-                rekindle_pool_statistics.restores(status),
-                rekindle_pool_statistics.checkpoints(status),
-                rekindle_pool_statistics.bytes_to_device(status),
-                rekindle_pool_statistics.bytes_from_device(status),
-                rekindle_pool_statistics.ring_bytes(status),
-                rekindle_pool_statistics.device_bytes_held(status),
-                rekindle_pool_statistics.workers(status),
-                rekindle_pool_statistics.contexts(status),
-                rekindle_pool_statistics.leases(status),
-                rekindle_pool_statistics.runs(status),
-                rekindle_pool_statistics.simulated(status) != 0,
-                rekindle_pool_statistics.driver_version(status));
-    }
+public interface PoolStatistics {
+    /**
+     * The process that hosts it.
+     *
+     * @return its pid
+     */
+    long pid();
+
+    /**
+     * Since it started.
+     *
+     * @return the time
+     */
+    Duration uptime();
+
+    /**
+     * Processes restored since it started.
+     *
+     * @return how many
+     */
+    long restores();
+
+    /**
+     * Processes checkpointed since it started.
+     *
+     * @return how many
+     */
+    long checkpoints();
+
+    /**
+     * Of the restored processes, those whose device memory lay in the pool already, all of it, when the restore asked for it:
+     * see {@link WarmPool#prefetch}.
+     *
+     * @return how many
+     */
+    long imagesResident();
+
+    /**
+     * Of the restored processes, those of whose device memory some still had to be read from a GPU image. A process
+     * without device memory in a GPU image counts neither here nor as resident.
+     *
+     * @return how many
+     */
+    long imagesRead();
+
+    /**
+     * Copied to devices since it started.
+     *
+     * @return bytes
+     */
+    long bytesToDevice();
+
+    /**
+     * Copied from devices since it started.
+     *
+     * @return bytes
+     */
+    long bytesFromDevice();
+
+    /**
+     * Size of the pinned copy buffers.
+     *
+     * @return bytes
+     */
+    long ringBytes();
+
+    /**
+     * Physical device memory that it holds now.
+     *
+     * @return bytes
+     */
+    long deviceBytesHeld();
+
+    /**
+     * Copy workers.
+     *
+     * @return how many
+     */
+    int workers();
+
+    /**
+     * Warm contexts.
+     *
+     * @return how many
+     */
+    int contexts();
+
+    /**
+     * Leases of the handle that was asked.
+     *
+     * @return how many
+     */
+    int leases();
+
+    /**
+     * Runs under way.
+     *
+     * @return how many
+     */
+    int runs();
+
+    /**
+     * Whether the simulated driver is used.
+     *
+     * @return true for the simulated one
+     */
+    boolean simulated();
+
+    /**
+     * The driver's version.
+     *
+     * @return as {@code cuDriverGetVersion} says; empty as long as the pool has not started the driver
+     */
+    OptionalInt driverVersion();
 }

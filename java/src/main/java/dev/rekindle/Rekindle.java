@@ -2,19 +2,14 @@
 package dev.rekindle;
 
 import dev.rekindle.internal.ffi.RekindleNative;
-import dev.rekindle.internal.ffi.rekindle_checkpoint_request;
-import dev.rekindle.internal.ffi.rekindle_restore_request;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
+import java.util.concurrent.Executor;
 import org.jspecify.annotations.Nullable;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Checkpoints and restores process trees with CRIU, device memory included.
@@ -28,35 +23,27 @@ import org.slf4j.LoggerFactory;
  *
  * <p><b>Threads.</b> All methods may be called from any threads at once; runs of different trees go on side by side. A
  * call blocks its thread, and a virtual thread's carrier, until the run is over; interrupting does not end it, cancelling
- * an {@code Async} one does.
+ * the {@link Run} of an {@code Async} one does.
  *
- * <p><b>Closing.</b> Calls after {@link #close} throw {@link IllegalStateException}. Runs that are under way go on to
- * their end. Pools and restored processes are independent of the handle that made them.
+ * <p><b>Tests.</b> Other implementations than that of {@link #builder} are for tests; it may get further methods.
+ *
+ * <p><b>Closing.</b> Calls after {@link #close()} throw {@link IllegalStateException}. Runs that are under way go on to
+ * their end, which {@link #close(Duration)} waits for. Pools and restored processes are independent of the handle that
+ * made them.
+ *
+ * <p><b>The end of the JVM.</b> Runs that are under way then are cancelled, whether it ends by itself or by a signal such
+ * as SIGINT and SIGTERM, and the JVM waits until that is done: the process that was being dumped runs as before, and of a
+ * tree that was being restored nothing is left. No run begins from then on.
  */
-public final class Rekindle implements AutoCloseable {
-    private static final Logger LOGGER = LoggerFactory.getLogger(Rekindle.class);
-
-    private final NativeEnvironment environment;
-    private final @Nullable Path imagesRoot;
-    private final ExecutorService executor;
-    private volatile boolean closed;
-
-    private Rekindle(Builder builder) {
-        NativeLibrary.load();
-        environment = builder.environment();
-        imagesRoot = builder.imagesRoot;
-        // Not daemons: a JVM that ends in the middle of a dump would leave a stopped tree behind.
-        executor = Executors.newThreadPerTaskExecutor(
-                Thread.ofPlatform().name("rekindle-", 0).factory());
-    }
-
+public interface Rekindle extends AutoCloseable {
     /**
      * Says whether this machine can checkpoint and restore with the default settings. A missing GPU is no reason why not:
-     * processes without CUDA can still be handled.
+     * processes without CUDA can still be handled. CRIU is asked, which takes some milliseconds, until it can; that answer is
+     * remembered. {@link #check} asks each time.
      *
      * @return whether it can
      */
-    public static boolean isAvailable() {
+    static boolean isAvailable() {
         return unavailabilityCause().isEmpty();
     }
 
@@ -65,13 +52,8 @@ public final class Rekindle implements AutoCloseable {
      *
      * @return what is missing, or nothing
      */
-    public static Optional<RekindleException> unavailabilityCause() {
-        try {
-            NativeLibrary.load();
-        } catch (NativeLibraryException failure) {
-            return Optional.of(failure);
-        }
-        return new Builder().environment().check();
+    static Optional<RekindleException> unavailabilityCause() {
+        return NativeRekindle.unavailabilityCause();
     }
 
     /**
@@ -80,7 +62,7 @@ public final class Rekindle implements AutoCloseable {
      * @return major, minor and patch, as in {@code 1.2.3}
      * @throws NativeLibraryException where it cannot be loaded
      */
-    public static String nativeVersion() {
+    static String nativeVersion() {
         NativeLibrary.load();
         return RekindleNative.rekindle_version().getString(0);
     }
@@ -91,7 +73,7 @@ public final class Rekindle implements AutoCloseable {
      * @return the handle
      * @throws NativeLibraryException where the native library cannot be loaded
      */
-    public static Rekindle create() {
+    static Rekindle create() {
         return new Builder().build();
     }
 
@@ -100,7 +82,7 @@ public final class Rekindle implements AutoCloseable {
      *
      * @return a builder
      */
-    public static Builder builder() {
+    static Builder builder() {
         return new Builder();
     }
 
@@ -110,10 +92,80 @@ public final class Rekindle implements AutoCloseable {
      * @return what is missing, or nothing
      * @throws IllegalStateException where this handle is closed
      */
-    public Optional<RekindleException> check() {
-        ensureOpen();
-        return environment.check();
-    }
+    Optional<RekindleException> check();
+
+    /**
+     * The agent, for {@code LD_PRELOAD} of the programs that are to be checkpointed. Without it device memory travels
+     * through the process image, which is slower; {@link #prepare} sets it.
+     *
+     * @return the absolute path of {@code librekindle-preload.so}
+     * @throws RekindleException where it is not where this release has it
+     * @throws IllegalStateException where this handle is closed
+     */
+    Path agent();
+
+    /**
+     * The pool program, which {@link #connectPool} reaches once it runs.
+     *
+     * @return the absolute path of {@code rekindled}
+     * @throws RekindleException where it is not where this release or the settings have it
+     * @throws IllegalStateException where this handle is closed
+     */
+    Path poolProgram();
+
+    /**
+     * The {@code criu} program that runs of this handle take.
+     *
+     * @return its absolute path
+     * @throws RekindleException where there is none, or it is too old
+     * @throws IllegalStateException where this handle is closed
+     */
+    Path criuProgram();
+
+    /**
+     * The folder of CRIU's plugin that runs of this handle take.
+     *
+     * @return the absolute path of the folder of {@code cuda_plugin.so}
+     * @throws RekindleException where there is none
+     * @throws IllegalStateException where this handle is closed
+     */
+    Path pluginFolder();
+
+    /**
+     * The GPUs of this machine, as a restore in this process would find them. The driver is started in this JVM, which takes
+     * 0.2 seconds the first time where nobody else uses it; no context is made.
+     *
+     * @return one for each, in the order of their numbers; what is free changes
+     * @throws IncompatibleException where there is no driver that can be used, or no GPU
+     * @throws IllegalStateException where this handle is closed
+     */
+    List<Gpu> gpus();
+
+    /**
+     * Makes a program ready to be checkpointed, before it is started: with the agent, in a session of its own, and with
+     * nothing open that a restore could not open again. Standard input, output and error that are not redirected from and
+     * to files are {@code /dev/null}; so redirect them first. io_uring, which CRIU cannot dump, is off in it, and in a
+     * program without CAP_SYS_ADMIN setuid programs are then too.
+     *
+     * @param builder what is to be started: its command, environment and redirections are changed
+     * @return the builder
+     * @throws RekindleException where the agent is not where this release has it
+     * @throws IllegalArgumentException where the builder has no command
+     * @throws IllegalStateException where this handle is closed
+     */
+    ProcessBuilder prepare(ProcessBuilder builder);
+
+    /**
+     * Says what a tree holds that a dump would meet, in milliseconds and without stopping any of it: its processes with
+     * their CUDA and their agents, and every obstacle with its remedy. {@link #checkpoint} looks for the same obstacles, and
+     * refuses with all of them at once.
+     *
+     * @param request the dump to come, whose options decide what is an obstacle
+     * @return what is there
+     * @throws RekindleException where the tree cannot be looked at
+     * @throws IllegalStateException where this handle is closed
+     */
+    ProcessInspection inspect(CheckpointRequest request);
 
     /**
      * Dumps a process tree. When it fails, the tree goes on running as it was, but for one failure that comes after the
@@ -123,62 +175,43 @@ public final class Rekindle implements AutoCloseable {
      * @param request what and how
      * @return sizes, modes and phases
      * @throws RekindleException where it failed
+     * @throws HookException where a hook of the request threw
      * @throws IllegalArgumentException where a path, a name or an argument has a NUL character
      * @throws IllegalStateException where this handle is closed
      */
-    public CheckpointResult checkpoint(CheckpointRequest request) {
-        Objects.requireNonNull(request, "request");
-        ensureOpen();
-        try (NativeOperation operation = NativeOperation.watching(request.listener())) {
-            return checkpoint(request, operation);
-        }
-    }
+    CheckpointResult checkpoint(CheckpointRequest request);
 
     /**
-     * Dumps a process tree on a thread of its own. Cancelling the future cancels the dump, and the tree goes on running;
-     * a dump that was complete by then keeps its images.
+     * Dumps a process tree on a thread of the handle's executor.
      *
      * @param request what and how
-     * @return a future of what {@link #checkpoint} returns or throws
+     * @return the run, which gives what {@link #checkpoint} returns or throws
+     * @throws java.util.concurrent.RejectedExecutionException where the executor takes no more
      * @throws IllegalStateException where this handle is closed
      */
-    public CompletableFuture<CheckpointResult> checkpointAsync(CheckpointRequest request) {
-        Objects.requireNonNull(request, "request");
-        ensureOpen();
-        return RunFuture.start(executor, request.listener(), operation -> checkpoint(request, operation), result -> {});
-    }
+    Run<CheckpointResult> checkpointAsync(CheckpointRequest request);
 
     /**
-     * Restores a process tree. When it fails, no process is left behind, and the image stays whole.
+     * Restores a process tree. When it fails, no process is left behind, and no image was changed.
      *
      * @param request what and how
      * @return the tree, running
      * @throws RekindleException where it failed
+     * @throws HookException where a hook of the request threw
      * @throws IllegalArgumentException where a path, a name or an argument has a NUL character
      * @throws IllegalStateException where this handle is closed
      */
-    public RestoredProcess restore(RestoreRequest request) {
-        Objects.requireNonNull(request, "request");
-        ensureOpen();
-        try (NativeOperation operation = NativeOperation.watching(request.listener())) {
-            return restore(request, operation);
-        }
-    }
+    RestoredProcess restore(RestoreRequest request);
 
     /**
-     * Restores a process tree on a thread of its own. Cancelling the future cancels the restore; a tree that was restored
-     * by then is ended.
+     * Restores a process tree on a thread of the handle's executor.
      *
      * @param request what and how
-     * @return a future of what {@link #restore} returns or throws
+     * @return the run, which gives what {@link #restore} returns or throws
+     * @throws java.util.concurrent.RejectedExecutionException where the executor takes no more
      * @throws IllegalStateException where this handle is closed
      */
-    public CompletableFuture<RestoredProcess> restoreAsync(RestoreRequest request) {
-        Objects.requireNonNull(request, "request");
-        ensureOpen();
-        return RunFuture.start(
-                executor, request.listener(), operation -> restore(request, operation), RestoredProcess::kill);
-    }
+    Run<RestoredProcess> restoreAsync(RestoreRequest request);
 
     /**
      * Hosts a warm pool in this JVM, on the socket of this handle's settings. Blocks until it is warm.
@@ -187,10 +220,7 @@ public final class Rekindle implements AutoCloseable {
      * @throws RekindleException where it cannot be opened
      * @throws IllegalStateException where this handle is closed
      */
-    public WarmPool openPool() {
-        ensureOpen();
-        return WarmPool.open(environment, true, imagesRoot);
-    }
+    WarmPool openPool();
 
     /**
      * Connects to a running {@code rekindled}, at the socket of this handle's settings.
@@ -199,146 +229,30 @@ public final class Rekindle implements AutoCloseable {
      * @throws RekindleException where it cannot be reached
      * @throws IllegalStateException where this handle is closed
      */
-    public WarmPool connectPool() {
-        ensureOpen();
-        return WarmPool.open(environment, false, imagesRoot);
-    }
+    WarmPool connectPool();
 
     /** Closes the handle. Runs under way go on to their end. Closing twice does nothing. */
     @Override
-    public void close() {
-        closed = true;
-        executor.shutdown();
-    }
+    void close();
 
-    private void ensureOpen() {
-        if (closed) {
-            throw new IllegalStateException("this Rekindle handle is closed");
-        }
-    }
-
-    private Path images(Path directory) {
-        return images(imagesRoot, directory);
-    }
-
-    static Path images(@Nullable Path imagesRoot, Path directory) {
-        return (imagesRoot == null ? directory : imagesRoot.resolve(directory)).toAbsolutePath();
-    }
-
-    private CheckpointResult checkpoint(CheckpointRequest request, @Nullable NativeOperation operation) {
-        request.hooks.forEach(Runnable::run);
-        Path images = images(request.directory());
-        RunStatistics statistics;
-        var event = new RunEvents.Checkpoint();
-        event.begin();
-        try {
-            statistics = dump(request, images, operation);
-        } catch (RekindleException failure) {
-            event.fail(request.pid, images, failure);
-            NativeOperation.rethrow(operation, failure);
-            throw failure;
-        }
-        event.finish(request.pid, images, statistics);
-        RunEvents.Copy.commitAll(statistics);
-        LOGGER.debug("checkpoint of {} to {}: {}", request.pid, images, statistics);
-        // Here, where no catch above takes it for a failure of the dump.
-        NativeOperation.rethrow(operation, "the checkpoint in " + images + " is complete");
-        return new CheckpointResult(request.pid, images, statistics);
-    }
-
-    private RunStatistics dump(CheckpointRequest request, Path images, @Nullable NativeOperation operation) {
-        try (NativeCall call = NativeCall.begin()) {
-            MemorySegment struct = call.zeroed(rekindle_checkpoint_request.layout());
-            rekindle_checkpoint_request.structure_size(struct, (int) struct.byteSize());
-            rekindle_checkpoint_request.pid(struct, request.pid);
-            rekindle_checkpoint_request.directory(struct, call.path(images));
-            rekindle_checkpoint_request.work_directory(struct, call.path(request.run.workDirectory()));
-            rekindle_checkpoint_request.log_file(struct, call.string(request.run.logFile()));
-            rekindle_checkpoint_request.flags(struct, request.run.flagBits());
-            rekindle_checkpoint_request.log_level(struct, request.run.logLevel());
-            rekindle_checkpoint_request.timeout_seconds(struct, request.timeoutSeconds);
-            rekindle_checkpoint_request.argument_count(
-                    struct, request.run.arguments().size());
-            rekindle_checkpoint_request.arguments(struct, call.strings(request.run.arguments()));
-            rekindle_checkpoint_request.operation(struct, NativeOperation.address(operation));
-            NativeStatistics statistics = NativeStatistics.allocate(call, NativeStatistics.CAPACITY);
-            int code = RekindleNative.rekindle_checkpoint(
-                    environment.write(call),
-                    struct,
-                    statistics.run(),
-                    statistics.processes(),
-                    statistics.capacity(),
-                    call.error());
-            if (code != RekindleNative.REKINDLE_OK()) {
-                throw Failure.exception(Failure.Action.CHECKPOINT, code, call.error());
-            }
-            return statistics.decodeOrRead(request.run.workDirectoryIn(images), RunKind.CHECKPOINT);
-        }
-    }
-
-    private RestoredProcess restore(RestoreRequest request, @Nullable NativeOperation operation) {
-        Path images = images(request.directory());
-        RestoredProcess process;
-        var event = new RunEvents.Restore();
-        event.begin();
-        try {
-            process = revive(request, images, operation);
-        } catch (RekindleException failure) {
-            event.fail(0, images, failure);
-            NativeOperation.rethrow(operation, failure);
-            throw failure;
-        }
-        event.finish(process.pid(), images, process.statistics());
-        RunEvents.Copy.commitAll(process.statistics());
-        LOGGER.debug("restore of {} from {}: {}", process.pid(), images, process.statistics());
-        if (NativeOperation.listenerFailed(operation)) {
-            // The listener threw at the very end. What it asked for is that there is no such run.
-            process.kill();
-            NativeOperation.rethrow(operation, "the restored process " + process.pid() + " was ended");
-        }
-        request.hooks.forEach(hook -> hook.accept(process));
-        return process;
-    }
-
-    private RestoredProcess revive(RestoreRequest request, Path images, @Nullable NativeOperation operation) {
-        try (NativeCall call = NativeCall.begin()) {
-            MemorySegment struct = call.zeroed(rekindle_restore_request.layout());
-            rekindle_restore_request.structure_size(struct, (int) struct.byteSize());
-            rekindle_restore_request.directory(struct, call.path(images));
-            rekindle_restore_request.work_directory(struct, call.path(request.run.workDirectory()));
-            rekindle_restore_request.log_file(struct, call.string(request.run.logFile()));
-            rekindle_restore_request.flags(struct, request.run.flagBits());
-            rekindle_restore_request.log_level(struct, request.run.logLevel());
-            rekindle_restore_request.argument_count(
-                    struct, request.run.arguments().size());
-            rekindle_restore_request.arguments(struct, call.strings(request.run.arguments()));
-            rekindle_restore_request.operation(struct, NativeOperation.address(operation));
-            NativeStatistics statistics = NativeStatistics.allocate(call, NativeStatistics.CAPACITY);
-            MemorySegment pid = call.allocate(ValueLayout.JAVA_INT);
-            int code = RekindleNative.rekindle_restore(
-                    environment.write(call),
-                    struct,
-                    pid,
-                    statistics.run(),
-                    statistics.processes(),
-                    statistics.capacity(),
-                    call.error());
-            if (code != RekindleNative.REKINDLE_OK()) {
-                throw Failure.exception(Failure.Action.RESTORE, code, call.error());
-            }
-            int root = pid.get(ValueLayout.JAVA_INT, 0);
-            Optional<ProcessHandle> handle = ProcessHandle.of(root);
-            return new RestoredProcess(
-                    root, statistics.decodeOrRead(request.run.workDirectoryIn(images), RunKind.RESTORE), handle);
-        }
-    }
+    /**
+     * Closes the handle, and waits for the end of its runs, those of {@link #checkpoint} and {@link #restore} on other
+     * threads included. A run that is to end sooner has to be cancelled.
+     *
+     * @param limit how long it waits
+     * @return whether all have ended; those that have not go on
+     * @throws InterruptedException where the thread was interrupted while it waited; the handle is closed
+     */
+    boolean close(Duration limit) throws InterruptedException;
 
     /**
      * Builds a {@link Rekindle}. What is not set is as {@code /etc/rekindle.conf} and the environment say. For one
      * thread at a time.
      */
-    public static final class Builder {
-        private @Nullable Path imagesRoot;
+    final class Builder {
+        @Nullable
+        Path imagesRoot;
+
         private @Nullable Path criu;
         private @Nullable Path pluginDirectory;
         private @Nullable Path poolSocket;
@@ -351,9 +265,14 @@ public final class Rekindle implements AutoCloseable {
         private int restoreThreads;
         private HugePages hugePages = HugePages.DEFAULT;
 
+        @Nullable
+        Executor executor;
+
+        final List<RunObserver> observers = new ArrayList<>();
+
         private Builder() {}
 
-        private NativeEnvironment environment() {
+        NativeEnvironment environment() {
             return new NativeEnvironment(
                     criu,
                     pluginDirectory,
@@ -369,7 +288,8 @@ public final class Rekindle implements AutoCloseable {
         }
 
         /**
-         * The folder that relative image folders are in: those of requests, and those given to this handle's pools.
+         * The folder that relative folders are in: those of images and of work in requests, and those given to this
+         * handle's pools.
          *
          * @param imagesRoot a folder; the working folder of the JVM unless it is set
          * @return this builder
@@ -382,7 +302,8 @@ public final class Rekindle implements AutoCloseable {
         /**
          * The {@code criu} program.
          *
-         * @param criu its path; {@code $REKINDLE_CRIU}, then {@code criu} in {@code PATH}, unless it is set
+         * @param criu its path; {@code $REKINDLE_CRIU}, then that of this release, then {@code criu} in
+         *     {@code PATH}, unless it is set
          * @return this builder
          */
         public Builder criu(Path criu) {
@@ -393,7 +314,7 @@ public final class Rekindle implements AutoCloseable {
         /**
          * The folder of {@code cuda_plugin.so}.
          *
-         * @param pluginDirectory a folder with nothing else; beside the native library unless it is set
+         * @param pluginDirectory a folder with nothing else; that of this release unless it is set
          * @return this builder
          */
         public Builder pluginDirectory(Path pluginDirectory) {
@@ -509,13 +430,36 @@ public final class Rekindle implements AutoCloseable {
         }
 
         /**
+         * Who runs {@link Rekindle#checkpointAsync} and {@link Rekindle#restoreAsync}. It is not shut down with the handle.
+         *
+         * @param executor starts a platform thread for each run unless it is set; one of virtual threads does as well, and a
+         *     run occupies the carrier of its thread
+         * @return this builder
+         */
+        public Builder executor(Executor executor) {
+            this.executor = Objects.requireNonNull(executor, "executor");
+            return this;
+        }
+
+        /**
+         * Adds one that is told of every checkpoint and restore of the handle. Java Flight Recorder is told anyway.
+         *
+         * @param observer who is told
+         * @return this
+         */
+        public Builder observer(RunObserver observer) {
+            observers.add(Objects.requireNonNull(observer, "observer"));
+            return this;
+        }
+
+        /**
          * Makes the handle.
          *
          * @return the handle
          * @throws NativeLibraryException where the native library cannot be loaded
          */
         public Rekindle build() {
-            return new Rekindle(this);
+            return new NativeRekindle(this);
         }
     }
 }

@@ -9,11 +9,14 @@ import org.jspecify.annotations.Nullable;
  * do about it. What it adds to a {@link Throwable} is immutable, so any threads may use it.
  */
 public abstract sealed class RekindleException extends RuntimeException
-        permits CheckpointException,
+        permits BusyException,
+                CheckpointException,
                 CorruptImageException,
                 IncompatibleException,
                 NativeLibraryException,
+                NoImageException,
                 PermissionException,
+                PidInUseException,
                 PoolException,
                 RestoreException {
     private static final long serialVersionUID = 1;

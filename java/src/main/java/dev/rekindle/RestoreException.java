@@ -2,7 +2,7 @@
 package dev.rekindle;
 
 /**
- * A restore failed; it left no process behind and the image stays whole. Any threads may use it, as every
+ * A restore failed; it left no process behind and changed no image. Any threads may use it, as every
  * {@link RekindleException}.
  */
 public final class RestoreException extends RekindleException {

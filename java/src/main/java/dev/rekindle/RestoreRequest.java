@@ -14,11 +14,15 @@ import org.jspecify.annotations.Nullable;
  */
 public final class RestoreRequest {
     final RunRequest run;
-    final List<Consumer<RestoredProcess>> hooks;
+    final Hooks<RestoredProcess> hooks;
+
+    @Nullable
+    final String deviceMap;
 
     private RestoreRequest(Builder builder) {
         run = builder.buildRun();
-        hooks = List.copyOf(builder.hooks);
+        hooks = new Hooks<>(builder.before, builder.after, builder.failed);
+        deviceMap = builder.deviceMap;
     }
 
     /**
@@ -50,9 +54,38 @@ public final class RestoreRequest {
         return run.directory();
     }
 
+    /**
+     * Two requests are equal where they say the same; hooks and listeners are compared by their own {@code equals}.
+     *
+     * @param other what to compare with
+     * @return whether it is such a request
+     */
+    @Override
+    public boolean equals(@Nullable Object other) {
+        return other instanceof RestoreRequest request
+                && run.equals(request.run)
+                && Objects.equals(deviceMap, request.deviceMap)
+                && hooks.equals(request.hooks);
+    }
+
+    @Override
+    public int hashCode() {
+        return Objects.hash(run, deviceMap, hooks);
+    }
+
+    /** What the request says, without hooks and listener. */
+    @Override
+    public String toString() {
+        return "RestoreRequest" + (deviceMap == null ? run.describe() : run.describe("deviceMap=" + deviceMap));
+    }
+
     /** Builds a {@link RestoreRequest}. For one thread at a time. */
     public static final class Builder extends RunRequestBuilder<Builder> {
-        private final List<Consumer<RestoredProcess>> hooks = new ArrayList<>();
+        private final List<Runnable> before = new ArrayList<>();
+        private final List<Consumer<RestoredProcess>> after = new ArrayList<>();
+        private final List<Runnable> failed = new ArrayList<>();
+
+        private @Nullable String deviceMap;
 
         private Builder(Path directory) {
             super(directory);
@@ -64,14 +97,55 @@ public final class RestoreRequest {
         }
 
         /**
-         * Adds something to do with the restored process, on the thread of the call, in the order of adding. What it
-         * throws the call throws, and the process goes on running.
+         * Adds something to do before the restore begins, on the thread of the call, in the order of adding. All are called;
+         * where one throws, the restore does not begin, and the call throws a {@link HookException}.
+         *
+         * @param hook what to do
+         * @return this builder
+         */
+        public Builder beforeRestore(Runnable hook) {
+            before.add(Objects.requireNonNull(hook, "hook"));
+            return this;
+        }
+
+        /**
+         * Adds something to do with the restored process, on the thread of the call, in the order of adding. All are called;
+         * where one throws, the process goes on running, and the call throws a {@link HookException}, which has it.
          *
          * @param hook what to do
          * @return this builder
          */
         public Builder afterRestore(Consumer<RestoredProcess> hook) {
-            hooks.add(Objects.requireNonNull(hook, "hook"));
+            after.add(Objects.requireNonNull(hook, "hook"));
+            return this;
+        }
+
+        /**
+         * Adds something to do after a restore that did not succeed, or did not begin as a hook before it threw. On the thread
+         * of the call, in the order of adding. All are called; the call throws why it failed, with what they throw as
+         * suppressed.
+         *
+         * @param hook what to do
+         * @return this builder
+         */
+        public Builder afterFailedRestore(Runnable hook) {
+            failed.add(Objects.requireNonNull(hook, "hook"));
+            return this;
+        }
+
+        /**
+         * Chooses the GPUs that the restore takes, instead of what {@code REKINDLE_DEVICE_MAP} says. What cannot be met
+         * is refused before a process is made: a GPU that is not there with a {@link RestoreException}, another model
+         * with an {@link IncompatibleException}, and one without room with a sentence that says how much is free and how
+         * much is needed.
+         *
+         * @param map {@code OLD=NEW,...}, each a number or a UUID as {@code nvidia-smi -L} prints it; {@code NEW} for a
+         *     tree whose memory lies on one GPU; {@code auto} for the same numbers whatever their UUIDs; empty for those
+         *     of the dump, or equal ones where these are gone or full
+         * @return this builder
+         */
+        public Builder deviceMap(String map) {
+            deviceMap = Objects.requireNonNull(map, "map");
             return this;
         }
 

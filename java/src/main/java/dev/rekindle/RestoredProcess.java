@@ -2,49 +2,52 @@
 package dev.rekindle;
 
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.concurrent.CompletableFuture;
-import org.jspecify.annotations.Nullable;
 
 /**
- * A process tree that was restored and runs. Its root is not a child of this JVM. Immutable, so any threads may use it.
+ * A process tree that was restored and runs. Any threads may use it.
+ *
+ * <p>Its root is a child of this JVM only where that is the first process of its pid namespace, as in a container, or a
+ * child subreaper; this library waits for it then.
  *
  * <p>The handle is taken when the restore returns. A later restore of the same image makes another process of the same
  * pid, which this one does not follow.
- *
- * @param pid root of the tree
- * @param statistics sizes, modes and phases
- * @param processHandle a handle on the root of the tree, empty where it had ended before the restore returned
  */
-public record RestoredProcess(long pid, RunStatistics statistics, Optional<ProcessHandle> processHandle) {
+public interface RestoredProcess {
     /**
-     * Returns a future that completes when the root of the tree has ended. Its exit status is not known, since it is no
-     * child of this JVM.
+     * The root of the tree.
+     *
+     * @return its pid
+     */
+    long pid();
+
+    /**
+     * What the restore did.
+     *
+     * @return sizes, modes and phases
+     */
+    RunStatistics statistics();
+
+    /**
+     * A handle on the root of the tree.
+     *
+     * @return the handle, empty where it had ended before the restore returned
+     */
+    Optional<ProcessHandle> processHandle();
+
+    /**
+     * Returns a future that completes when the root of the tree has ended.
      *
      * @return the future; cancelling it does nothing to the process
      */
-    public CompletableFuture<RestoredProcess> onExit() {
-        return processHandle
-                .map(RestoredProcess::end)
-                .orElseGet(() -> CompletableFuture.completedFuture(null))
-                .thenApply(ended -> this);
-    }
+    CompletableFuture<RestoredProcess> onExit();
 
     /**
-     * The JDK waits for pids: its future may be about the process that had the pid before, or has it now. A handle's
-     * {@code isAlive} compares start times too.
+     * How the root of the tree has ended.
+     *
+     * @return its exit status, 128 and the number of the signal where one ended it; empty as long as it runs, and where it
+     *     is no child of this JVM, which the system tells nothing then
      */
-    private static CompletableFuture<@Nullable Void> end(ProcessHandle handle) {
-        return handle.isAlive()
-                ? handle.onExit().thenCompose(ended -> end(handle))
-                : CompletableFuture.completedFuture(null);
-    }
-
-    /** Ends the whole tree. */
-    void kill() {
-        processHandle.filter(ProcessHandle::isAlive).ifPresent(handle -> {
-            var descendants = handle.descendants().toList();
-            handle.destroyForcibly();
-            descendants.forEach(ProcessHandle::destroyForcibly);
-        });
-    }
+    OptionalInt exitStatus();
 }

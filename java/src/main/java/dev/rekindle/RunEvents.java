@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle;
 
-import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import jdk.jfr.Category;
@@ -14,14 +13,22 @@ import jdk.jfr.StackTrace;
 import jdk.jfr.Timespan;
 import org.jspecify.annotations.Nullable;
 
-/** The events that this library writes to Java Flight Recorder. */
+/** The events that this library writes to Java Flight Recorder: it is an observer like others. */
 final class RunEvents {
     private RunEvents() {}
+
+    static RunObserver.Observation begin(RunStart run) {
+        Run event = run.kind() == RunKind.CHECKPOINT ? new Checkpoint() : new Restore();
+        event.pid = run.pid().orElse(0);
+        event.directory = run.directory().toString();
+        event.begin();
+        return event;
+    }
 
     /** What a checkpoint and a restore have in common. */
     @Category("Rekindle")
     @StackTrace(false)
-    abstract static class Run extends Event {
+    abstract static class Run extends Event implements RunObserver.Observation {
         @Label("Process")
         long pid;
 
@@ -78,25 +85,31 @@ final class RunEvents {
         @Description("As cuDriverGetVersion says, 0 where no process uses CUDA")
         int driverVersion;
 
-        void finish(long processId, Path images, RunStatistics statistics) {
+        @Override
+        public void phase(long process, Phase part) {
+            Copy.commit(process, part);
+        }
+
+        @Override
+        public void end(long root, RunStatistics statistics) {
             end();
             if (shouldCommit()) {
-                pid = processId;
-                directory = images.toString();
+                pid = root;
                 succeeded = true;
                 fill(statistics);
                 commit();
             }
         }
 
-        void fail(long processId, Path images, RekindleException exception) {
+        @Override
+        public void fail(RuntimeException exception) {
             end();
             if (shouldCommit()) {
-                pid = processId;
-                directory = images.toString();
                 failure = exception.getMessage();
-                errorCode = exception.code().name();
-                phase = exception.phase().name();
+                if (exception instanceof RekindleException known) {
+                    errorCode = known.code().name();
+                    phase = known.phase().name();
+                }
                 commit();
             }
         }
@@ -108,8 +121,8 @@ final class RunEvents {
             processes = statistics.processes().size();
             simulated = statistics.simulated();
             mode = mode(statistics.processes());
-            gpuName = statistics.gpuName();
-            driverVersion = statistics.driverVersion();
+            gpuName = statistics.gpuName().orElse("");
+            driverVersion = statistics.driverVersion().orElse(0);
         }
 
         static String mode(List<ProcessStatistics> processes) {
@@ -185,22 +198,17 @@ final class RunEvents {
         @DataAmount
         long bytes;
 
-        static void commitAll(RunStatistics statistics) {
-            if (!new Copy().isEnabled()) {
-                return;
-            }
-            for (ProcessStatistics process : statistics.processes()) {
-                for (Phase part : process.phases()) {
-                    if (part.bytes() > 0 && (part.kind() == PhaseKind.COPY_OUT || part.kind() == PhaseKind.PREFETCH)) {
-                        Copy event = new Copy();
-                        event.pid = process.pid();
-                        event.phase = part.kind().name();
-                        event.offset = part.start().toNanos();
-                        event.copyTime = part.duration().toNanos();
-                        event.bytes = part.bytes();
-                        event.commit();
-                    }
-                }
+        static void commit(long process, Phase part) {
+            Copy event = new Copy();
+            if (event.isEnabled()
+                    && part.bytes() > 0
+                    && (part.kind() == PhaseKind.COPY_OUT || part.kind() == PhaseKind.PREFETCH)) {
+                event.pid = process;
+                event.phase = part.kind().name();
+                event.offset = part.start().toNanos();
+                event.copyTime = part.duration().toNanos();
+                event.bytes = part.bytes();
+                event.commit();
             }
         }
     }

@@ -3,8 +3,11 @@ package dev.rekindle;
 
 import dev.rekindle.internal.ffi.RekindleNative;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
+import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
 /** What checkpoint and restore requests have in common. */
@@ -48,8 +51,25 @@ record RunRequest(
         return flags.stream().mapToInt(Flag::bit).sum();
     }
 
-    /** Where logs and statistics go. */
-    Path workDirectoryIn(Path images) {
-        return workDirectory == null ? images : workDirectory;
+    /** What a request says of itself: what it was told, in the order of its builder. */
+    String describe(String... more) {
+        var parts = new ArrayList<String>(Arrays.asList(more));
+        parts.add("directory=" + directory);
+        if (workDirectory != null) {
+            parts.add("workDirectory=" + workDirectory);
+        }
+        if (logFile != null) {
+            parts.add("logFile=" + logFile);
+        }
+        if (!flags.isEmpty()) {
+            parts.add("flags=" + new TreeSet<>(flags));
+        }
+        if (logLevel != 0) {
+            parts.add("logLevel=" + logLevel);
+        }
+        if (!arguments.isEmpty()) {
+            parts.add("arguments=" + arguments);
+        }
+        return "[" + String.join(", ", parts) + "]";
     }
 }

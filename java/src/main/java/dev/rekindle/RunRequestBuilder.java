@@ -117,7 +117,8 @@ public abstract sealed class RunRequestBuilder<B extends RunRequestBuilder<B>>
     /**
      * Where CRIU's log and the statistics go.
      *
-     * @param workDirectory a folder that exists; the images' own unless it is set
+     * @param workDirectory a folder that exists, a relative one in the handle's {@code imagesRoot}, as the images are; the
+     *     images' own unless it is set
      * @return this builder
      */
     public B workDirectory(Path workDirectory) {

@@ -5,69 +5,128 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Objects;
+import java.util.Optional;
+import java.util.OptionalInt;
 
 /**
- * Statistics of one checkpoint or restore. Immutable, so any threads may use it.
- *
- * @param kind what the run did
- * @param succeeded whether it succeeded
- * @param duration how long it took
- * @param deviceBytes device memory moved outside the process image
- * @param hostBytes size of CRIU's pages images
- * @param imageBytes stored size of the GPU images; zero chunks are not stored
- * @param overlap how much GPU copying was hidden behind CRIU's own work
- * @param poolWarm whether contexts and buffers were there already
- * @param simulated whether the simulated driver was used
- * @param driverVersion as {@code cuDriverGetVersion} says, 0 where no process used CUDA
- * @param restoreThreads how many threads CRIU was told to restore memory with: 0 to choose itself, -1 where
- *     it was not told (it has no such option, or was not to use it), for checkpoints, and where read from a folder
- * @param criu CRIU's own figures
- * @param processes the processes that use CUDA
- * @param gpuName name of the GPU, or empty
- * @param criuVersion version of CRIU, or empty
- * @param failure why it failed, empty where it did not
+ * Statistics of one checkpoint or restore. Immutable, so any threads may use it. Sizes are bytes. Other implementations
+ * than the library's are for tests; it may get further methods.
  */
-public record RunStatistics(
-        RunKind kind,
-        boolean succeeded,
-        Duration duration,
-        long deviceBytes,
-        long hostBytes,
-        long imageBytes,
-        Duration overlap,
-        boolean poolWarm,
-        boolean simulated,
-        int driverVersion,
-        int restoreThreads,
-        CriuStatistics criu,
-        List<ProcessStatistics> processes,
-        String gpuName,
-        String criuVersion,
-        String failure) {
+public interface RunStatistics {
     /**
-     * Copies the list.
+     * What the run did.
      *
-     * @param kind what the run did
-     * @param succeeded whether it succeeded
-     * @param duration how long it took
-     * @param deviceBytes device memory moved outside the process image
-     * @param hostBytes size of CRIU's pages images
-     * @param imageBytes stored size of the GPU images; zero chunks are not stored
-     * @param overlap how much GPU copying was hidden behind CRIU's own work
-     * @param poolWarm whether contexts and buffers were there already
-     * @param simulated whether the simulated driver was used
-     * @param driverVersion as {@code cuDriverGetVersion} says, 0 where no process used CUDA
-     * @param restoreThreads how many threads CRIU was told to restore memory with: 0 to choose itself, -1 where
-     *     it was not told (it has no such option, or was not to use it), for checkpoints, and where read from a folder
-     * @param criu CRIU's own figures
-     * @param processes the processes that use CUDA
-     * @param gpuName name of the GPU, or empty
-     * @param criuVersion version of CRIU, or empty
-     * @param failure why it failed, empty where it did not
+     * @return the kind of run
      */
-    public RunStatistics {
-        processes = List.copyOf(processes);
+    RunKind kind();
+
+    /**
+     * Whether it succeeded.
+     *
+     * @return true where {@link #failure} is empty
+     */
+    default boolean succeeded() {
+        return failure().isEmpty();
     }
+
+    /**
+     * Why it failed.
+     *
+     * @return a sentence, empty where it succeeded
+     */
+    Optional<String> failure();
+
+    /**
+     * How long it took.
+     *
+     * @return the time from the call, or from the start of CRIU where it was read from a folder
+     */
+    Duration duration();
+
+    /**
+     * Device memory moved outside the process image.
+     *
+     * @return bytes of all processes
+     */
+    long deviceBytes();
+
+    /**
+     * Size of CRIU's pages images.
+     *
+     * @return bytes
+     */
+    long hostBytes();
+
+    /**
+     * Stored size of the GPU images; zero chunks are not stored.
+     *
+     * @return bytes
+     */
+    long imageBytes();
+
+    /**
+     * How much GPU copying was hidden behind CRIU's own work.
+     *
+     * @return its time
+     */
+    Duration overlap();
+
+    /**
+     * Whether contexts and buffers were there already.
+     *
+     * @return true where a pool was warm
+     */
+    boolean poolWarm();
+
+    /**
+     * Whether the simulated driver was used.
+     *
+     * @return true for the simulated one
+     */
+    boolean simulated();
+
+    /**
+     * The driver's version.
+     *
+     * @return as {@code cuDriverGetVersion} says, 13000 for CUDA 13.0; empty where no process used CUDA
+     */
+    OptionalInt driverVersion();
+
+    /**
+     * The GPU of the first process.
+     *
+     * @return its model, empty where no process used CUDA
+     */
+    Optional<String> gpuName();
+
+    /**
+     * CRIU's version.
+     *
+     * @return the version, empty where it is not known
+     */
+    Optional<String> criuVersion();
+
+    /**
+     * How many threads CRIU was told to restore memory with.
+     *
+     * @return the number, 0 to choose itself; empty where it was not told (it has no such option, or was not to use it), for
+     *     checkpoints, and where its log does not say it
+     */
+    OptionalInt restoreThreads();
+
+    /**
+     * CRIU's own figures.
+     *
+     * @return the figures
+     */
+    CriuStatistics criu();
+
+    /**
+     * The processes that use CUDA.
+     *
+     * @return a list that cannot be changed
+     */
+    List<ProcessStatistics> processes();
 
     /**
      * Reads the statistics that a run left in its work folder.
@@ -77,7 +136,7 @@ public record RunStatistics(
      * @return the statistics
      * @throws RekindleException where there are none that can be read
      */
-    public static RunStatistics read(Path workDirectory, RunKind kind) {
+    static RunStatistics read(Path workDirectory, RunKind kind) {
         Objects.requireNonNull(workDirectory, "workDirectory");
         Objects.requireNonNull(kind, "kind");
         return NativeStatistics.read(workDirectory, kind);

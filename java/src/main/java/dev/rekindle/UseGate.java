@@ -35,6 +35,10 @@ final class UseGate {
         return false;
     }
 
+    boolean isClosed() {
+        return users.get() < 0;
+    }
+
     void exit() {
         if (users.decrementAndGet() == CLOSED) {
             Thread waiting = closer;

@@ -38,7 +38,9 @@ class AddressSanitizerTest {
                         .build());
                 Worker.await("the dumped process", () -> !Files.exists(Path.of("/proc/" + pid)));
                 pool.prefetch(folder.resolve("images"));
-                rekindle.restoreAsync(RestoreRequest.of(Path.of("images"))).join();
+                rekindle.restoreAsync(RestoreRequest.of(Path.of("images")))
+                        .result()
+                        .join();
                 CheckpointImage.open(folder.resolve("images")).verify((done, total, phase) -> {});
                 ContextLease open = pool.acquire(0);
                 pool.close();
@@ -46,7 +48,7 @@ class AddressSanitizerTest {
             }
             try {
                 rekindle.restore(RestoreRequest.of(Path.of("none")));
-            } catch (RestoreException expected) {
+            } catch (NoImageException expected) {
                 System.out.println("refused: " + expected.getMessage());
             }
             rekindle.close();

@@ -4,15 +4,19 @@ package dev.rekindle;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -43,6 +47,7 @@ class AsyncRunTest {
                             CheckpointRequest.builder(worker.pid(), Path.of("images"))
                                     .progress((done, total, phase) -> reports.add(new Report(done, total, phase)))
                                     .build())
+                    .result()
                     .get(60, TimeUnit.SECONDS);
             assertThat(dumped.statistics().succeeded()).isTrue();
             long bytes = dumped.statistics().deviceBytes();
@@ -53,6 +58,7 @@ class AsyncRunTest {
             RestoredProcess restored = rekindle.restoreAsync(RestoreRequest.builder(Path.of("images"))
                             .progress((done, total, phase) -> reports.add(new Report(done, total, phase)))
                             .build())
+                    .result()
                     .get(60, TimeUnit.SECONDS);
             assertThat(restored.pid()).isEqualTo(worker.pid());
             assertCopyWasWatched(reports, PhaseKind.PREFETCH, bytes);
@@ -80,14 +86,58 @@ class AsyncRunTest {
     }
 
     @Test
+    void runsAreOfTheCallersExecutorAndVirtualThreadsDo() throws Exception {
+        try (var executor = Executors.newVirtualThreadPerTaskExecutor();
+                Worker worker = Worker.start(folder, "worker", false, "--no-cuda")) {
+            var threads = Collections.synchronizedSet(new HashSet<Boolean>());
+            try (Rekindle rekindle =
+                    TestMachine.rekindle(folder).executor(executor).build()) {
+                rekindle.checkpointAsync(CheckpointRequest.builder(worker.pid(), Path.of("images"))
+                                .leaveRunning(true)
+                                .beforeCheckpoint(
+                                        () -> threads.add(Thread.currentThread().isVirtual()))
+                                .build())
+                        .await();
+            }
+            assertThat(threads).containsExactly(true);
+            assertThat(executor.isShutdown()).isFalse();
+        }
+    }
+
+    /** The listener of the request itself ends nothing: the run has its own way to be cancelled. */
+    @Test
+    void restoreThatIsCancelledWhenItsProcessRunsAlreadyLeavesNone() throws Exception {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                Worker worker = Worker.start(folder, "worker")) {
+            rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images")));
+            worker.awaitEnd();
+            var run = new CompletableFuture<Run<RestoredProcess>>();
+            run.complete(rekindle.restoreAsync(RestoreRequest.builder(Path.of("images"))
+                    .progress((done, total, phase) -> {
+                        if (phase == PhaseKind.CRIU && total > 0 && done == total) {
+                            run.join().cancel();
+                        }
+                    })
+                    .build()));
+            assertThatThrownBy(run.join()::await)
+                    .isInstanceOfSatisfying(
+                            RestoreException.class,
+                            failure -> assertThat(failure.code()).isEqualTo(ErrorCode.CANCELLED));
+            assertThat(ProcessHandle.of(worker.pid()).filter(ProcessHandle::isAlive))
+                    .isEmpty();
+        }
+    }
+
+    @Test
     void failureCompletesTheFuture() {
         try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
             assertThatThrownBy(() -> rekindle.restoreAsync(RestoreRequest.of(Path.of("none")))
+                            .result()
                             .get(60, TimeUnit.SECONDS))
                     .isInstanceOf(ExecutionException.class)
                     .cause()
                     .isInstanceOfSatisfying(
-                            RestoreException.class,
+                            NoImageException.class,
                             failure -> assertThat(failure.code()).isEqualTo(ErrorCode.NO_IMAGE));
         }
     }
@@ -100,18 +150,26 @@ class AsyncRunTest {
             // Half a second for each release: the checkpoint is in the middle of it when it is cancelled.
             worker.inject("cuMemRelease=500ms");
             var begun = new CountDownLatch(1);
-            CompletableFuture<CheckpointResult> run =
+            Run<CheckpointResult> run =
                     rekindle.checkpointAsync(CheckpointRequest.builder(worker.pid(), Path.of("images"))
                             .timeout(java.time.Duration.ofSeconds(60))
                             .progress((done, total, phase) -> begun.countDown())
                             .build());
             assertThat(begun.await(30, TimeUnit.SECONDS)).isTrue();
-            assertThat(run.cancel(true)).isTrue();
-            assertThat(run).isCancelled();
-            rekindle.close();
+            assertThat(run.progress()).isNotEqualTo(Progress.NONE);
+            run.cancel();
+            assertThat(run.ended()).isNotDone();
+            assertThat(run.result()).isNotDone();
             worker.inject();
-            Worker.await(
-                    "the run to end", () -> threadNames().stream().noneMatch(name -> name.startsWith("rekindle-")));
+            run.ended().get(60, TimeUnit.SECONDS);
+            assertThatThrownBy(run::await)
+                    .isInstanceOfSatisfying(
+                            CheckpointException.class,
+                            failure -> assertThat(failure.code()).isEqualTo(ErrorCode.CANCELLED));
+            // From now on, the same can be tried again.
+            rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images")));
+            worker.awaitEnd();
+            rekindle.restore(RestoreRequest.of(Path.of("images")));
             worker.advance();
             assertThat(worker.checksum()).isEqualTo(before);
         }
@@ -126,7 +184,7 @@ class AsyncRunTest {
             worker.awaitEnd();
             worker.inject("cuMemMap=500ms");
             var mapping = new CountDownLatch(1);
-            CompletableFuture<RestoredProcess> run = rekindle.restoreAsync(RestoreRequest.builder(Path.of("images"))
+            Run<RestoredProcess> run = rekindle.restoreAsync(RestoreRequest.builder(Path.of("images"))
                     .progress((done, total, phase) -> {
                         if (phase == PhaseKind.MAP) {
                             mapping.countDown();
@@ -134,15 +192,17 @@ class AsyncRunTest {
                     })
                     .build());
             assertThat(mapping.await(30, TimeUnit.SECONDS)).isTrue();
-            assertThat(run.cancel(true)).isTrue();
-            Worker.await(
-                    "the run to end", () -> threadNames().stream().noneMatch(name -> name.startsWith("rekindle-")));
+            run.cancel();
+            run.ended().get(60, TimeUnit.SECONDS);
+            assertThatThrownBy(run::await)
+                    .isInstanceOfSatisfying(
+                            RestoreException.class,
+                            failure -> assertThat(failure.code()).isEqualTo(ErrorCode.CANCELLED));
             // A tree that CRIU had finished would have been ended too, but afterwards.
             assertThat(folder.resolve("images/restore.log"))
                     .isNotEmptyFile()
                     .content()
                     .doesNotContain("Restore finished");
-            worker.awaitEnd();
             worker.inject();
             rekindle.restore(RestoreRequest.of(Path.of("images")));
             assertThat(worker.checksum()).as("the image is whole").isEqualTo(before);
@@ -176,6 +236,81 @@ class AsyncRunTest {
         }
     }
 
+    /** The last report comes when the tree runs already. */
+    @Test
+    void listenerThatThrowsAtTheEndOfARestoreEndsWhatWasRestored() throws Exception {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                Worker worker = Worker.start(folder, "worker")) {
+            String before = worker.checksum();
+            rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images")));
+            worker.awaitEnd();
+            var finished = new AtomicBoolean();
+            var request = RestoreRequest.builder(Path.of("images"))
+                    .progress((done, total, phase) -> {
+                        if (phase == PhaseKind.CRIU && total > 0 && done == total) {
+                            finished.set(Files.exists(Path.of("/proc/" + worker.pid())));
+                            throw new IllegalStateException("not this one");
+                        }
+                    })
+                    .build();
+            assertThatThrownBy(() -> rekindle.restore(request))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessage("not this one")
+                    .satisfies(failure -> assertThat(failure.getSuppressed())
+                            .singleElement()
+                            .satisfies(outcome -> assertThat(outcome).hasMessageContaining("was ended")));
+            assertThat(finished).isTrue();
+            assertThat(ProcessHandle.of(worker.pid()).filter(ProcessHandle::isAlive))
+                    .isEmpty();
+            rekindle.restore(RestoreRequest.of(Path.of("images")));
+            assertThat(worker.checksum()).isEqualTo(before);
+        }
+    }
+
+    @Test
+    void listenersAreForgottenWithTheirRuns() {
+        assertThat(NativeOperation.watched()).isZero();
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
+            for (int i = 0; i < 3; i++) {
+                assertThatThrownBy(() -> rekindle.restore(RestoreRequest.builder(Path.of("none"))
+                                .progress((done, total, phase) -> {})
+                                .build()))
+                        .isInstanceOf(NoImageException.class);
+                Run<RestoredProcess> run = rekindle.restoreAsync(RestoreRequest.builder(Path.of("none"))
+                        .progress((done, total, phase) -> {})
+                        .build());
+                assertThat(run.ended()).succeedsWithin(60, TimeUnit.SECONDS);
+            }
+        }
+        assertThat(NativeOperation.watched()).isZero();
+    }
+
+    @Test
+    void closingWaitsForRunsAsLongAsItIsTold() throws Exception {
+        try (Worker worker = Worker.start(folder, "worker")) {
+            Rekindle rekindle = TestMachine.rekindle(folder).build();
+            worker.inject("cuMemRelease=200ms");
+            var begun = new CountDownLatch(2);
+            Run<CheckpointResult> run =
+                    rekindle.checkpointAsync(CheckpointRequest.builder(worker.pid(), Path.of("images"))
+                            .leaveRunning(true)
+                            .timeout(java.time.Duration.ofSeconds(60))
+                            .progress((done, total, phase) -> begun.countDown())
+                            .build());
+            assertThat(begun.await(30, TimeUnit.SECONDS)).isTrue();
+            assertThat(rekindle.close(java.time.Duration.ofMillis(1))).isFalse();
+            assertThat(run.ended()).isNotDone();
+            assertThatThrownBy(() -> rekindle.restore(RestoreRequest.of(Path.of("images"))))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("closed");
+            worker.inject();
+            assertThat(rekindle.close(java.time.Duration.ofSeconds(60))).isTrue();
+            assertThat(run.ended()).isDone();
+            assertThat(run.await().statistics().succeeded()).isTrue();
+            worker.advance();
+        }
+    }
+
     @Test
     void listenerThatThrowsErrorsDoesNotEndTheJvm() throws Exception {
         try (Rekindle rekindle = TestMachine.rekindle(folder).build();
@@ -189,9 +324,5 @@ class AsyncRunTest {
             assertThatThrownBy(() -> rekindle.checkpoint(request)).isInstanceOf(StackOverflowError.class);
             worker.advance();
         }
-    }
-
-    private static List<String> threadNames() {
-        return Thread.getAllStackTraces().keySet().stream().map(Thread::getName).toList();
     }
 }

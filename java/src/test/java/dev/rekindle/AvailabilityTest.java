@@ -4,6 +4,7 @@ package dev.rekindle;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
@@ -60,6 +61,18 @@ class AvailabilityTest {
     void machineThatCan() throws Exception {
         assertThat(show(TestMachine.LIBRARY_FOLDER, TestMachine.criu()))
                 .contains("available true\n", "cause none\n", "create none\n");
+    }
+
+    /** The answer that it can is remembered; check() asks each time. */
+    @Test
+    void criuIsAskedOnce() throws Exception {
+        Path calls = folder.resolve("calls");
+        Path criu = Files.writeString(
+                folder.resolve("criu"), "#!/bin/sh\necho $1 >>" + calls + "\nexec " + TestMachine.criu() + " \"$@\"\n");
+        assertThat(criu.toFile().setExecutable(true)).isTrue();
+        assertThat(show(TestMachine.LIBRARY_FOLDER, criu))
+                .contains("available true\n", "cause none\n", "create none\n");
+        assertThat(Files.readAllLines(calls).stream().filter("check"::equals)).hasSize(2);
     }
 
     @Test
@@ -124,6 +137,27 @@ class AvailabilityTest {
         } finally {
             process.destroyForcibly();
         }
+    }
+
+    @Test
+    void missingDriverIsIncompatible() throws Exception {
+        try (Rekindle rekindle = TestMachine.rekindle(folder)
+                        .cudaDriver(folder.resolve("libcuda.so.1"))
+                        .build();
+                Worker worker = Worker.start(folder, "worker")) {
+            assertThatThrownBy(rekindle::openPool).satisfies(AvailabilityTest::isMissingDriver);
+            assertThatThrownBy(() -> rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images"))))
+                    .satisfies(AvailabilityTest::isMissingDriver);
+            worker.advance();
+        }
+    }
+
+    private static void isMissingDriver(Throwable failure) {
+        assertThat(failure)
+                .isInstanceOfSatisfying(
+                        IncompatibleException.class,
+                        driver -> assertThat(driver.code()).isEqualTo(ErrorCode.NO_DRIVER))
+                .hasMessageContaining("libcuda.so.1");
     }
 
     private static List<String> options(Path library) {

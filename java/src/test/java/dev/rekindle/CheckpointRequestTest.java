@@ -3,6 +3,7 @@ package dev.rekindle;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.file.Files;
@@ -39,6 +40,48 @@ class CheckpointRequestTest {
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> request.timeout(Duration.ofSeconds(Integer.MAX_VALUE, 1)));
         assertThatIllegalArgumentException().isThrownBy(() -> request.timeout(Duration.ofSeconds(Long.MAX_VALUE)));
+    }
+
+    @Test
+    void treeIsLeftRunningOrStopped() {
+        var builder = CheckpointRequest.builder(4711, folder).leaveRunning(true).leaveStopped(true);
+        assertThatIllegalStateException().isThrownBy(builder::build).withMessageContaining("leave out one");
+        assertThat(builder.leaveStopped(false).build().run.flags()).containsExactly(RunRequest.Flag.LEAVE_RUNNING);
+    }
+
+    @Test
+    void requestsAreTheirContents() {
+        Runnable hook = () -> {};
+        var request = CheckpointRequest.builder(4711, Path.of("images"))
+                .tcpEstablished(true)
+                .fileLocks(true)
+                .timeout(Duration.ofSeconds(30))
+                .workDirectory(Path.of("work"))
+                .logFile("criu.log")
+                .logLevel(2)
+                .argument("--ghost-limit=8M")
+                .beforeCheckpoint(hook);
+        assertThat(request.build())
+                .isEqualTo(request.build())
+                .hasSameHashCodeAs(request.build())
+                .hasToString("CheckpointRequest[pid=4711, timeout=PT30S, directory=images, workDirectory=work,"
+                        + " logFile=criu.log, flags=[TCP_ESTABLISHED, FILE_LOCKS], logLevel=2,"
+                        + " arguments=[--ghost-limit=8M]]");
+        assertThat(request.build()).isNotEqualTo(request.beforeCheckpoint(hook).build());
+        assertThat(CheckpointRequest.of(4711, folder)).isNotEqualTo(CheckpointRequest.of(4712, folder));
+
+        var restore = RestoreRequest.builder(Path.of("images"));
+        assertThat(restore.build())
+                .isEqualTo(restore.build())
+                .hasSameHashCodeAs(restore.build())
+                .hasToString("RestoreRequest[directory=images]");
+        assertThat(restore.build()).isNotEqualTo(restore.shellJob(true).build());
+        assertThat(restore.build())
+                .isNotEqualTo(restore.deviceMap("0=1").build())
+                .isNotEqualTo(RestoreRequest.of(Path.of("images")));
+        assertThat(restore.build())
+                .isEqualTo(restore.build())
+                .hasToString("RestoreRequest[deviceMap=0=1, directory=images, flags=[SHELL_JOB]]");
     }
 
     /** The run is over by the last report: its images are there, and the listener's exception is the listener's. */

@@ -67,6 +67,39 @@ final class ChildJvm {
         return launch(wrapper, all, environment);
     }
 
+    /** Starts it with the library and returns at once; its output is to be read from the process. */
+    static Process start(Class<?> main, Map<String, String> environment, String... arguments) throws IOException {
+        // A JVM leaves a signal alone that it inherits as ignored, as in the background of a shell script.
+        var command = new ArrayList<>(List.of(
+                "env",
+                "--default-signal=HUP,INT,TERM",
+                Path.of(System.getProperty("java.home"), "bin", "java").toString()));
+        command.addAll(withTheLibrary());
+        command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
+        command.addAll(List.of(arguments));
+        ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
+        builder.environment().putAll(environment);
+        return builder.start();
+    }
+
+    /** The options of a JVM that uses the library and {@link TestMachine}. */
+    static List<String> withTheLibrary() {
+        return List.of(
+                "--enable-native-access=ALL-UNNAMED",
+                "--illegal-native-access=deny",
+                "-Drekindle.library.path=" + TestMachine.LIBRARY_FOLDER,
+                "-Drekindle.native.build=" + TestMachine.NATIVE,
+                "-Drekindle.native.source=" + System.getProperty("rekindle.native.source"));
+    }
+
+    /** As the first process of a pid namespace, as in a container. */
+    static Output runAsFirstProcess(Class<?> main, Map<String, String> environment, String... arguments)
+            throws IOException, InterruptedException {
+        var isolation = List.of(
+                "unshare", "--pid", "--mount", "--propagation", "private", "--fork", "--mount-proc", "--kill-child");
+        return run(isolation, main, withTheLibrary(), List.of(), environment, arguments);
+    }
+
     /** With nothing but these options, which name the main class too. */
     static Output launch(List<String> options) throws IOException, InterruptedException {
         return launch(List.of(), options, Map.of());

@@ -78,12 +78,13 @@ class ConcurrencyTest {
         try (Worker worker = Worker.start(folder, "worker")) {
             String before = worker.checksum();
             Rekindle asynchronous = TestMachine.rekindle(folder).build();
-            CompletableFuture<CheckpointResult> run =
+            Run<CheckpointResult> run =
                     asynchronous.checkpointAsync(CheckpointRequest.builder(worker.pid(), Path.of("first"))
                             .leaveRunning(true)
                             .progress((done, total, phase) -> asynchronous.close())
                             .build());
-            assertThat(run.get(60, TimeUnit.SECONDS).statistics().succeeded()).isTrue();
+            assertThat(run.result().get(60, TimeUnit.SECONDS).statistics().succeeded())
+                    .isTrue();
             Worker.await(
                     "the handle's threads to end",
                     () -> Thread.getAllStackTraces().keySet().stream()

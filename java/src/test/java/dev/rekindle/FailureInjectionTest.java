@@ -63,7 +63,7 @@ class FailureInjectionTest {
                 Worker worker = Worker.start(folder, "worker")) {
             rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images")));
             worker.awaitEnd();
-            Path data = folder.resolve("images/rekindle-pages-" + worker.pid() + ".img");
+            Path data = TestMachine.gpuPages(folder.resolve("images"), worker.pid());
             try (RandomAccessFile file = new RandomAccessFile(data.toFile(), "rw")) {
                 file.seek(3 << 20);
                 int value = file.read();

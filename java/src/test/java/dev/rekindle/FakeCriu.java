@@ -9,7 +9,7 @@ import java.util.List;
 
 /** A {@code criu} that answers questions about itself, and of a run keeps its arguments and its part of the environment, and fails. */
 record FakeCriu(Path program, Path argumentFile, Path environmentFile) {
-    static final String EVERY_OPTION = "--restore-threads --restore-hugepages";
+    static final String EVERY_OPTION = "--restore-threads --restore-thp";
 
     static FakeCriu create(Path folder, String version, String help) throws IOException {
         Path arguments = folder.resolve("arguments");

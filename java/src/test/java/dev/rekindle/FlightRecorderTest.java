@@ -39,7 +39,7 @@ class FlightRecorderTest {
             }
             try {
                 rekindle.restore(RestoreRequest.of(Path.of("none")));
-            } catch (RestoreException expected) {
+            } catch (NoImageException expected) {
                 assertThat(expected.code()).isEqualTo(ErrorCode.NO_IMAGE);
             }
             recording.stop();

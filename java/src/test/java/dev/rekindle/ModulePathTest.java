@@ -5,29 +5,50 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.rekindle.internal.ffi.RekindleNative;
 import java.io.File;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.jar.Attributes;
-import java.util.jar.JarEntry;
-import java.util.jar.JarOutputStream;
-import java.util.jar.Manifest;
+import java.util.spi.ToolProvider;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.BeforeEach;
+import org.jspecify.annotations.NullMarked;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.slf4j.Logger;
 
-/** The jars on the module path of another JVM. */
+/** The library on the module path of another JVM, and in a runtime image that jlink makes of an application with it. */
 class ModulePathTest {
+    private static final String ACCESS = "--enable-native-access=dev.rekindle,dev.rekindle.bindings";
+
+    /** The class of an application, which requires nothing but {@code dev.rekindle}. */
+    private static final String APPLICATION = """
+            package application;
+
+            import dev.rekindle.CheckpointImage;
+            import dev.rekindle.NoImageException;
+            import dev.rekindle.Rekindle;
+            import java.nio.file.Path;
+
+            public class Main {
+                public static void main(String[] arguments) {
+                    System.out.println(Rekindle.class.getModule() + ": version " + Rekindle.nativeVersion());
+                    try {
+                        CheckpointImage.open(Path.of("/nowhere"));
+                    } catch (NoImageException none) {
+                        System.out.println(none.code());
+                    }
+                }
+            }
+            """;
+
     @TempDir
     private Path folder;
-
-    private Path library;
-    private Path bindings;
 
     /** Asks twice: what a failed initializer says only the first time is no answer. */
     static final class ShowAvailability {
@@ -41,73 +62,138 @@ class ModulePathTest {
         }
     }
 
-    @BeforeEach
-    void makeJars() throws Exception {
-        library = jar("dev.rekindle", origin(Rekindle.class));
-        bindings = jar("dev.rekindle.bindings", origin(RekindleNative.class));
+    @Test
+    void applicationFindsTheLibraryInThePlatformsModule() throws Exception {
+        Path application = application(APPLICATION);
+        assertThat(ChildJvm.launch(List.of(
+                                ACCESS,
+                                "--illegal-native-access=deny",
+                                "-Djava.library.path=/nowhere",
+                                "-Drekindle.cache.directory=" + folder.resolve("cache"),
+                                "-p",
+                                path(Stream.concat(modules(), Stream.of(platform(), application))),
+                                "-m",
+                                "application/application.Main"))
+                        .text())
+                .contains("module dev.rekindle: version 0.1.")
+                .contains("NO_IMAGE");
     }
 
     @Test
-    void libraryInAPlatformJarIsFound() throws Exception {
-        Path files = folder.resolve("files/META-INF/rekindle/" + NativeLibrary.platform() + "/lib");
-        Files.createDirectories(files);
-        Files.copy(TestMachine.LIBRARY_FOLDER.resolve("librekindle.so"), files.resolve("librekindle.so"));
-        Path platform = jar("dev.rekindle.platform", folder.resolve("files"));
-        assertThat(show(
-                        List.of(library, bindings, platform),
-                        "--enable-native-access=dev.rekindle,dev.rekindle.bindings",
-                        "-Djava.library.path=/nowhere",
-                        "-Drekindle.cache.directory=" + folder.resolve("cache")))
-                .contains("module dev.rekindle: version 0.1.");
+    void jlinkMakesAnImageOfAnApplicationWithIt() throws Exception {
+        Path image = folder.resolve("image");
+        run(
+                "jlink",
+                "--module-path",
+                path(Stream.concat(modules(), Stream.of(platform(), application(APPLICATION)))),
+                "--add-modules",
+                "application,dev.rekindle.linux.x86_64",
+                "--add-options=" + ACCESS + " --illegal-native-access=deny",
+                "--output",
+                image.toString());
+        Process process = new ProcessBuilder(
+                        image.resolve("bin/java").toString(),
+                        "-Drekindle.cache.directory=" + folder.resolve("cache"),
+                        "-m",
+                        "application/application.Main")
+                .redirectErrorStream(true)
+                .start();
+        assertThat(new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8))
+                .contains("module dev.rekindle: version 0.1.")
+                .contains("NO_IMAGE");
+    }
+
+    @Test
+    void bindingsAreOfThisLibraryAlone() throws Exception {
+        assertThat(compile("package application; class Main { dev.rekindle.internal.ffi.RekindleNative n; }"))
+                .contains("package dev.rekindle.internal.ffi is");
     }
 
     @Test
     void accessThatTheBindingsLackIsNamed() throws Exception {
         for (String module : List.of("dev.rekindle", "dev.rekindle.bindings")) {
             assertThat(show(
-                            List.of(library, bindings),
                             "--enable-native-access=" + module,
                             "-Drekindle.library.path=" + TestMachine.LIBRARY_FOLDER))
                     .contains("module dev.rekindle: refused: ")
-                    .contains("--enable-native-access=dev.rekindle,dev.rekindle.bindings");
+                    .contains(ACCESS);
         }
     }
 
-    private static String show(List<Path> jars, String... options) throws Exception {
+    private static String show(String... options) throws Exception {
         var all = new ArrayList<>(Arrays.asList(options));
-        all.add("--illegal-native-access=deny");
-        all.addAll(List.of("-p", modulePath(jars), "--add-modules", "org.slf4j"));
+        all.addAll(List.of("--illegal-native-access=deny", "-p", path(modules())));
         all.addAll(List.of("--patch-module", "dev.rekindle=" + origin(ModulePathTest.class)));
         all.addAll(List.of("-m", "dev.rekindle/" + ShowAvailability.class.getName()));
         return ChildJvm.launch(all).text();
     }
 
-    private static String modulePath(List<Path> jars) throws Exception {
-        return Stream.concat(jars.stream(), Stream.of(origin(Logger.class)))
-                .map(Path::toString)
-                .collect(Collectors.joining(File.pathSeparator));
+    /** What the jar of the platform holds, as far as a program needs it that only loads the library. */
+    private Path platform() throws IOException {
+        Path module = folder.resolve("platform");
+        Path classes = Path.of("target/native");
+        for (String file : List.of("module-info.class", "dev/rekindle/linux/x86_64/LinuxFiles.class")) {
+            copy(classes.resolve(file), module.resolve(file));
+        }
+        copy(
+                TestMachine.LIBRARY_FOLDER.resolve("librekindle.so"),
+                module.resolve("META-INF/rekindle/" + NativeLibrary.platform() + "/lib/librekindle.so"));
+        return module;
+    }
+
+    private static void copy(Path from, Path to) throws IOException {
+        Files.createDirectories(to.getParent());
+        Files.copy(from, to);
+    }
+
+    private Path application(String source) throws Exception {
+        assertThat(compile(source)).isEmpty();
+        return folder.resolve("application");
+    }
+
+    /** Returns what the compiler says. */
+    private String compile(String source) throws Exception {
+        Path sources = Files.createDirectories(folder.resolve("sources"));
+        Path module =
+                Files.writeString(sources.resolve("module-info.java"), "module application { requires dev.rekindle; }");
+        Path main = Files.writeString(sources.resolve("Main.java"), source);
+        var output = new StringWriter();
+        var writer = new PrintWriter(output);
+        tool("javac")
+                .run(
+                        writer,
+                        writer,
+                        "--module-path",
+                        path(Stream.concat(modules(), Stream.of(origin(NullMarked.class)))),
+                        "-d",
+                        folder.resolve("application").toString(),
+                        module.toString(),
+                        main.toString());
+        return output.toString();
+    }
+
+    private static void run(String tool, String... arguments) {
+        var output = new StringWriter();
+        var writer = new PrintWriter(output);
+        assertThat(tool(tool).run(writer, writer, arguments))
+                .as(output::toString)
+                .isZero();
+    }
+
+    private static ToolProvider tool(String name) {
+        return ToolProvider.findFirst(name).orElseThrow();
+    }
+
+    /** The modules of this library, and the one that it requires at run time. */
+    private static Stream<Path> modules() throws Exception {
+        return Stream.of(origin(Rekindle.class), origin(RekindleNative.class), origin(Logger.class));
+    }
+
+    private static String path(Stream<Path> modules) {
+        return modules.map(Path::toString).collect(Collectors.joining(File.pathSeparator));
     }
 
     private static Path origin(Class<?> type) throws Exception {
         return Path.of(type.getProtectionDomain().getCodeSource().getLocation().toURI());
-    }
-
-    /** The jar that the build makes of a folder of classes; a jar is taken as it is. */
-    private Path jar(String module, Path classes) throws Exception {
-        if (!Files.isDirectory(classes)) {
-            return classes;
-        }
-        var manifest = new Manifest();
-        manifest.getMainAttributes().put(Attributes.Name.MANIFEST_VERSION, "1.0");
-        manifest.getMainAttributes().putValue("Automatic-Module-Name", module);
-        Path jar = folder.resolve(module + ".jar");
-        try (var output = new JarOutputStream(Files.newOutputStream(jar), manifest);
-                Stream<Path> paths = Files.walk(classes)) {
-            for (Path file : paths.filter(Files::isRegularFile).toList()) {
-                output.putNextEntry(new JarEntry(classes.relativize(file).toString()));
-                Files.copy(file, output);
-            }
-        }
-        return jar;
     }
 }

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle;
 
+import static java.nio.file.StandardCopyOption.REPLACE_EXISTING;
+import static java.nio.file.attribute.PosixFilePermissions.fromString;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assumptions.assumeThat;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import org.assertj.core.api.ThrowingConsumer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -82,16 +86,90 @@ class NativeLibraryTest {
     @Test
     void classPathBundleIsUnpackedOnce() throws Exception {
         Path bundle = bundle("bundle", LIBRARY);
+        Path bin = bundle.resolve("META-INF/rekindle/" + NativeLibrary.platform() + "/bin");
+        Files.copy(
+                TestMachine.NATIVE.resolve("bin/rekindled"),
+                Files.createDirectories(bin).resolve("rekindled"));
         Path cache = folder.resolve("cache");
         for (int i = 0; i < 2; i++) {
             assertThat(show(List.of(bundle), "-Djava.library.path=/nowhere")).startsWith("version 0.1.");
             try (var unpacked = Files.list(cache)) {
-                assertThat(unpacked)
-                        .singleElement()
-                        .satisfies(one ->
-                                assertThat(one.resolve("lib/librekindle.so")).hasSameBinaryContentAs(LIBRARY));
+                assertThat(unpacked).singleElement().satisfies(one -> {
+                    assertThat(one.resolve("lib/librekindle.so")).hasSameBinaryContentAs(LIBRARY);
+                    // A run starts it.
+                    assertThat(one.resolve("bin/rekindled"))
+                            .isExecutable()
+                            .hasSameBinaryContentAs(TestMachine.NATIVE.resolve("bin/rekindled"));
+                });
             }
         }
+    }
+
+    /** Unpacks the bundle, lets somebody change what is there, and returns what is said then. */
+    private String showAfter(ThrowingConsumer<Path> change) throws Exception {
+        Path bundle = bundle("bundle" + System.nanoTime(), LIBRARY);
+        assertThat(show(List.of(bundle), "-Djava.library.path=/nowhere")).startsWith("version 0.1.");
+        Path unpacked;
+        try (var folders = Files.list(folder.resolve("cache"))) {
+            unpacked = folders.findFirst().orElseThrow();
+        }
+        change.accept(unpacked);
+        String shown = show(List.of(bundle), "-Djava.library.path=/nowhere");
+        delete(folder.resolve("cache"));
+        return shown;
+    }
+
+    private static void delete(Path path) throws Exception {
+        assertThat(new ProcessBuilder("rm", "-rf", path.toString()).start().waitFor())
+                .isZero();
+    }
+
+    @Test
+    void unpackedFilesThatSomebodyChangedAreNotLoaded() throws Exception {
+        Path other = library(OTHER_VERSION);
+        String library = "lib/librekindle.so";
+
+        assertThat(showAfter(unpacked -> Files.copy(other, unpacked.resolve(library), REPLACE_EXISTING)))
+                .contains("is not the file that was unpacked there");
+        assertThat(showAfter(unpacked -> {
+                    Files.delete(unpacked.resolve(library));
+                    Files.createSymbolicLink(unpacked.resolve(library), LIBRARY);
+                }))
+                .contains("is a symbolic link");
+        assertThat(showAfter(unpacked -> {
+                    Files.createDirectories(unpacked.resolve("lib/criu"));
+                    Files.copy(other, unpacked.resolve("lib/criu/other.so"));
+                }))
+                .contains("other.so");
+        assertThat(showAfter(
+                        unpacked -> Files.setPosixFilePermissions(unpacked.resolve(library), fromString("rwxr-xrwx"))))
+                .contains("may be written by others");
+        assertThat(showAfter(unpacked -> Files.setPosixFilePermissions(unpacked, fromString("rwxrwx---"))))
+                .contains("may be written by others");
+        assertThat(showAfter(unpacked -> Files.setPosixFilePermissions(unpacked.getParent(), fromString("rwxrwxrwx"))))
+                .contains("may be written by others");
+    }
+
+    @Test
+    void folderOfAnotherUserIsNotTrusted() throws Exception {
+        assumeThat(System.getProperty("user.name")).isEqualTo("root");
+        assertThat(showAfter(unpacked -> Files.setAttribute(unpacked.resolve("lib"), "unix:uid", 65534)))
+                .contains("belongs to user 65534");
+        assertThat(showAfter(unpacked -> Files.setAttribute(unpacked.getParent(), "unix:uid", 65534)))
+                .contains("belongs to user 65534")
+                .contains("rekindle.cache.directory");
+    }
+
+    @Test
+    void unpackedFilesAreForTheirUserOnly() throws Exception {
+        assertThat(showAfter(unpacked -> {
+                    assertThat(Files.getPosixFilePermissions(unpacked.getParent()))
+                            .isEqualTo(fromString("rwx------"));
+                    assertThat(Files.getPosixFilePermissions(unpacked)).isEqualTo(fromString("rwx------"));
+                    assertThat(Files.getPosixFilePermissions(unpacked.resolve("lib")))
+                            .isEqualTo(fromString("rwx------"));
+                }))
+                .startsWith("version 0.1.");
     }
 
     @Test

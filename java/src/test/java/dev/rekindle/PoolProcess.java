@@ -9,6 +9,8 @@ import java.util.Map;
 
 /** A {@code rekindled} for tests. */
 final class PoolProcess {
+    static final Map<String, String> TWO_GPUS = Map.of("REKINDLE_SIMCUDA_DEVICES", "2");
+
     private PoolProcess() {}
 
     static Process start(Path folder) throws IOException {

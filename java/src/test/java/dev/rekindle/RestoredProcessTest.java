@@ -32,11 +32,11 @@ class RestoredProcessTest {
                     .hasValueSatisfying(handle -> assertThat(handle.isAlive()).isFalse());
             assertThat(first.onExit()).isCompletedWithValue(first);
             assertThat(firstEnd.get(30, TimeUnit.SECONDS)).isEqualTo(first);
-            first.kill();
+            ((RestoredTree) first).kill();
             assertThatThrownBy(() -> secondEnd.get(1, TimeUnit.SECONDS)).isInstanceOf(TimeoutException.class);
 
             worker.advance();
-            second.kill();
+            ((RestoredTree) second).kill();
             assertThat(secondEnd.get(30, TimeUnit.SECONDS)).isEqualTo(second);
         }
     }

@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
 import jdk.jfr.Recording;
 import jdk.jfr.consumer.RecordedEvent;
 import jdk.jfr.consumer.RecordingFile;
@@ -45,12 +47,8 @@ class RunEventsTest {
         List<RecordedEvent> events;
         try (Recording recording = new Recording()) {
             recording.start();
-            var event = new RunEvents.Restore();
-            event.begin();
-            event.fail(
-                    0,
-                    folder,
-                    new RestoreException(new Failure(ErrorCode.GPU, PhaseKind.DRIVER_RESTORE, "it failed", "")));
+            RunEvents.begin(new RunStart(RunKind.RESTORE, folder, OptionalLong.empty()))
+                    .fail(new RestoreException(new Failure(ErrorCode.GPU, PhaseKind.DRIVER_RESTORE, "it failed", "")));
             events = events(recording);
         }
         assertThat(events).singleElement().satisfies(event -> {
@@ -67,7 +65,7 @@ class RunEventsTest {
     }
 
     private static ProcessStatistics process(Mode mode) {
-        return new ProcessStatistics(4711, mode, "", 0, 0, List.of());
+        return new ProcessStatistics(4711, mode, Optional.empty(), 0, 0, List.of());
     }
 
     private List<RecordedEvent> events(Recording recording) throws Exception {

@@ -60,7 +60,7 @@ class SettingsTest {
                         "REKINDLE_CUDA_DRIVER=" + TestMachine.SIMULATED_DRIVER);
         assertThat(criu.arguments())
                 .containsSequence("--restore-threads", "7")
-                .containsSequence("--restore-hugepages", "always");
+                .containsSequence("--restore-thp", "always");
 
         Path plugins = Files.createDirectory(folder.resolve("plugins"));
         Files.copy(TestMachine.LIBRARY_FOLDER.resolve("criu/cuda_plugin.so"), plugins.resolve("cuda_plugin.so"));
@@ -75,11 +75,11 @@ class SettingsTest {
                 .contains("CRIU_CUDA_CONTEXT_POOL=0", "CRIU_CUDA_PARALLEL_RESTORE=1", "REKINDLE_CHECKSUMS=0");
         assertThat(criu.arguments())
                 .containsSequence("--libdir", plugins.toRealPath().toString())
-                .containsSequence("--restore-hugepages", "advised")
+                .containsSequence("--restore-thp", "advised")
                 .doesNotContain("--restore-threads");
 
         restore(builder().hugePages(HugePages.NEVER));
-        assertThat(criu.arguments()).containsSequence("--restore-hugepages", "never");
+        assertThat(criu.arguments()).containsSequence("--restore-thp", "never");
     }
 
     @Test
@@ -96,14 +96,14 @@ class SettingsTest {
                 .containsSequence(
                         "--libdir",
                         TestMachine.LIBRARY_FOLDER.resolve("criu").toRealPath().toString())
-                .doesNotContain("--restore-hugepages");
+                .doesNotContain("--restore-thp");
     }
 
     @Test
     void criuThatLacksAnOptionIsNotGivenIt() throws Exception {
         criu = FakeCriu.create(folder, "4.2.1", "--restore-detached");
         restore(builder().restoreThreads(7).hugePages(HugePages.ALWAYS));
-        assertThat(criu.arguments()).contains("restore").doesNotContain("--restore-threads", "--restore-hugepages");
+        assertThat(criu.arguments()).contains("restore").doesNotContain("--restore-threads", "--restore-thp");
     }
 
     @Test

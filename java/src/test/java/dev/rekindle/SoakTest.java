@@ -88,6 +88,7 @@ class SoakTest {
             rekindle.restoreAsync(RestoreRequest.builder(images)
                             .progress((done, total, phase) -> {})
                             .build())
+                    .result()
                     .join();
             pool.acquire(0).close();
             CheckpointImage.open(images);

@@ -4,6 +4,8 @@ package dev.rekindle;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
 import java.nio.file.Path;
 
 /** Where the native parts, CRIU and the simulated driver are. */
@@ -41,6 +43,13 @@ final class TestMachine {
 
     static Path criu() {
         return Criu.PROGRAM;
+    }
+
+    /** The file with the device memory of a process in a folder of images that has one of it. */
+    static Path gpuPages(Path images, long pid) throws IOException {
+        try (DirectoryStream<Path> files = Files.newDirectoryStream(images, "rekindle-pages-" + pid + "-*.img")) {
+            return files.iterator().next();
+        }
     }
 
     /** A handle whose images and pool socket are in a folder, on the simulated driver. */

@@ -11,6 +11,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.slf4j.LoggerFactory;
@@ -58,6 +59,40 @@ class UpcallTest {
 
         @Override
         protected void append(ILoggingEvent event) {}
+    }
+
+    /** The logger's level may change while the program runs. */
+    static final class ChangingLevel extends AppenderBase<ILoggingEvent> {
+        private static final AtomicInteger LINES = new AtomicInteger();
+
+        public static void main(String[] arguments) {
+            var appender = new ChangingLevel();
+            appender.start();
+            Logger logger = (Logger) LoggerFactory.getLogger("dev.rekindle.native");
+            logger.setAdditive(false);
+            logger.addAppender(appender);
+            for (Level level : List.of(Level.OFF, Level.DEBUG, Level.OFF)) {
+                logger.setLevel(level);
+                LINES.set(0);
+                try (Rekindle rekindle = Rekindle.builder()
+                                .cudaDriver(TestMachine.SIMULATED_DRIVER)
+                                .poolSocket(Path.of(arguments[0], "pool.sock"))
+                                .build();
+                        WarmPool pool = rekindle.openPool()) {
+                    System.out.println(level + " " + pool.isHosted() + " " + (LINES.get() > 0));
+                }
+            }
+        }
+
+        @Override
+        protected void append(ILoggingEvent event) {
+            LINES.incrementAndGet();
+        }
+    }
+
+    @Test
+    void levelIsThatOfTheMoment() throws Exception {
+        assertThat(run(ChangingLevel.class, folder)).contains("OFF true false\nDEBUG true true\nOFF true false\n");
     }
 
     @Test

@@ -7,7 +7,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -16,6 +15,33 @@ import org.junit.jupiter.api.io.TempDir;
 class UsualProgramsTest {
     @TempDir
     private Path folder;
+
+    /** The project that resolves what is installed (consumer/pom.xml), its dependencies and its program. */
+    @Test
+    void readmeShowsTheFirstProgram() throws Exception {
+        Path project = Path.of("consumer/src/it/first-program");
+        String readme = Files.readString(Path.of("README.md"));
+        String dependencies = between(
+                Files.readString(project.resolve("pom.xml")),
+                "  <!-- begin: dependencies -->\n",
+                "  <!-- end: dependencies -->\n");
+        assertThat(readme).contains("```xml\n" + dependencies.stripTrailing().stripIndent() + "\n```\n");
+        String program = between(
+                Files.readString(project.resolve("src/main/java/first/Program.java")),
+                "// begin: first-program\n",
+                "// end: first-program\n");
+        assertThat(readme).contains("<!-- snippet: first-program -->\n```java\n" + program + "```\n");
+        String test = between(
+                Files.readString(project.resolve("src/test/java/first/ProgramTest.java")),
+                "// begin: first-test\n",
+                "// end: first-test\n");
+        assertThat(readme).contains("<!-- snippet: first-test -->\n```java\n" + test + "```\n");
+    }
+
+    private static String between(String text, String begin, String end) {
+        assertThat(text).contains(begin, end);
+        return text.substring(text.indexOf(begin) + begin.length(), text.indexOf(end));
+    }
 
     @Test
     void readmeShowsThePrograms() throws Exception {
@@ -30,11 +56,11 @@ class UsualProgramsTest {
                     .contains("<!-- snippet: " + matcher.group(1) + " -->\n```java\n"
                             + matcher.group(2).stripTrailing().stripIndent() + "\n```\n");
         }
-        assertThat(names).hasSize(5);
+        assertThat(names).hasSize(6);
         assertThat(Pattern.compile("^```java$", Pattern.MULTILINE)
                         .matcher(readme)
                         .results())
-                .hasSize(5);
+                .hasSize(6 + 2);
     }
 
     @Test
@@ -48,8 +74,8 @@ class UsualProgramsTest {
             assertThat(worker.checksum()).isEqualTo(before);
 
             try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
-                CheckpointResult snapshot = UsualPrograms.snapshotWhileItRuns(rekindle, worker.pid(), images)
-                        .get(60, TimeUnit.SECONDS);
+                CheckpointResult snapshot =
+                        UsualPrograms.watch(UsualPrograms.snapshotWhileItRuns(rekindle, worker.pid(), images));
                 assertThat(snapshot.statistics().succeeded()).isTrue();
                 worker.advance();
                 UsualPrograms.inspect(images);

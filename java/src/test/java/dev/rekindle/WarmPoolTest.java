@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
@@ -37,6 +38,10 @@ class WarmPoolTest {
                 });
                 second.close();
                 second.close();
+                assertThatThrownBy(second::context)
+                        .isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("closed");
+                assertThat(lease.context()).isNotZero();
             }
             assertThat(pool.statistics().leases()).isZero();
             assertThatThrownBy(() -> pool.acquire(4711))
@@ -54,12 +59,15 @@ class WarmPoolTest {
         assertThat(pool.statistics().leases()).isEqualTo(1);
         pool.close();
         pool.close();
+        assertThatThrownBy(lease::context).isInstanceOf(IllegalStateException.class);
         lease.close();
         lease.close();
         assertThatThrownBy(() -> pool.acquire(0))
                 .isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("closed");
         assertThatThrownBy(pool::statistics).isInstanceOf(IllegalStateException.class);
+        assertThatThrownBy(pool::images).isInstanceOf(IllegalStateException.class);
+        assertThatThrownBy(pool::gpus).isInstanceOf(IllegalStateException.class);
         assertThatThrownBy(() -> pool.prefetch(folder)).isInstanceOf(IllegalStateException.class);
     }
 
@@ -101,14 +109,43 @@ class WarmPoolTest {
             Path images = Path.of("images"); // in the folder of the handle, for pools as for requests
             rekindle.checkpoint(CheckpointRequest.of(worker.pid(), images));
             worker.awaitEnd();
-            pool.prefetch(images);
+            Prefetch dropped = pool.prefetch(images);
             pool.drop(images);
-            pool.prefetch(images);
+            assertThatThrownBy(dropped::remaining).isInstanceOf(NoImageException.class);
+            Prefetch prefetch = pool.prefetch(images);
+            assertThat(prefetch.await(Duration.ofSeconds(60))).isTrue();
+            assertThat(prefetch.remaining()).isZero();
+            assertThat(prefetch).hasToString("Prefetch[directory=images]");
+            assertThat(pool.images()).singleElement().satisfies(resident -> {
+                assertThat(resident.directory())
+                        .contains(folder.resolve("images").toRealPath());
+                assertThat(resident.bytes()).isEqualTo(resident.bytesFilled()).isEqualTo(24 << 20);
+                assertThat(resident.age()).isBetween(Duration.ZERO, Duration.ofMinutes(10));
+                assertThat(resident.count()).isEqualTo(1);
+                assertThat(resident.state()).isEqualTo(ResidentImages.State.FILLED);
+                assertThat(resident.taken()).isFalse();
+            });
+            assertThat(pool.gpus()).singleElement().satisfies(gpu -> {
+                assertThat(gpu.bytesHeld()).isEqualTo(24 << 20);
+                assertThat(gpu.warm()).isTrue();
+                assertThat(gpu.model()).contains("SIMULATED");
+                assertThat(gpu.uuid()).startsWith("GPU-");
+                assertThat(gpu.freeBytes().orElseThrow()).isBetween(1L, gpu.memoryBytes());
+            });
+            long copied = pool.statistics().bytesToDevice();
             RestoredProcess restored = rekindle.restore(RestoreRequest.of(images));
+            assertThat(pool.statistics().bytesToDevice())
+                    .as("nothing is copied again")
+                    .isEqualTo(copied);
+            assertThatThrownBy(() -> prefetch.await(Duration.ofSeconds(60)))
+                    .as("the restore has taken it")
+                    .isInstanceOf(NoImageException.class);
             assertThat(restored.statistics().poolWarm()).isTrue();
             assertThat(worker.checksum()).isEqualTo(before);
             assertThat(pool.statistics()).satisfies(statistics -> {
                 assertThat(statistics.restores()).isEqualTo(1);
+                assertThat(statistics.imagesResident()).isEqualTo(1);
+                assertThat(statistics.imagesRead()).isZero();
                 assertThat(statistics.checkpoints()).isEqualTo(1);
                 assertThat(statistics.bytesToDevice()).isPositive();
             });
@@ -134,12 +171,23 @@ class WarmPoolTest {
                     assertThat(lease.context()).isZero();
                     assertThat(pool.statistics().leases()).isEqualTo(1);
                 }
+                try (Worker worker = Worker.start(folder, "worker")) {
+                    rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images")));
+                }
+                Prefetch prefetch = pool.prefetch(folder.resolve("images"));
+                assertThat(prefetch.await(Duration.ofSeconds(60))).isTrue();
+                assertThat(pool.statistics().deviceBytesHeld()).isEqualTo(24 << 20);
+                assertThat(pool.images()).hasSize(1);
+                assertThat(pool.gpus())
+                        .singleElement()
+                        .satisfies(gpu -> assertThat(gpu.bytesHeld()).isEqualTo(24 << 20));
+                pool.drop(folder.resolve("images"));
+                assertThat(pool.images()).isEmpty();
                 rekindled.destroyForcibly().waitFor();
                 assertThatThrownBy(pool::statistics)
                         .isInstanceOfSatisfying(
                                 PoolException.class,
-                                failure -> assertThat(failure.code())
-                                        .isIn(ErrorCode.POOL_DIED, ErrorCode.POOL_UNREACHABLE));
+                                failure -> assertThat(failure.code()).isEqualTo(ErrorCode.POOL_DIED));
             } finally {
                 rekindled.destroyForcibly();
             }

@@ -12,6 +12,7 @@ import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.function.BooleanSupplier;
 
 /** The worker program: holds device memory of the simulated driver, and tells from outside whether it is as it was. */
@@ -33,6 +34,17 @@ final class Worker implements AutoCloseable {
     }
 
     static Worker start(Path folder, String name, boolean agent, String... arguments) throws IOException {
+        return start(folder, name, agent, Map.of(), arguments);
+    }
+
+    /** On a machine with two GPUs, where the pool is on such a one too. */
+    static Worker startOnTwoGpus(Path folder, String name, String... arguments) throws IOException {
+        return start(folder, name, true, PoolProcess.TWO_GPUS, arguments);
+    }
+
+    private static Worker start(
+            Path folder, String name, boolean agent, Map<String, String> variables, String... arguments)
+            throws IOException {
         Path state = folder.resolve(name);
         var command = new ArrayList<>(List.of("setsid", program("rekindle-worker"), "--state", state.toString()));
         command.addAll(List.of("--mib", "24", "--pieces", "6"));
@@ -47,6 +59,7 @@ final class Worker implements AutoCloseable {
                 "LD_LIBRARY_PATH", TestMachine.LIBRARY_FOLDER.resolve("simcuda").toString());
         environment.put(
                 "REKINDLE_SIMCUDA_CONTROL", folder.resolve(name + ".rules").toString());
+        environment.putAll(variables);
         if (agent) {
             environment.put("LD_PRELOAD", TestMachine.AGENT.toString());
         }
@@ -67,6 +80,11 @@ final class Worker implements AutoCloseable {
 
     String checksum() throws IOException {
         return ask("checksum");
+    }
+
+    /** The UUIDs of the GPUs that it uses. */
+    String gpus() throws IOException {
+        return ask("gpus");
     }
 
     /** Waits until it has made ten more steps with its device. */

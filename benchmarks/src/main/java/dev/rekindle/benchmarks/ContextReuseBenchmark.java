@@ -29,8 +29,9 @@ public class ContextReuseBenchmark {
     /** A process that has not spoken to the driver yet. */
     @State(Scope.Benchmark)
     public static class FreshProcess {
-        private MethodHandle initialise = never();
-        private MethodHandle retain = never();
+        MethodHandle initialise = never();
+        MethodHandle retain = never();
+        MethodHandle release = never();
 
         /** Opens the driver library, which is not what is measured. */
         @Setup(Level.Trial)
@@ -42,10 +43,27 @@ public class ContextReuseBenchmark {
             retain = linker.downcallHandle(
                     driver.findOrThrow("cuDevicePrimaryCtxRetain"),
                     FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
+            release = linker.downcallHandle(
+                    driver.findOrThrow("cuDevicePrimaryCtxRelease_v2"),
+                    FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.JAVA_INT));
         }
 
         private static MethodHandle never() {
             return MethodHandles.constant(int.class, -1);
+        }
+    }
+
+    /** A process that has started the driver, and has no context. */
+    @State(Scope.Benchmark)
+    public static class StartedProcess extends FreshProcess {
+        /**
+         * Starts the driver, which can be done once only.
+         *
+         * @throws Throwable never
+         */
+        @Setup(Level.Trial)
+        public void start() throws Throwable {
+            check((int) initialise.invokeExact(0));
         }
     }
 
@@ -66,6 +84,27 @@ public class ContextReuseBenchmark {
             MemorySegment context = arena.allocate(ValueLayout.ADDRESS);
             check((int) process.initialise.invokeExact(0));
             check((int) process.retain.invokeExact(context, 0));
+            return context.get(ValueLayout.ADDRESS, 0).address();
+        }
+    }
+
+    /**
+     * A new context and its end, sampled: all of what a cold context costs that can be done again in one process.
+     *
+     * @param process a process that has no context
+     * @return the context that was
+     * @throws Throwable never
+     */
+    @Benchmark
+    @BenchmarkMode(Mode.SampleTime)
+    @Warmup(iterations = 1, time = 5)
+    @Measurement(iterations = 5, time = 10)
+    @Fork(2)
+    public long newContext(StartedProcess process) throws Throwable {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment context = arena.allocate(ValueLayout.ADDRESS);
+            check((int) process.retain.invokeExact(context, 0));
+            check((int) process.release.invokeExact(0));
             return context.get(ValueLayout.ADDRESS, 0).address();
         }
     }

@@ -19,10 +19,9 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.stream.Stream;
-import org.knowm.xchart.BitmapEncoder;
-import org.knowm.xchart.BitmapEncoder.BitmapFormat;
 import org.knowm.xchart.CategoryChart;
 import org.knowm.xchart.CategoryChartBuilder;
+import org.knowm.xchart.ChartEncoder;
 import org.knowm.xchart.XYChart;
 import org.knowm.xchart.XYChartBuilder;
 import org.knowm.xchart.internal.chartpart.Chart;
@@ -335,7 +334,7 @@ public final class Report {
 
     private void image(Chart<?, ?> chart) throws IOException {
         chart.getStyler().setChartBackgroundColor(Color.WHITE);
-        byte[] png = BitmapEncoder.getBitmapBytes(chart, BitmapFormat.PNG);
+        byte[] png = ChartEncoder.getBytes(chart, "png");
         page.append("<p><img alt=\"")
                 .append(escape(chart.getTitle()))
                 .append("\" src=\"data:image/png;base64,")

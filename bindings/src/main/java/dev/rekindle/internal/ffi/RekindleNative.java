@@ -95,6 +95,15 @@ public class RekindleNative extends RekindleSymbols {
     public static int REKINDLE_NAME_MAX() {
         return REKINDLE_NAME_MAX;
     }
+    private static final int REKINDLE_DIRECTORY_MAX = (int)1024L;
+    /**
+     * {@snippet lang=c :
+     * #define REKINDLE_DIRECTORY_MAX 1024
+     * }
+     */
+    public static int REKINDLE_DIRECTORY_MAX() {
+        return REKINDLE_DIRECTORY_MAX;
+    }
     private static final int REKINDLE_OK = (int)0L;
     /**
      * {@snippet lang=c :
@@ -257,6 +266,24 @@ public class RekindleNative extends RekindleSymbols {
     public static int REKINDLE_ERROR_INTERNAL() {
         return REKINDLE_ERROR_INTERNAL;
     }
+    private static final int REKINDLE_ERROR_BUSY = (int)-18L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_code.REKINDLE_ERROR_BUSY = -18
+     * }
+     */
+    public static int REKINDLE_ERROR_BUSY() {
+        return REKINDLE_ERROR_BUSY;
+    }
+    private static final int REKINDLE_ERROR_PID_IN_USE = (int)-19L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_code.REKINDLE_ERROR_PID_IN_USE = -19
+     * }
+     */
+    public static int REKINDLE_ERROR_PID_IN_USE() {
+        return REKINDLE_ERROR_PID_IN_USE;
+    }
     private static final int REKINDLE_PHASE_NONE = (int)0L;
     /**
      * {@snippet lang=c :
@@ -346,6 +373,24 @@ public class RekindleNative extends RekindleSymbols {
      */
     public static int REKINDLE_PHASE_MAP() {
         return REKINDLE_PHASE_MAP;
+    }
+    private static final int REKINDLE_PHASE_WAIT = (int)10L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_phase_kind.REKINDLE_PHASE_WAIT = 10
+     * }
+     */
+    public static int REKINDLE_PHASE_WAIT() {
+        return REKINDLE_PHASE_WAIT;
+    }
+    private static final int REKINDLE_PHASE_VERIFY = (int)11L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_phase_kind.REKINDLE_PHASE_VERIFY = 11
+     * }
+     */
+    public static int REKINDLE_PHASE_VERIFY() {
+        return REKINDLE_PHASE_VERIFY;
     }
     private static final int REKINDLE_MODE_NONE = (int)0L;
     /**
@@ -879,6 +924,69 @@ public class RekindleNative extends RekindleSymbols {
         }
     }
 
+    private static class rekindle_wait {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            RekindleNative.C_INT,
+            RekindleNative.C_INT,
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("rekindle_wait");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int rekindle_wait(int32_t pid, int32_t timeout_ms, int32_t *exit_status, struct rekindle_error *error)
+     * }
+     */
+    public static FunctionDescriptor rekindle_wait$descriptor() {
+        return rekindle_wait.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int rekindle_wait(int32_t pid, int32_t timeout_ms, int32_t *exit_status, struct rekindle_error *error)
+     * }
+     */
+    public static MethodHandle rekindle_wait$handle() {
+        return rekindle_wait.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int rekindle_wait(int32_t pid, int32_t timeout_ms, int32_t *exit_status, struct rekindle_error *error)
+     * }
+     */
+    public static MemorySegment rekindle_wait$address() {
+        return rekindle_wait.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int rekindle_wait(int32_t pid, int32_t timeout_ms, int32_t *exit_status, struct rekindle_error *error)
+     * }
+     */
+    public static int rekindle_wait(int pid, int timeout_ms, MemorySegment exit_status, MemorySegment error) {
+        var mh$ = rekindle_wait.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rekindle_wait", pid, timeout_ms, exit_status, error);
+            }
+            return (int)mh$.invokeExact(pid, timeout_ms, exit_status, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class rekindle_statistics_read {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             RekindleNative.C_INT,
@@ -937,6 +1045,299 @@ public class RekindleNative extends RekindleSymbols {
                 traceDowncall("rekindle_statistics_read", work_directory, kind, statistics, processes, capacity, error);
             }
             return (int)mh$.invokeExact(work_directory, kind, statistics, processes, capacity, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static final int REKINDLE_CUDA_NONE = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_cuda_state.REKINDLE_CUDA_NONE = 0
+     * }
+     */
+    public static int REKINDLE_CUDA_NONE() {
+        return REKINDLE_CUDA_NONE;
+    }
+    private static final int REKINDLE_CUDA_LOADED = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_cuda_state.REKINDLE_CUDA_LOADED = 1
+     * }
+     */
+    public static int REKINDLE_CUDA_LOADED() {
+        return REKINDLE_CUDA_LOADED;
+    }
+    private static final int REKINDLE_CUDA_RUNNING = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_cuda_state.REKINDLE_CUDA_RUNNING = 2
+     * }
+     */
+    public static int REKINDLE_CUDA_RUNNING() {
+        return REKINDLE_CUDA_RUNNING;
+    }
+    private static final int REKINDLE_CUDA_LOCKED = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_cuda_state.REKINDLE_CUDA_LOCKED = 3
+     * }
+     */
+    public static int REKINDLE_CUDA_LOCKED() {
+        return REKINDLE_CUDA_LOCKED;
+    }
+    private static final int REKINDLE_CUDA_CHECKPOINTED = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_cuda_state.REKINDLE_CUDA_CHECKPOINTED = 4
+     * }
+     */
+    public static int REKINDLE_CUDA_CHECKPOINTED() {
+        return REKINDLE_CUDA_CHECKPOINTED;
+    }
+    private static final int REKINDLE_CUDA_FAILED = (int)5L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_cuda_state.REKINDLE_CUDA_FAILED = 5
+     * }
+     */
+    public static int REKINDLE_CUDA_FAILED() {
+        return REKINDLE_CUDA_FAILED;
+    }
+    private static final int REKINDLE_CUDA_INHERITED = (int)6L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_cuda_state.REKINDLE_CUDA_INHERITED = 6
+     * }
+     */
+    public static int REKINDLE_CUDA_INHERITED() {
+        return REKINDLE_CUDA_INHERITED;
+    }
+    private static final int REKINDLE_CUDA_UNKNOWN = (int)7L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_cuda_state.REKINDLE_CUDA_UNKNOWN = 7
+     * }
+     */
+    public static int REKINDLE_CUDA_UNKNOWN() {
+        return REKINDLE_CUDA_UNKNOWN;
+    }
+    private static final int REKINDLE_AGENT_NONE = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_agent_state.REKINDLE_AGENT_NONE = 0
+     * }
+     */
+    public static int REKINDLE_AGENT_NONE() {
+        return REKINDLE_AGENT_NONE;
+    }
+    private static final int REKINDLE_AGENT_DISABLED = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_agent_state.REKINDLE_AGENT_DISABLED = 1
+     * }
+     */
+    public static int REKINDLE_AGENT_DISABLED() {
+        return REKINDLE_AGENT_DISABLED;
+    }
+    private static final int REKINDLE_AGENT_IDLE = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_agent_state.REKINDLE_AGENT_IDLE = 2
+     * }
+     */
+    public static int REKINDLE_AGENT_IDLE() {
+        return REKINDLE_AGENT_IDLE;
+    }
+    private static final int REKINDLE_AGENT_READY = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_agent_state.REKINDLE_AGENT_READY = 3
+     * }
+     */
+    public static int REKINDLE_AGENT_READY() {
+        return REKINDLE_AGENT_READY;
+    }
+    private static final int REKINDLE_AGENT_UNREACHABLE = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_agent_state.REKINDLE_AGENT_UNREACHABLE = 4
+     * }
+     */
+    public static int REKINDLE_AGENT_UNREACHABLE() {
+        return REKINDLE_AGENT_UNREACHABLE;
+    }
+    private static final int REKINDLE_OBSTACLE_IO_URING = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_IO_URING = 1
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_IO_URING() {
+        return REKINDLE_OBSTACLE_IO_URING;
+    }
+    private static final int REKINDLE_OBSTACLE_TRACER = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_TRACER = 2
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_TRACER() {
+        return REKINDLE_OBSTACLE_TRACER;
+    }
+    private static final int REKINDLE_OBSTACLE_GHOST_FILE = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_GHOST_FILE = 3
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_GHOST_FILE() {
+        return REKINDLE_OBSTACLE_GHOST_FILE;
+    }
+    private static final int REKINDLE_OBSTACLE_CONNECTION = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_CONNECTION = 4
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_CONNECTION() {
+        return REKINDLE_OBSTACLE_CONNECTION;
+    }
+    private static final int REKINDLE_OBSTACLE_LINKED_FILE = (int)5L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_LINKED_FILE = 5
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_LINKED_FILE() {
+        return REKINDLE_OBSTACLE_LINKED_FILE;
+    }
+    private static final int REKINDLE_OBSTACLE_OTHER_MOUNTS = (int)6L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_OTHER_MOUNTS = 6
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_OTHER_MOUNTS() {
+        return REKINDLE_OBSTACLE_OTHER_MOUNTS;
+    }
+    private static final int REKINDLE_OBSTACLE_IMPORTED_MEMORY = (int)7L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_IMPORTED_MEMORY = 7
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_IMPORTED_MEMORY() {
+        return REKINDLE_OBSTACLE_IMPORTED_MEMORY;
+    }
+    private static final int REKINDLE_OBSTACLE_RELEASED_MEMORY = (int)8L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_RELEASED_MEMORY = 8
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_RELEASED_MEMORY() {
+        return REKINDLE_OBSTACLE_RELEASED_MEMORY;
+    }
+    private static final int REKINDLE_OBSTACLE_LOST_AGENT = (int)9L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_LOST_AGENT = 9
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_LOST_AGENT() {
+        return REKINDLE_OBSTACLE_LOST_AGENT;
+    }
+    private static final int REKINDLE_OBSTACLE_MPS = (int)10L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_MPS = 10
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_MPS() {
+        return REKINDLE_OBSTACLE_MPS;
+    }
+    private static final int REKINDLE_OBSTACLE_STOPPED = (int)11L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_STOPPED = 11
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_STOPPED() {
+        return REKINDLE_OBSTACLE_STOPPED;
+    }
+    private static final int REKINDLE_OBSTACLE_SUSPENDED = (int)12L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_SUSPENDED = 12
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_SUSPENDED() {
+        return REKINDLE_OBSTACLE_SUSPENDED;
+    }
+
+    private static class rekindle_inspect_process {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("rekindle_inspect_process");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int rekindle_inspect_process(const struct rekindle_environment *environment, const struct rekindle_inspect_request *request, struct rekindle_inspection *inspection, struct rekindle_inspected_process *processes, uint32_t process_capacity, struct rekindle_obstacle *obstacles, uint32_t obstacle_capacity, struct rekindle_error *error)
+     * }
+     */
+    public static FunctionDescriptor rekindle_inspect_process$descriptor() {
+        return rekindle_inspect_process.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int rekindle_inspect_process(const struct rekindle_environment *environment, const struct rekindle_inspect_request *request, struct rekindle_inspection *inspection, struct rekindle_inspected_process *processes, uint32_t process_capacity, struct rekindle_obstacle *obstacles, uint32_t obstacle_capacity, struct rekindle_error *error)
+     * }
+     */
+    public static MethodHandle rekindle_inspect_process$handle() {
+        return rekindle_inspect_process.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int rekindle_inspect_process(const struct rekindle_environment *environment, const struct rekindle_inspect_request *request, struct rekindle_inspection *inspection, struct rekindle_inspected_process *processes, uint32_t process_capacity, struct rekindle_obstacle *obstacles, uint32_t obstacle_capacity, struct rekindle_error *error)
+     * }
+     */
+    public static MemorySegment rekindle_inspect_process$address() {
+        return rekindle_inspect_process.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int rekindle_inspect_process(const struct rekindle_environment *environment, const struct rekindle_inspect_request *request, struct rekindle_inspection *inspection, struct rekindle_inspected_process *processes, uint32_t process_capacity, struct rekindle_obstacle *obstacles, uint32_t obstacle_capacity, struct rekindle_error *error)
+     * }
+     */
+    public static int rekindle_inspect_process(MemorySegment environment, MemorySegment request, MemorySegment inspection, MemorySegment processes, int process_capacity, MemorySegment obstacles, int obstacle_capacity, MemorySegment error) {
+        var mh$ = rekindle_inspect_process.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rekindle_inspect_process", environment, request, inspection, processes, process_capacity, obstacles, obstacle_capacity, error);
+            }
+            return (int)mh$.invokeExact(environment, request, inspection, processes, process_capacity, obstacles, obstacle_capacity, error);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -1064,6 +1465,195 @@ public class RekindleNative extends RekindleSymbols {
                 traceDowncall("rekindle_image_verify", directory, operation, bytes, error);
             }
             return (int)mh$.invokeExact(directory, operation, bytes, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rekindle_gpus_list {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("rekindle_gpus_list");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int rekindle_gpus_list(const struct rekindle_environment *environment, struct rekindle_gpu *gpus, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static FunctionDescriptor rekindle_gpus_list$descriptor() {
+        return rekindle_gpus_list.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int rekindle_gpus_list(const struct rekindle_environment *environment, struct rekindle_gpu *gpus, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static MethodHandle rekindle_gpus_list$handle() {
+        return rekindle_gpus_list.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int rekindle_gpus_list(const struct rekindle_environment *environment, struct rekindle_gpu *gpus, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static MemorySegment rekindle_gpus_list$address() {
+        return rekindle_gpus_list.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int rekindle_gpus_list(const struct rekindle_environment *environment, struct rekindle_gpu *gpus, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static int rekindle_gpus_list(MemorySegment environment, MemorySegment gpus, int capacity, MemorySegment count, MemorySegment error) {
+        var mh$ = rekindle_gpus_list.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rekindle_gpus_list", environment, gpus, capacity, count, error);
+            }
+            return (int)mh$.invokeExact(environment, gpus, capacity, count, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rekindle_image_gpus {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("rekindle_image_gpus");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int rekindle_image_gpus(const char *directory, struct rekindle_image_gpu *gpus, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static FunctionDescriptor rekindle_image_gpus$descriptor() {
+        return rekindle_image_gpus.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int rekindle_image_gpus(const char *directory, struct rekindle_image_gpu *gpus, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static MethodHandle rekindle_image_gpus$handle() {
+        return rekindle_image_gpus.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int rekindle_image_gpus(const char *directory, struct rekindle_image_gpu *gpus, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static MemorySegment rekindle_image_gpus$address() {
+        return rekindle_image_gpus.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int rekindle_image_gpus(const char *directory, struct rekindle_image_gpu *gpus, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static int rekindle_image_gpus(MemorySegment directory, MemorySegment gpus, int capacity, MemorySegment count, MemorySegment error) {
+        var mh$ = rekindle_image_gpus.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rekindle_image_gpus", directory, gpus, capacity, count, error);
+            }
+            return (int)mh$.invokeExact(directory, gpus, capacity, count, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rekindle_image_fits {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("rekindle_image_fits");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int rekindle_image_fits(const struct rekindle_fit_request *request, struct rekindle_error *error)
+     * }
+     */
+    public static FunctionDescriptor rekindle_image_fits$descriptor() {
+        return rekindle_image_fits.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int rekindle_image_fits(const struct rekindle_fit_request *request, struct rekindle_error *error)
+     * }
+     */
+    public static MethodHandle rekindle_image_fits$handle() {
+        return rekindle_image_fits.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int rekindle_image_fits(const struct rekindle_fit_request *request, struct rekindle_error *error)
+     * }
+     */
+    public static MemorySegment rekindle_image_fits$address() {
+        return rekindle_image_fits.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int rekindle_image_fits(const struct rekindle_fit_request *request, struct rekindle_error *error)
+     * }
+     */
+    public static int rekindle_image_fits(MemorySegment request, MemorySegment error) {
+        var mh$ = rekindle_image_fits.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rekindle_image_fits", request, error);
+            }
+            return (int)mh$.invokeExact(request, error);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -1441,6 +2031,69 @@ public class RekindleNative extends RekindleSymbols {
         }
     }
 
+    private static class rekindle_pool_prefetched {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("rekindle_pool_prefetched");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int rekindle_pool_prefetched(struct rekindle_pool *pool, const char *directory, uint64_t *bytes, struct rekindle_error *error)
+     * }
+     */
+    public static FunctionDescriptor rekindle_pool_prefetched$descriptor() {
+        return rekindle_pool_prefetched.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int rekindle_pool_prefetched(struct rekindle_pool *pool, const char *directory, uint64_t *bytes, struct rekindle_error *error)
+     * }
+     */
+    public static MethodHandle rekindle_pool_prefetched$handle() {
+        return rekindle_pool_prefetched.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int rekindle_pool_prefetched(struct rekindle_pool *pool, const char *directory, uint64_t *bytes, struct rekindle_error *error)
+     * }
+     */
+    public static MemorySegment rekindle_pool_prefetched$address() {
+        return rekindle_pool_prefetched.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int rekindle_pool_prefetched(struct rekindle_pool *pool, const char *directory, uint64_t *bytes, struct rekindle_error *error)
+     * }
+     */
+    public static int rekindle_pool_prefetched(MemorySegment pool, MemorySegment directory, MemorySegment bytes, MemorySegment error) {
+        var mh$ = rekindle_pool_prefetched.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rekindle_pool_prefetched", pool, directory, bytes, error);
+            }
+            return (int)mh$.invokeExact(pool, directory, bytes, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class rekindle_pool_drop {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             RekindleNative.C_INT,
@@ -1558,6 +2211,161 @@ public class RekindleNative extends RekindleSymbols {
                 traceDowncall("rekindle_pool_status", pool, statistics, error);
             }
             return (int)mh$.invokeExact(pool, statistics, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+    private static final int REKINDLE_RESIDENT_FILLING = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_resident_state.REKINDLE_RESIDENT_FILLING = 1
+     * }
+     */
+    public static int REKINDLE_RESIDENT_FILLING() {
+        return REKINDLE_RESIDENT_FILLING;
+    }
+    private static final int REKINDLE_RESIDENT_FILLED = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_resident_state.REKINDLE_RESIDENT_FILLED = 2
+     * }
+     */
+    public static int REKINDLE_RESIDENT_FILLED() {
+        return REKINDLE_RESIDENT_FILLED;
+    }
+    private static final int REKINDLE_RESIDENT_FAILED = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_resident_state.REKINDLE_RESIDENT_FAILED = 3
+     * }
+     */
+    public static int REKINDLE_RESIDENT_FAILED() {
+        return REKINDLE_RESIDENT_FAILED;
+    }
+
+    private static class rekindle_pool_images {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("rekindle_pool_images");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int rekindle_pool_images(struct rekindle_pool *pool, struct rekindle_resident_images *images, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static FunctionDescriptor rekindle_pool_images$descriptor() {
+        return rekindle_pool_images.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int rekindle_pool_images(struct rekindle_pool *pool, struct rekindle_resident_images *images, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static MethodHandle rekindle_pool_images$handle() {
+        return rekindle_pool_images.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int rekindle_pool_images(struct rekindle_pool *pool, struct rekindle_resident_images *images, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static MemorySegment rekindle_pool_images$address() {
+        return rekindle_pool_images.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int rekindle_pool_images(struct rekindle_pool *pool, struct rekindle_resident_images *images, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static int rekindle_pool_images(MemorySegment pool, MemorySegment images, int capacity, MemorySegment count, MemorySegment error) {
+        var mh$ = rekindle_pool_images.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rekindle_pool_images", pool, images, capacity, count, error);
+            }
+            return (int)mh$.invokeExact(pool, images, capacity, count, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rekindle_pool_gpus {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("rekindle_pool_gpus");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int rekindle_pool_gpus(struct rekindle_pool *pool, struct rekindle_pool_gpu *gpus, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static FunctionDescriptor rekindle_pool_gpus$descriptor() {
+        return rekindle_pool_gpus.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int rekindle_pool_gpus(struct rekindle_pool *pool, struct rekindle_pool_gpu *gpus, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static MethodHandle rekindle_pool_gpus$handle() {
+        return rekindle_pool_gpus.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int rekindle_pool_gpus(struct rekindle_pool *pool, struct rekindle_pool_gpu *gpus, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static MemorySegment rekindle_pool_gpus$address() {
+        return rekindle_pool_gpus.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int rekindle_pool_gpus(struct rekindle_pool *pool, struct rekindle_pool_gpu *gpus, uint32_t capacity, uint32_t *count, struct rekindle_error *error)
+     * }
+     */
+    public static int rekindle_pool_gpus(MemorySegment pool, MemorySegment gpus, int capacity, MemorySegment count, MemorySegment error) {
+        var mh$ = rekindle_pool_gpus.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rekindle_pool_gpus", pool, gpus, capacity, count, error);
+            }
+            return (int)mh$.invokeExact(pool, gpus, capacity, count, error);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -1825,6 +2633,106 @@ public class RekindleNative extends RekindleSymbols {
                 traceDowncall("rekindle_check", environment, error);
             }
             return (int)mh$.invokeExact(environment, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+    private static final int REKINDLE_PART_CRIU = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_part.REKINDLE_PART_CRIU = 1
+     * }
+     */
+    public static int REKINDLE_PART_CRIU() {
+        return REKINDLE_PART_CRIU;
+    }
+    private static final int REKINDLE_PART_PLUGIN = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_part.REKINDLE_PART_PLUGIN = 2
+     * }
+     */
+    public static int REKINDLE_PART_PLUGIN() {
+        return REKINDLE_PART_PLUGIN;
+    }
+    private static final int REKINDLE_PART_AGENT = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_part.REKINDLE_PART_AGENT = 3
+     * }
+     */
+    public static int REKINDLE_PART_AGENT() {
+        return REKINDLE_PART_AGENT;
+    }
+    private static final int REKINDLE_PART_POOL = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_part.REKINDLE_PART_POOL = 4
+     * }
+     */
+    public static int REKINDLE_PART_POOL() {
+        return REKINDLE_PART_POOL;
+    }
+
+    private static class rekindle_find_part {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("rekindle_find_part");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int rekindle_find_part(const struct rekindle_environment *environment, int32_t part, char *path, uint32_t capacity, struct rekindle_error *error)
+     * }
+     */
+    public static FunctionDescriptor rekindle_find_part$descriptor() {
+        return rekindle_find_part.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int rekindle_find_part(const struct rekindle_environment *environment, int32_t part, char *path, uint32_t capacity, struct rekindle_error *error)
+     * }
+     */
+    public static MethodHandle rekindle_find_part$handle() {
+        return rekindle_find_part.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int rekindle_find_part(const struct rekindle_environment *environment, int32_t part, char *path, uint32_t capacity, struct rekindle_error *error)
+     * }
+     */
+    public static MemorySegment rekindle_find_part$address() {
+        return rekindle_find_part.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int rekindle_find_part(const struct rekindle_environment *environment, int32_t part, char *path, uint32_t capacity, struct rekindle_error *error)
+     * }
+     */
+    public static int rekindle_find_part(MemorySegment environment, int part, MemorySegment path, int capacity, MemorySegment error) {
+        var mh$ = rekindle_find_part.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rekindle_find_part", environment, part, path, capacity, error);
+            }
+            return (int)mh$.invokeExact(environment, part, path, capacity, error);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -29,6 +29,8 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     char gpu_name[96];
  *     char gpu_uuid[96];
  *     char driver_text[96];
+ *     int32_t has_manifest;
+ *     uint32_t reserved;
  * }
  * }
  */
@@ -52,7 +54,9 @@ public class rekindle_image {
         MemoryLayout.sequenceLayout(96, RekindleNative.C_CHAR).withName("criu_version"),
         MemoryLayout.sequenceLayout(96, RekindleNative.C_CHAR).withName("gpu_name"),
         MemoryLayout.sequenceLayout(96, RekindleNative.C_CHAR).withName("gpu_uuid"),
-        MemoryLayout.sequenceLayout(96, RekindleNative.C_CHAR).withName("driver_text")
+        MemoryLayout.sequenceLayout(96, RekindleNative.C_CHAR).withName("driver_text"),
+        RekindleNative.C_INT.withName("has_manifest"),
+        RekindleNative.C_INT.withName("reserved")
     ).withName("rekindle_image");
 
     /**
@@ -808,6 +812,94 @@ public class rekindle_image {
      */
     public static void driver_text(MemorySegment struct, long index0, byte fieldValue) {
         driver_text$ELEM_HANDLE.set(struct, driver_text$OFFSET, index0, fieldValue);
+    }
+
+    private static final OfInt has_manifest$LAYOUT = (OfInt)$LAYOUT.select(groupElement("has_manifest"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t has_manifest
+     * }
+     */
+    public static final OfInt has_manifest$layout() {
+        return has_manifest$LAYOUT;
+    }
+
+    private static final long has_manifest$OFFSET = $LAYOUT.byteOffset(groupElement("has_manifest"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t has_manifest
+     * }
+     */
+    public static final long has_manifest$offset() {
+        return has_manifest$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t has_manifest
+     * }
+     */
+    public static int has_manifest(MemorySegment struct) {
+        return struct.get(has_manifest$LAYOUT, has_manifest$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t has_manifest
+     * }
+     */
+    public static void has_manifest(MemorySegment struct, int fieldValue) {
+        struct.set(has_manifest$LAYOUT, has_manifest$OFFSET, fieldValue);
+    }
+
+    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint32_t reserved
+     * }
+     */
+    public static final OfInt reserved$layout() {
+        return reserved$LAYOUT;
+    }
+
+    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint32_t reserved
+     * }
+     */
+    public static final long reserved$offset() {
+        return reserved$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint32_t reserved
+     * }
+     */
+    public static int reserved(MemorySegment struct) {
+        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint32_t reserved
+     * }
+     */
+    public static void reserved(MemorySegment struct, int fieldValue) {
+        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     /**

@@ -22,6 +22,8 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     uint64_t ring_bytes;
  *     uint64_t device_bytes_held;
  *     uint64_t started;
+ *     uint64_t images_resident;
+ *     uint64_t images_read;
  *     uint32_t workers;
  *     uint32_t contexts;
  *     uint32_t leases;
@@ -47,6 +49,8 @@ public class rekindle_pool_statistics {
         RekindleNative.C_LONG.withName("ring_bytes"),
         RekindleNative.C_LONG.withName("device_bytes_held"),
         RekindleNative.C_LONG.withName("started"),
+        RekindleNative.C_LONG.withName("images_resident"),
+        RekindleNative.C_LONG.withName("images_read"),
         RekindleNative.C_INT.withName("workers"),
         RekindleNative.C_INT.withName("contexts"),
         RekindleNative.C_INT.withName("leases"),
@@ -370,6 +374,94 @@ public class rekindle_pool_statistics {
      */
     public static void started(MemorySegment struct, long fieldValue) {
         struct.set(started$LAYOUT, started$OFFSET, fieldValue);
+    }
+
+    private static final OfLong images_resident$LAYOUT = (OfLong)$LAYOUT.select(groupElement("images_resident"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t images_resident
+     * }
+     */
+    public static final OfLong images_resident$layout() {
+        return images_resident$LAYOUT;
+    }
+
+    private static final long images_resident$OFFSET = $LAYOUT.byteOffset(groupElement("images_resident"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t images_resident
+     * }
+     */
+    public static final long images_resident$offset() {
+        return images_resident$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t images_resident
+     * }
+     */
+    public static long images_resident(MemorySegment struct) {
+        return struct.get(images_resident$LAYOUT, images_resident$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t images_resident
+     * }
+     */
+    public static void images_resident(MemorySegment struct, long fieldValue) {
+        struct.set(images_resident$LAYOUT, images_resident$OFFSET, fieldValue);
+    }
+
+    private static final OfLong images_read$LAYOUT = (OfLong)$LAYOUT.select(groupElement("images_read"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t images_read
+     * }
+     */
+    public static final OfLong images_read$layout() {
+        return images_read$LAYOUT;
+    }
+
+    private static final long images_read$OFFSET = $LAYOUT.byteOffset(groupElement("images_read"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t images_read
+     * }
+     */
+    public static final long images_read$offset() {
+        return images_read$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t images_read
+     * }
+     */
+    public static long images_read(MemorySegment struct) {
+        return struct.get(images_read$LAYOUT, images_read$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t images_read
+     * }
+     */
+    public static void images_read(MemorySegment struct, long fieldValue) {
+        struct.set(images_read$LAYOUT, images_read$OFFSET, fieldValue);
     }
 
     private static final OfInt workers$LAYOUT = (OfInt)$LAYOUT.select(groupElement("workers"));

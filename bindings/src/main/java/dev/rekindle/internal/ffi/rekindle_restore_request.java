@@ -24,6 +24,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     uint32_t argument_count;
  *     const char *const *arguments;
  *     struct rekindle_operation *operation;
+ *     const char *device_map;
  * }
  * }
  */
@@ -42,7 +43,8 @@ public class rekindle_restore_request {
         RekindleNative.C_INT.withName("log_level"),
         RekindleNative.C_INT.withName("argument_count"),
         RekindleNative.C_POINTER.withName("arguments"),
-        RekindleNative.C_POINTER.withName("operation")
+        RekindleNative.C_POINTER.withName("operation"),
+        RekindleNative.C_POINTER.withName("device_map")
     ).withName("rekindle_restore_request");
 
     /**
@@ -446,6 +448,50 @@ public class rekindle_restore_request {
      */
     public static void operation(MemorySegment struct, MemorySegment fieldValue) {
         struct.set(operation$LAYOUT, operation$OFFSET, fieldValue);
+    }
+
+    private static final AddressLayout device_map$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("device_map"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * const char *device_map
+     * }
+     */
+    public static final AddressLayout device_map$layout() {
+        return device_map$LAYOUT;
+    }
+
+    private static final long device_map$OFFSET = $LAYOUT.byteOffset(groupElement("device_map"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * const char *device_map
+     * }
+     */
+    public static final long device_map$offset() {
+        return device_map$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * const char *device_map
+     * }
+     */
+    public static MemorySegment device_map(MemorySegment struct) {
+        return struct.get(device_map$LAYOUT, device_map$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * const char *device_map
+     * }
+     */
+    public static void device_map(MemorySegment struct, MemorySegment fieldValue) {
+        struct.set(device_map$LAYOUT, device_map$OFFSET, fieldValue);
     }
 
     /**

@@ -4,26 +4,33 @@ package dev.rekindle.cli;
 import dev.rekindle.CheckpointRequest;
 import dev.rekindle.CheckpointResult;
 import dev.rekindle.Rekindle;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
-import picocli.CommandLine.Spec;
 
-@Command(name = "checkpoint", mixinStandardHelpOptions = true, description = "Dump a process tree into a folder.")
+@Command(
+        name = "checkpoint",
+        aliases = "dump",
+        mixinStandardHelpOptions = true,
+        description = "Dump a process tree into a folder.")
 final class CheckpointCommand implements Callable<Integer> {
-    @Spec
-    private CommandSpec spec;
-
     @Mixin
     private Settings settings;
 
     @Mixin
     private RunOptions options;
+
+    @Mixin
+    private DumpOptions dump;
+
+    @Mixin
+    private Output output;
 
     @Parameters(index = "0", paramLabel = "PID", description = "Root of the tree.")
     private long pid;
@@ -44,19 +51,27 @@ final class CheckpointCommand implements Callable<Integer> {
     @Option(names = "--timeout", paramLabel = "SECONDS", description = "How long stopping the tree may take.")
     private long timeout;
 
+    /** What {@code --json} prints. */
+    record Document(long pid, Path directory, List<Path> removedLinks, RunView run) {}
+
     @Override
-    public Integer call() {
+    public Integer call() throws IOException {
         try (Rekindle rekindle = settings.open();
-                Progress progress = new Progress("checkpoint")) {
+                Progress progress = new Progress("checkpoint", output.err())) {
             CheckpointRequest.Builder request = CheckpointRequest.builder(pid, directory)
                     .leaveRunning(leaveRunning)
                     .leaveStopped(leaveStopped)
                     .timeout(Duration.ofSeconds(timeout));
+            dump.apply(options.tree(), request);
             options.apply(request, progress);
-            CheckpointResult result = rekindle.checkpoint(request.build());
-            progress.finish();
-            if (!options.quiet()) {
-                RunReport.print(result.statistics(), spec.commandLine().getOut());
+            dump.note(options.tree(), output);
+            try (LinkRemaps earlier = options.tree().linkRemap() ? LinkRemaps.setAside(directory) : LinkRemaps.none()) {
+                CheckpointResult result = rekindle.checkpoint(request.build());
+                earlier.remove().forEach(problem -> output.note("rekindle: " + problem));
+                progress.finish();
+                output.print(
+                        new Document(pid, directory, earlier.files(), RunView.of(result.statistics())),
+                        out -> RunReport.print(result.statistics(), options, out));
             }
             return 0;
         }

@@ -2,104 +2,103 @@
 package dev.rekindle.cli;
 
 import dev.rekindle.CheckpointImage;
-import dev.rekindle.ImageProcess;
-import dev.rekindle.Mode;
-import java.io.PrintWriter;
+import dev.rekindle.PhaseKind;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
-import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
-import picocli.CommandLine.Spec;
 
 @Command(
         name = "inspect",
         aliases = "show",
         mixinStandardHelpOptions = true,
-        description = "Show what a folder holds, without restoring it.")
+        description =
+                "Show what a checkpoint holds, without restoring it: one of Rekindle or of CRIU alone, or the export of a"
+                        + " container.")
 final class InspectCommand implements Callable<Integer> {
-    @Spec
-    private CommandSpec spec;
+    @Mixin
+    private Output output;
 
-    @Parameters(index = "0", paramLabel = "DIR", description = "Where the images are.")
-    private Path directory;
+    @Parameters(
+            index = "0",
+            paramLabel = "DIR|FILE.tar",
+            description =
+                    "Where the images are: a folder, or what 'podman container checkpoint --export' has written, also"
+                            + " compressed.")
+    private Path path;
 
-    @Option(names = "--tree", description = "Show the process tree instead of a table.")
+    @Option(names = "--tree", description = "Show the process tree, with command lines, instead of a table.")
     private boolean tree;
 
-    @Option(names = "--verify", description = "Read every chunk and compare its checksum.")
+    @Option(names = "--files", description = "Show the 20 largest files too.")
+    private boolean files;
+
+    @Option(names = "--allocations", description = "Show each device allocation too.")
+    private boolean allocations;
+
+    @Option(
+            names = "--contents",
+            description =
+                    "Read the process memory too, and say how much of it is zero or there twice. Of device memory that is"
+                            + " known without.")
+    private boolean contents;
+
+    @Option(
+            names = "--verify",
+            description =
+                    "Read the files and compare their checksums. This and --contents unpack an archive into the folder"
+                            + " for temporary files (TMPDIR).")
     private boolean verify;
 
+    @Option(names = "--html", paramLabel = "FILE", description = "Write a page with charts too.")
+    private @Nullable Path page;
+
     @Override
-    public Integer call() {
-        CheckpointImage image = CheckpointImage.open(directory);
-        PrintWriter out = spec.commandLine().getOut();
-        summary(image, out);
-        if (tree) {
-            branch(image, image.rootPid(), "", out);
-        } else {
-            table(image, out);
+    public Integer call() throws IOException, InterruptedException {
+        if (page != null) {
+            Page.check(page);
         }
-        if (verify) {
-            try (Progress progress = new Progress("verify")) {
-                long bytes = image.verify(progress);
-                progress.finish();
-                out.println("checksums right in " + Texts.bytes(bytes));
+        try (ImageSource source = ImageSource.open(path)) {
+            ImageView view = view(source);
+            if (page != null) {
+                InspectPage.write(page, view);
             }
+            output.print(
+                    view, out -> InspectReport.print(view, new InspectReport.Parts(tree, files, allocations), out));
+            return 0;
         }
-        out.flush();
-        return 0;
     }
 
-    private static void summary(CheckpointImage image, PrintWriter out) {
-        if (image.simulated()) {
-            out.println("SIMULATED GPU");
-        }
-        out.printf("folder       %s%n", image.directory());
-        out.printf("created      %s%n", image.created());
-        out.printf("criu         %s%n", Texts.orDash(image.criuVersion()));
-        out.printf("gpu          %s %s%n", Texts.orDash(image.gpuName()), image.gpuUuid());
-        out.printf("driver       %s%n", Texts.orDash(image.driver()));
-        out.printf("plugin       %s%n", image.usesCudaPlugin() ? "cuda_plugin" : "-");
-        out.printf("host memory  %s%n", Texts.bytes(image.hostBytes()));
-        out.printf(
-                "device       %s, stored in %s%n%n", Texts.bytes(image.deviceBytes()), Texts.bytes(image.imageBytes()));
-    }
-
-    private static void table(CheckpointImage image, PrintWriter out) {
-        Table table = new Table("PID", "PARENT", "NAME", "THREADS", "MODE", "HOST", "DEVICE", "STORED", "ALLOCATIONS");
-        for (ImageProcess process : image.processes()) {
-            table.row(
-                    process.pid(),
-                    process.parentPid(),
-                    process.name(),
-                    process.threads(),
-                    Texts.mode(process.mode(), process.reason()),
-                    Texts.bytes(process.hostBytes()),
-                    Texts.bytes(process.deviceBytes()),
-                    Texts.bytes(process.imageBytes()),
-                    process.allocations());
-        }
-        table.print(out);
-    }
-
-    private static void branch(CheckpointImage image, int pid, String indent, PrintWriter out) {
-        for (ImageProcess process : image.processes()) {
-            if (process.pid() == pid) {
-                String device = process.mode() == Mode.NONE
-                        ? ""
-                        : ", device " + Texts.bytes(process.deviceBytes()) + " "
-                                + Texts.mode(process.mode(), process.reason());
-                out.printf(
-                        "%s%s (%d): %d threads, host %s%s%n",
-                        indent, process.name(), pid, process.threads(), Texts.bytes(process.hostBytes()), device);
+    private ImageView view(ImageSource source) throws IOException, InterruptedException {
+        if (verify || contents) {
+            try (Progress progress = new Progress("unpack", output.err())) {
+                source.unpackAll(progress);
             }
         }
-        for (ImageProcess process : image.processes()) {
-            if (process.parentPid() == pid && process.pid() != pid) {
-                branch(image, process.pid(), indent + "  ", out);
-            }
+        CheckpointImage image = source.image();
+        Long verified = verify ? source.named(() -> verify(image)) : null;
+        if (!contents) {
+            return ImageView.of(source, image, verified, null);
+        }
+        try (Progress progress = new Progress("read", output.err())) {
+            long[] before = {0};
+            return ImageView.of(source, image, verified, pages -> {
+                PageContents found = PageContents.of(
+                        pages, done -> progress.onProgress(before[0] + done, image.hostBytes(), PhaseKind.NONE));
+                before[0] += Files.size(pages);
+                return found;
+            });
+        }
+    }
+
+    private Long verify(CheckpointImage image) {
+        try (Progress progress = new Progress("verify", output.err())) {
+            return image.verify(progress);
         }
     }
 }

@@ -5,19 +5,27 @@ import dev.rekindle.PhaseKind;
 import dev.rekindle.ProgressListener;
 import java.io.Closeable;
 import java.io.Console;
+import java.io.PrintWriter;
 import me.tongfei.progressbar.ProgressBar;
 import me.tongfei.progressbar.ProgressBarBuilder;
 import me.tongfei.progressbar.ProgressBarStyle;
 import org.jspecify.annotations.Nullable;
 
-/** A progress bar on standard error, where that is a terminal. */
+/** A progress bar on standard error where that is a terminal, and a line every few seconds elsewhere. */
 final class Progress implements ProgressListener, Closeable {
     private static final long MEBIBYTE = 1 << 20;
 
+    private static final long LINE_NANOSECONDS = 5_000_000_000L;
+
+    private final String task;
+    private final PrintWriter err;
     private final @Nullable ProgressBar bar;
+    private long lastLine = System.nanoTime();
 
     @SuppressWarnings("SystemConsoleNull") // it is declared to be nullable
-    Progress(String task) {
+    Progress(String task, PrintWriter err) {
+        this.task = task;
+        this.err = err;
         Console console = System.console();
         bar = console != null && console.isTerminal()
                 ? new ProgressBarBuilder()
@@ -36,6 +44,14 @@ final class Progress implements ProgressListener, Closeable {
             bar.maxHint(bytesTotal == 0 ? -1 : bytesTotal);
             bar.stepTo(bytesDone);
             bar.setExtraMessage(Texts.lower(phase));
+        } else if (System.nanoTime() - lastLine > LINE_NANOSECONDS) {
+            lastLine = System.nanoTime();
+            err.printf(
+                    "rekindle: %s: %s%s%n",
+                    task,
+                    Texts.lower(phase),
+                    bytesTotal == 0 ? "" : ", " + Texts.bytes(bytesDone) + " of " + Texts.bytes(bytesTotal));
+            err.flush();
         }
     }
 

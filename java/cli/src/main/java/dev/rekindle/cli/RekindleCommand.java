@@ -2,9 +2,24 @@
 package dev.rekindle.cli;
 
 import dev.rekindle.RekindleException;
+import java.io.IOException;
 import java.io.PrintWriter;
+import java.io.UncheckedIOException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
+import java.nio.file.NoSuchFileException;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.Predicate;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.HelpCommand;
+import picocli.CommandLine.Model.CommandSpec;
 
 /** The {@code rekindle} program: one subcommand for each thing it does. */
 @Command(
@@ -12,49 +27,156 @@ import picocli.CommandLine.Command;
         mixinStandardHelpOptions = true,
         versionProvider = VersionProvider.class,
         description = "Fast checkpoint and restore of GPU processes with CRIU.",
-        synopsisSubcommandLabel = "COMMAND",
-        subcommands = {
+        synopsisSubcommandLabel = "COMMAND")
+public final class RekindleCommand {
+    private static final List<Class<?>> SUBCOMMANDS = List.of(
+            DoctorCommand.class,
+            RunCommand.class,
             CheckpointCommand.class,
             RestoreCommand.class,
             InspectCommand.class,
-            StatsCommand.class,
             PoolCommand.class,
-            CheckCommand.class
-        })
-public final class RekindleCommand {
+            SwapCommand.class,
+            BenchCommand.class,
+            ReportCommand.class,
+            StatsCommand.class,
+            MetricsCommand.class,
+            CheckCommand.class,
+            SetupCommand.class,
+            CdiCommand.class,
+            HelpCommand.class);
+
     private RekindleCommand() {}
 
     /**
-     * Runs a command and exits: 0 when it succeeded, 1 when it failed, 2 where the arguments are wrong.
+     * Runs a command and exits, with a status that the help lists.
      *
      * @param arguments the command and its arguments
      */
     public static void main(String[] arguments) {
-        System.exit(run(arguments));
-    }
-
-    static int run(String... arguments) {
-        return commandLine().execute(arguments);
+        SignalledEnd end = SignalledEnd.await();
+        int status = commandLine(arguments).execute(arguments);
+        end.commandEnded(status);
+        System.exit(status);
     }
 
     static CommandLine commandLine() {
-        return new CommandLine(new RekindleCommand())
-                .setCaseInsensitiveEnumValuesAllowed(true)
-                .setExecutionExceptionHandler(RekindleCommand::explain);
+        return commandLine(_ -> true);
     }
 
-    private static int explain(Exception failure, CommandLine commandLine, CommandLine.ParseResult arguments)
-            throws Exception {
+    /** For these arguments only. To read all options of all subcommands takes longer than most of them do. */
+    static CommandLine commandLine(String[] arguments) {
+        Set<String> words = Set.copyOf(Arrays.asList(arguments));
+        // A file of arguments may hold any word.
+        boolean all = words.stream().anyMatch(word -> word.startsWith("@"));
+        return commandLine(subcommand -> all
+                || words.contains(subcommand.name())
+                || Stream.of(subcommand.aliases()).anyMatch(words::contains));
+    }
+
+    private static CommandLine commandLine(Predicate<Command> whole) {
+        CommandLine commandLine = new CommandLine(new RekindleCommand());
+        for (Class<?> type : SUBCOMMANDS) {
+            Command subcommand = type.getAnnotation(Command.class);
+            commandLine.addSubcommand(whole.test(subcommand) ? new CommandLine(type) : outline(subcommand));
+        }
+        listExitStatuses(commandLine);
+        // What follows the program's name is the program's.
+        commandLine
+                .getSubcommands()
+                .forEach((name, subcommand) -> subcommand.setStopAtPositional(
+                        subcommand.getCommandSpec().userObject() instanceof RunCommand
+                                || subcommand.getCommandSpec().userObject() instanceof BenchCommand));
+        return commandLine
+                .setCaseInsensitiveEnumValuesAllowed(true)
+                .setParameterExceptionHandler(RekindleCommand::refuse)
+                .setExecutionExceptionHandler(RekindleCommand::explain)
+                .setExecutionStrategy(RekindleCommand::run);
+    }
+
+    /** What the help of the program says of it. */
+    private static CommandSpec outline(Command subcommand) {
+        CommandSpec spec = CommandSpec.create().name(subcommand.name()).aliases(subcommand.aliases());
+        spec.usageMessage().header(subcommand.header()).description(subcommand.description());
+        return spec;
+    }
+
+    private static void listExitStatuses(CommandLine commandLine) {
+        commandLine
+                .getCommandSpec()
+                .usageMessage()
+                .exitCodeListHeading("%nExit status:%n")
+                .exitCodeList(ExitStatus.descriptions());
+    }
+
+    /** Errors too end in a sentence, not in a stack trace. */
+    private static int run(CommandLine.ParseResult arguments) {
+        try {
+            return new CommandLine.RunLast().execute(arguments);
+        } catch (LinkageError | OutOfMemoryError | StackOverflowError failure) {
+            return explain(failure, arguments.commandSpec().commandLine(), arguments);
+        }
+    }
+
+    private static int refuse(CommandLine.ParameterException wrong, String[] arguments) {
+        String sentence = Objects.requireNonNullElse(wrong.getMessage(), "the arguments are wrong")
+                .lines()
+                .findFirst()
+                .orElse("");
+        sentence += " (see " + wrong.getCommandLine().getCommandSpec().qualifiedName() + " --help)";
+        boolean json = Arrays.asList(arguments).contains(Output.JSON);
+        say(wrong.getCommandLine(), wrong, ExitStatus.WRONG_ARGUMENTS, sentence, json);
+        return ExitStatus.WRONG_ARGUMENTS;
+    }
+
+    private static int explain(Throwable failure, CommandLine commandLine, CommandLine.ParseResult arguments) {
+        int status = failure instanceof IllegalArgumentException ? ExitStatus.WRONG_ARGUMENTS : ExitStatus.of(failure);
+        boolean json = arguments.asCommandLineList().stream()
+                .map(CommandLine::getParseResult)
+                .anyMatch(result -> result.hasMatchedOption(Output.JSON));
+        say(commandLine, failure, status, sentence(failure), json);
+        return status;
+    }
+
+    private static void say(CommandLine commandLine, Throwable failure, int status, String sentence, boolean json) {
         PrintWriter err = commandLine.getErr();
+        err.println("rekindle: " + sentence);
         if (failure instanceof RekindleException exception) {
-            err.println("rekindle: " + exception.getMessage());
             exception.criuLog().lines().forEach(line -> err.println("  criu: " + line));
-        } else if (failure instanceof IllegalArgumentException || failure instanceof IllegalStateException) {
-            err.println("rekindle: " + failure.getMessage());
-        } else {
-            throw failure;
         }
         err.flush();
-        return CommandLine.ExitCode.SOFTWARE;
+        if (json) {
+            commandLine.getOut().println(Json.text(Json.Failure.of(failure, status, sentence)));
+            commandLine.getOut().flush();
+        }
+    }
+
+    static String sentence(Throwable failure) {
+        return switch (failure) {
+            case InterruptedException _ -> "interrupted";
+            case UncheckedIOException wrapped when wrapped.getCause() != null -> sentence(wrapped.getCause());
+            case NoSuchFileException missing -> "there is no " + missing.getFile();
+            case FileAlreadyExistsException present -> present.getFile() + " exists already";
+            case FileSystemException file -> file.getFile() + ": " + because(file.getReason(), file);
+            case RekindleException _,
+                    CommandException _,
+                    IllegalArgumentException _,
+                    IllegalStateException _,
+                    IOException _ -> because(failure.getMessage(), failure);
+            default -> "a defect, please report it: " + failure + origin(failure);
+        };
+    }
+
+    private static String because(@Nullable String message, Throwable failure) {
+        return message == null
+                ? failure.getClass().getSimpleName()
+                : message.strip().replaceAll("\\s*\\R\\s*", "; ");
+    }
+
+    private static String origin(Throwable failure) {
+        return Optional.of(failure.getStackTrace()).filter(frames -> frames.length > 0).stream()
+                .map(frames -> " at " + frames[0])
+                .findFirst()
+                .orElse("");
     }
 }

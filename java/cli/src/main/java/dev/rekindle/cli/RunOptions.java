@@ -4,38 +4,15 @@ package dev.rekindle.cli;
 import dev.rekindle.ProgressListener;
 import dev.rekindle.RunRequestBuilder;
 import java.nio.file.Path;
-import java.util.List;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
-/** Options that checkpoint and restore share, under CRIU's names. */
+/** Options that checkpoint and restore share: of the tree, and of where and how much is said. */
 final class RunOptions {
-    @Option(
-            names = {"-j", "--shell-job"},
-            description = "Allow a tree that is part of a terminal session.")
-    private boolean shellJob;
-
-    @Option(names = "--tcp-established", description = "Allow established TCP connections.")
-    private boolean tcpEstablished;
-
-    @Option(names = "--tcp-close", description = "Close TCP connections.")
-    private boolean tcpClose;
-
-    @Option(
-            names = {"-l", "--file-locks"},
-            description = "Handle file locks.")
-    private boolean fileLocks;
-
-    @Option(names = "--link-remap", description = "Allow links for files that were deleted while open.")
-    private boolean linkRemap;
-
-    @Option(names = "--enable-external-masters", description = "Allow mounts from outside.")
-    private boolean externalMasters;
-
-    @Option(
-            names = {"-x", "--ext-unix-sk"},
-            description = "Allow unix sockets that end outside the tree.")
-    private boolean externalUnixSockets;
+    @Mixin
+    private TreeOptions tree;
 
     @Option(
             names = {"-W", "--work-dir"},
@@ -52,26 +29,33 @@ final class RunOptions {
     @Option(names = "--log-level", paramLabel = "1..4", description = "How much CRIU logs.", defaultValue = "4")
     private int logLevel;
 
-    @Option(names = "--criu-argument", paramLabel = "ARG", description = "A further argument for criu, repeatable.")
-    private List<String> arguments = List.of();
-
     @Option(
             names = {"-q", "--quiet"},
-            description = "No progress bar and no table.")
+            description = "No progress, and no statistics.")
     private boolean quiet;
+
+    @Option(names = "--print-stats", description = "Print all statistics of the run, phase by phase.")
+    private boolean printStatistics;
+
+    /** The name of CRIU's log where that lies beside the images and has a name of its own. */
+    Optional<String> logBesideImages() {
+        return Optional.ofNullable(workDirectory == null ? logFile : null);
+    }
+
+    TreeOptions tree() {
+        return tree;
+    }
 
     boolean quiet() {
         return quiet;
     }
 
+    boolean printStatistics() {
+        return printStatistics;
+    }
+
     void apply(RunRequestBuilder<?> request, ProgressListener listener) {
-        request.shellJob(shellJob);
-        request.tcpEstablished(tcpEstablished);
-        request.tcpClose(tcpClose);
-        request.fileLocks(fileLocks);
-        request.linkRemap(linkRemap);
-        request.externalMasters(externalMasters);
-        request.externalUnixSockets(externalUnixSockets);
+        tree.apply(request);
         request.logLevel(logLevel);
         if (workDirectory != null) {
             request.workDirectory(workDirectory);
@@ -79,7 +63,6 @@ final class RunOptions {
         if (logFile != null) {
             request.logFile(logFile);
         }
-        arguments.forEach(request::argument);
         if (!quiet) {
             request.progress(listener);
         }

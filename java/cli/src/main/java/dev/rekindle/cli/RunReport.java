@@ -2,6 +2,7 @@
 package dev.rekindle.cli;
 
 import dev.rekindle.CriuStatistics;
+import dev.rekindle.Mode;
 import dev.rekindle.Phase;
 import dev.rekindle.ProcessStatistics;
 import dev.rekindle.RunKind;
@@ -12,18 +13,54 @@ import java.io.PrintWriter;
 final class RunReport {
     private RunReport() {}
 
-    static void print(RunStatistics run, PrintWriter out) {
+    /** As much as the options of the run ask for. */
+    static void print(RunStatistics run, RunOptions options, PrintWriter out) {
+        if (options.printStatistics()) {
+            printAll(run, out);
+        } else if (!options.quiet()) {
+            summary(run, out);
+        }
+    }
+
+    /** The run that made or read images, in one line. CRIU alone says nothing of the whole. */
+    static String line(RunView run) {
+        RunView.Criu criu = run.criu();
+        return "%-12s %s%s%s"
+                .formatted(
+                        Texts.lower(run.kind()),
+                        run.succeeded() ? "" : "failed (" + run.failure() + "), ",
+                        run.durationSeconds().isZero() ? "" : Texts.seconds(run.durationSeconds()) + ", ",
+                        run.kind() == RunKind.CHECKPOINT
+                                ? "the tree stood still for %s, %d pages written"
+                                        .formatted(Texts.seconds(criu.frozenSeconds()), criu.pagesWritten())
+                                : "CRIU's own part %s, %d pages restored"
+                                        .formatted(Texts.seconds(criu.restoreSeconds()), criu.pagesRestored()));
+    }
+
+    private static void summary(RunStatistics run, PrintWriter out) {
         if (run.simulated()) {
             out.println("SIMULATED GPU");
         }
         out.printf(
                 "%s %s in %s: device %s, host %s, GPU images %s%n",
                 Texts.lower(run.kind()),
-                run.succeeded() ? "done" : "failed (" + run.failure() + ")",
+                run.failure().map(failure -> "failed (" + failure + ")").orElse("done"),
                 Texts.seconds(run.duration()),
                 Texts.bytes(run.deviceBytes()),
                 Texts.bytes(run.hostBytes()),
                 Texts.bytes(run.imageBytes()));
+        for (ProcessStatistics process : run.processes()) {
+            if (process.mode() == Mode.NATIVE) {
+                out.printf(
+                        "process %d: %s%n",
+                        process.pid(),
+                        Texts.mode(process.mode(), process.reason().orElse("")));
+            }
+        }
+    }
+
+    static void printAll(RunStatistics run, PrintWriter out) {
+        summary(run, out);
         CriuStatistics criu = run.criu();
         if (run.kind() == RunKind.CHECKPOINT) {
             out.printf(
@@ -49,7 +86,7 @@ final class RunReport {
                 for (Phase phase : process.phases()) {
                     table.row(
                             process.pid(),
-                            Texts.mode(process.mode(), process.reason()),
+                            Texts.mode(process.mode(), process.reason().orElse("")),
                             Texts.lower(phase.kind()),
                             Texts.seconds(phase.start()),
                             Texts.seconds(phase.duration()),

@@ -4,6 +4,7 @@ package dev.rekindle.cli;
 import dev.rekindle.Rekindle;
 import java.nio.file.Path;
 import java.util.Map;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
@@ -42,6 +43,11 @@ final class Settings {
             builder.configuration(configuration);
         }
         return builder;
+    }
+
+    /** That of the option or of the environment. */
+    Optional<String> cudaDriver() {
+        return Optional.ofNullable(cudaDriver == null ? System.getenv("REKINDLE_CUDA_DRIVER") : cudaDriver.toString());
     }
 
     Rekindle open() {

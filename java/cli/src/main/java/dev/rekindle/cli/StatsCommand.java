@@ -6,17 +6,16 @@ import dev.rekindle.RunStatistics;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
-import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Parameters;
-import picocli.CommandLine.Spec;
 
 @Command(
         name = "stats",
         mixinStandardHelpOptions = true,
         description = "Show the statistics that a run left in its work folder.")
 final class StatsCommand implements Callable<Integer> {
-    @Spec
-    private CommandSpec spec;
+    @Mixin
+    private Output output;
 
     @Parameters(index = "0", paramLabel = "KIND", description = "${COMPLETION-CANDIDATES}.")
     private RunKind kind;
@@ -26,7 +25,8 @@ final class StatsCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        RunReport.print(RunStatistics.read(directory, kind), spec.commandLine().getOut());
+        RunStatistics run = RunStatistics.read(directory, kind);
+        output.print(RunView.of(run), out -> RunReport.printAll(run, out));
         return 0;
     }
 }

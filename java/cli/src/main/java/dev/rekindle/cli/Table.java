@@ -22,6 +22,11 @@ final class Table {
         rows.add(Arrays.stream(cells).map(String::valueOf).toArray(String[]::new));
     }
 
+    /** Nothing but headings. */
+    boolean isEmpty() {
+        return rows.size() == 1;
+    }
+
     void print(PrintWriter out) {
         Column[] columns = new Column[rows.getFirst().length];
         for (int i = 0; i < columns.length; i++) {

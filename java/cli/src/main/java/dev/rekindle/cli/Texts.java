@@ -25,6 +25,15 @@ final class Texts {
         return String.format(Locale.ROOT, "%.3f s", duration.toNanos() / 1e9);
     }
 
+    static String percent(double share) {
+        return String.format(Locale.ROOT, "%.0f %%", share * 100);
+    }
+
+    /** How many times, with as many digits as it deserves. */
+    static String ratio(double ratio) {
+        return String.format(Locale.ROOT, ratio < 10 ? "%.2f×" : "%.1f×", ratio);
+    }
+
     static String lower(Enum<?> value) {
         return value.name().toLowerCase(Locale.ROOT).replace('_', ' ');
     }

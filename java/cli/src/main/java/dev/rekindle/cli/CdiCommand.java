@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle.cli;
+
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.concurrent.Callable;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+@Command(
+        name = "cdi",
+        mixinStandardHelpOptions = true,
+        description = {
+            "Write the CDI specification of the agent, for --device " + AgentDevice.KIND + "=all.",
+            "It is JSON, so there is no --json."
+        })
+final class CdiCommand implements Callable<Integer> {
+    @Spec
+    private CommandSpec spec;
+
+    @Option(
+            names = "--output",
+            paramLabel = "FILE",
+            description = "Where to, such as /etc/cdi/rekindle.json (default: standard output).")
+    private @Nullable Path output;
+
+    @Option(
+            names = "--agent-minimum",
+            paramLabel = "SIZE",
+            description = "In the containers: smaller allocations stay with the driver (2M and more).")
+    private @Nullable String minimum;
+
+    /** As the agent takes it. */
+    private static final Pattern SIZE = Pattern.compile("(\\d{1,15})([KMG]?)");
+
+    private static final long LEAST = 2L << 20;
+
+    @Override
+    public Integer call() throws IOException {
+        if (minimum != null && bytes(minimum) < LEAST) {
+            throw new IllegalArgumentException("--agent-minimum " + minimum
+                    + " is no size of 2M or more: give a number, with K, M or G behind it");
+        }
+        String specification = AgentDevice.specification(Installation.find().agent(), minimum);
+        if (output != null) {
+            Files.writeString(output, specification);
+        } else {
+            PrintWriter out = spec.commandLine().getOut();
+            out.print(specification);
+            out.flush();
+        }
+        return 0;
+    }
+
+    /** Less than any size where it is none. */
+    private static long bytes(String text) {
+        Matcher size = SIZE.matcher(text);
+        if (!size.matches()) {
+            return -1;
+        }
+        int shift = 10 * " KMG".indexOf(size.group(2).isEmpty() ? " " : size.group(2));
+        long number = Long.parseLong(size.group(1));
+        return number > Long.MAX_VALUE >> shift ? -1 : number << shift;
+    }
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle.cli;
+
+import static dev.rekindle.cli.Finding.Status.FAIL;
+import static dev.rekindle.cli.Finding.Status.WARN;
+
+import dev.rekindle.PoolStatistics;
+import dev.rekindle.Rekindle;
+import dev.rekindle.RekindleException;
+import dev.rekindle.WarmPool;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+
+/** What this machine has of what checkpoints and restores need. Only what was looked at is said. */
+final class Doctor {
+    private static final long SYS_ADMIN = 1L << 21;
+    private static final long LOCKED_BYTES = 1L << 30;
+
+    private final Rekindle rekindle;
+    private final Settings settings;
+    private final List<Finding> findings = new ArrayList<>();
+
+    Doctor(Rekindle rekindle, Settings settings) {
+        this.rekindle = rekindle;
+        this.settings = settings;
+    }
+
+    List<Finding> examine(@Nullable Path images) throws IOException {
+        kernel();
+        capabilities();
+        parts();
+        findings.addAll(new GpuDoctor(settings).examine());
+        pool();
+        limits();
+        network();
+        containers();
+        if (images != null) {
+            findings.addAll(FolderDoctor.examine(images));
+        }
+        return findings;
+    }
+
+    private void kernel() {
+        String release = Machine.text("/proc/sys/kernel/osrelease").orElse("unknown");
+        findings.add(Finding.of(
+                FAIL,
+                Machine.version(release) >= Machine.version("5.9"),
+                "kernel",
+                "Linux " + release,
+                "5.9 or newer, which has pidfds and CAP_CHECKPOINT_RESTORE",
+                "use a newer kernel"));
+    }
+
+    private void capabilities() {
+        long effective = Machine.line("/proc/self/status", "CapEff:")
+                .map(text -> Long.parseUnsignedLong(text, 16))
+                .orElse(0L);
+        findings.add(Finding.of(
+                FAIL,
+                (effective & SYS_ADMIN) != 0,
+                "privileges",
+                (effective & SYS_ADMIN) != 0 ? "CAP_SYS_ADMIN" : "no CAP_SYS_ADMIN",
+                "root's capabilities in the host's own user namespace",
+                "run rekindle as root"));
+    }
+
+    private void parts() {
+        Optional<Path> criu = part("criu", rekindle::criuProgram, "install the whole release, or name one with --criu");
+        if (criu.isPresent()) {
+            Optional<RekindleException> missing = rekindle.check();
+            findings.add(Finding.of(
+                    FAIL,
+                    missing.isEmpty(),
+                    "criu check",
+                    missing.map(Throwable::getMessage).orElse("looks good"),
+                    "a kernel and privileges that criu can work with",
+                    "run '" + criu.get() + " check' to see what it lacks"));
+            boolean patched = Machine.output(criu.get().toString(), "restore", "--help")
+                    .orElse("")
+                    .contains("--restore-threads");
+            findings.add(Finding.of(
+                    WARN,
+                    patched,
+                    "criu build",
+                    patched ? "with Rekindle's patches" : "without Rekindle's patches",
+                    "the patches, for host memory that is restored by several threads",
+                    "take the criu of this release"));
+            boolean tracks = Machine.succeeds(criu.get().toString(), "check", "--feature", "mem_dirty_track");
+            findings.add(Finding.of(
+                    WARN,
+                    tracks,
+                    "soft-dirty",
+                    tracks ? "the kernel tracks changed pages" : "the kernel does not track changed pages",
+                    "CONFIG_MEM_SOFT_DIRTY, for criu's pre-dump only",
+                    "nothing where pre-dump is not used"));
+        }
+        part("plugin", rekindle::pluginFolder, "install the whole release, or name its folder with --plugin-dir");
+        part("agent", rekindle::agent, "install the whole release");
+        part("pool program", rekindle::poolProgram, "install the whole release, or set REKINDLE_POOL_PROGRAM");
+    }
+
+    private Optional<Path> part(String name, Supplier<Path> find, String fix) {
+        try {
+            Path path = find.get();
+            findings.add(Finding.pass(name, path.toString()));
+            return Optional.of(path);
+        } catch (RekindleException failure) {
+            findings.add(new Finding(name, FAIL, failure.getMessage(), "that of this release", fix));
+            return Optional.empty();
+        }
+    }
+
+    private void pool() {
+        try (WarmPool pool = rekindle.connectPool()) {
+            PoolStatistics statistics = pool.statistics();
+            findings.add(Finding.of(
+                    WARN,
+                    statistics.contexts() > 0,
+                    "pool",
+                    "pid %d, %d warm contexts%s"
+                            .formatted(
+                                    statistics.pid(),
+                                    statistics.contexts(),
+                                    statistics.simulated() ? ", SIMULATED GPU" : ""),
+                    "a warm context for each GPU",
+                    "see its log"));
+        } catch (RekindleException none) {
+            findings.add(new Finding(
+                    "pool",
+                    WARN,
+                    none.getMessage(),
+                    "a running one, or each restore starts its own, which takes up to 0.2 s",
+                    "start one with 'rekindle pool start'"));
+        }
+    }
+
+    private void limits() {
+        String locked = Machine.line("/proc/self/limits", "Max locked memory")
+                .orElse("0")
+                .split(" +", -1)[0];
+        boolean enough = locked.equals("unlimited") || Long.parseLong(locked) >= LOCKED_BYTES || Machine.isRoot();
+        findings.add(Finding.of(
+                WARN,
+                enough,
+                "locked memory",
+                locked.equals("unlimited") ? locked : Texts.bytes(Long.parseLong(locked)),
+                "1 GiB or more where the pool does not run as root",
+                "raise it with 'ulimit -l' or LimitMEMLOCK="));
+        String pages =
+                Machine.text("/sys/kernel/mm/transparent_hugepage/enabled").orElse("[never]");
+        findings.add(Finding.of(
+                WARN,
+                !pages.contains("[never]"),
+                "huge pages",
+                pages,
+                "madvise or always, which makes restores of much host memory faster",
+                "echo madvise >/sys/kernel/mm/transparent_hugepage/enabled"));
+        String ring = Machine.text("/proc/sys/kernel/io_uring_disabled").orElse("0");
+        findings.add(
+                Finding.pass(
+                        "io_uring",
+                        ring.equals("2")
+                                ? "disabled"
+                                : "allowed, and criu cannot dump programs that use it; those of 'rekindle run' find it disabled"));
+    }
+
+    private void network() {
+        Optional<Path> tool = Machine.program("nft").or(() -> Machine.program("iptables-restore"));
+        findings.add(Finding.of(
+                WARN,
+                tool.isPresent(),
+                "packet filter",
+                tool.map(Path::toString).orElse("neither nft nor iptables-restore"),
+                "one of them for --tcp-established, which locks connections with it",
+                "install nftables or iptables"));
+        findings.add(Finding.of(
+                WARN,
+                Machine.program("ip").isPresent(),
+                "iproute2",
+                Machine.program("ip").map(Path::toString).orElse("no ip program"),
+                "ip, for 'rekindle run --net-namespace'",
+                "install iproute2"));
+    }
+
+    private void containers() throws IOException {
+        boolean inside = Files.exists(Path.of("/run/.containerenv")) || Files.exists(Path.of("/.dockerenv"));
+        findings.add(Finding.of(
+                WARN,
+                !inside,
+                "container",
+                inside ? "this is one" : "this is none that Podman or Docker has marked",
+                "the host's processes, or a privileged container with its own",
+                "checkpoint containers from the host"));
+        for (String runtime : List.of("podman", "runc", "crun")) {
+            Optional<Path> program = Machine.program(runtime);
+            if (program.isEmpty()) {
+                findings.add(Finding.pass(runtime, "not installed"));
+                continue;
+            }
+            String version =
+                    Machine.output(program.get().toString(), "--version").orElse("");
+            boolean able = !runtime.equals("crun") || version.contains("+CRIU");
+            findings.add(Finding.of(
+                    WARN,
+                    able,
+                    runtime,
+                    version.lines().findFirst().orElse(program.get().toString()) + (able ? "" : ", built without CRIU"),
+                    "a runtime that is built with CRIU",
+                    "use runc: podman --runtime runc"));
+        }
+        if (Machine.program("podman").isPresent()) {
+            boolean set = Machine.text("/etc/criu/runc.conf").orElse("").contains("libdir");
+            findings.add(Finding.of(
+                    WARN,
+                    set,
+                    "podman settings",
+                    set ? "/etc/criu/runc.conf names a plugin folder" : "no plugin folder in /etc/criu/runc.conf",
+                    "'libdir FOLDER' there, as Podman passes no environment on to criu",
+                    "write it with 'rekindle setup podman'"));
+            boolean settled = new PodmanInit(Path.of("/")).isSettled();
+            findings.add(Finding.of(
+                    WARN,
+                    settled,
+                    "podman --init",
+                    settled
+                            ? "its program can be mounted by criu"
+                            : "its program is a symbolic link, so a container with --init cannot be restored",
+                    "init_path in containers.conf, with the program itself",
+                    "write it with 'rekindle setup podman'"));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: MIT
+module first.program {
+    requires dev.rekindle;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent/sharing/legacy_ipc.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/base/agent_settings.h"
+#include "agent/calls/sharing.h"
+#include "agent/control/control_thread.h"
+#include "agent/interpose/interposed.h"
+#include "agent/interpose/real_driver.h"
+#include "agent/memory/device_access.h"
+#include "agent/memory/plain_allocation.h"
+#include "agent/sharing/sharing_thread.h"
+
+#define LAZY_ENABLE_PEER_ACCESS 1u /* CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS */
+
+bool ipc_is_shareable(const struct plain_allocation *allocation)
+{
+	CUdeviceptr end = allocation->address + allocation->reserved;
+	size_t index;
+
+	if (allocation->leaving || allocation->opens)
+		return false;
+	for (index = mapping_find(allocation->address); index < table.mapping_count; index++) {
+		if (table.mappings[index].address >= end)
+			break;
+		if (table.memories[table.mappings[index].memory].imported)
+			return false;
+	}
+	return true;
+}
+
+static bool is_backed(CUdeviceptr address)
+{
+	bool backed;
+
+	table_lock();
+	backed = plain_containing(address) != NULL;
+	table_unlock();
+	return backed;
+}
+
+/* Marks the allocation as shared and describes it. Table locked. */
+static CUresult share(const struct plain_allocation *allocation, struct ipc_handle *handle)
+{
+	CUdeviceptr end = allocation->address + allocation->reserved;
+	size_t first = mapping_find(allocation->address);
+	size_t index;
+
+	if (mapping_range_is_released(allocation->address, allocation->reserved))
+		return CUDA_ERROR_ILLEGAL_STATE;
+	if (!ipc_is_shareable(allocation))
+		return CUDA_ERROR_INVALID_VALUE;
+	for (index = first; index < table.mapping_count && table.mappings[index].address < end; index++)
+		table.memories[table.mappings[index].memory].shared = true;
+	handle->magic = LEGACY_IPC_MAGIC;
+	handle->address = allocation->address;
+	handle->origin.allocation_id = table.memories[table.mappings[first].memory].allocation_id;
+	return CUDA_SUCCESS;
+}
+
+CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr address)
+{
+	const struct plain_allocation *allocation;
+	struct ipc_handle described = {0};
+	CUresult result = CUDA_ERROR_INVALID_VALUE;
+	bool restored = false;
+
+	if (!handle || !is_backed(address))
+		return real_driver()->cuIpcGetMemHandle(handle, address);
+	if (sharing_thread_start(described.origin.exporter))
+		return CUDA_ERROR_OPERATING_SYSTEM;
+	table_lock();
+	allocation = plain_containing(address);
+	if (allocation) {
+		result = share(allocation, &described);
+		restored = result == CUDA_ERROR_INVALID_VALUE && !allocation->leaving && !allocation->opens;
+	}
+	table_unlock();
+	if (restored)
+		complain_of_restored_memory();
+	if (result == CUDA_SUCCESS)
+		memcpy(handle, &described, sizeof(*handle));
+	return result;
+}
+
+/* As the driver documents it: what the context has opened already is counted and given out again. */
+static bool open_again(const struct ipc_handle *handle, CUcontext context, CUdeviceptr *address)
+{
+	struct plain_allocation *allocation = plain_opened(&handle->origin, context);
+
+	if (!allocation)
+		return false;
+	allocation->opens++;
+	*address = allocation->address;
+	return true;
+}
+
+static CUresult open_first(const struct ipc_handle *handle, struct plain_allocation *allocation, CUdeviceptr *address)
+{
+	struct pieces pieces;
+	CUresult result = ipc_import(handle, allocation->device, &pieces, &allocation->bytes);
+	bool recorded, opened;
+
+	if (result != CUDA_SUCCESS)
+		return result;
+	allocation->address = pieces.address;
+	allocation->reserved = pieces.bytes;
+	allocation->opens = 1;
+	allocation->origin = handle->origin;
+	table_lock();
+	/* Another thread may have opened it meanwhile. */
+	opened = open_again(handle, allocation->context, address);
+	recorded = !opened && plain_record(&pieces, NULL, allocation);
+	table_unlock();
+	if (recorded)
+		*address = allocation->address;
+	else
+		pieces_undo(&pieces);
+	return opened || recorded ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+static CUresult open_handle(const struct ipc_handle *handle, CUdeviceptr *address)
+{
+	const struct real_driver *driver = real_driver();
+	struct plain_allocation allocation = {0};
+	CUresult result;
+	bool opened;
+
+	if (driver->cuCtxGetCurrent(&allocation.context) != CUDA_SUCCESS || !allocation.context ||
+	    driver->cuCtxGetDevice(&allocation.device) != CUDA_SUCCESS)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	/* Measured: what the driver says to a process that opens its own. */
+	if (sharing_thread_is_own(handle->origin.exporter))
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (!driver->has_virtual_memory || allocation.device >= DEVICES_TRACKED)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	if (!table_open())
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	table_lock();
+	opened = open_again(handle, allocation.context, address);
+	table_unlock();
+	if (opened)
+		return CUDA_SUCCESS;
+	/* From before the first import on: the driver could not restore such memory. */
+	atomic_fetch_add(&table.foreign_count, 1);
+	result = open_first(handle, &allocation, address);
+	atomic_fetch_sub(&table.foreign_count, 1);
+	if (result == CUDA_SUCCESS)
+		control_thread_start();
+	return result;
+}
+
+/* The handle where it is the agent's. */
+static bool is_of_agent(const CUipcMemHandle *given, struct ipc_handle *handle)
+{
+	memcpy(handle, given, sizeof(*handle));
+	return handle->magic == LEGACY_IPC_MAGIC && agent_is_enabled();
+}
+
+CUresult cuIpcOpenMemHandle(CUdeviceptr *address, CUipcMemHandle handle, unsigned int flags)
+{
+	struct ipc_handle ours;
+
+	if (!is_of_agent(&handle, &ours))
+		return real_driver()->cuIpcOpenMemHandle(address, handle, flags);
+	return cuIpcOpenMemHandle_v2(address, handle, flags);
+}
+
+CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *address, CUipcMemHandle handle, unsigned int flags)
+{
+	struct ipc_handle ours;
+
+	if (!is_of_agent(&handle, &ours))
+		return real_driver()->cuIpcOpenMemHandle_v2(address, handle, flags);
+	if (!address || flags & ~LAZY_ENABLE_PEER_ACCESS)
+		return CUDA_ERROR_INVALID_VALUE;
+	return open_handle(&ours, address);
+}
+
+CUresult cuIpcCloseMemHandle(CUdeviceptr address)
+{
+	bool ours = false;
+	CUresult result = plain_free(address, true, &ours);
+
+	return ours ? result : real_driver()->cuIpcCloseMemHandle(address);
+}

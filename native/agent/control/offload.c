@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent/control/offload.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/interpose/real_driver.h"
+#include "agent/memory/in_place.h"
+#include "agent/sharing/sharing_thread.h"
+#include "support/clock.h"
+
+static bool is_whole(const struct physical_memory *memory)
+{
+	struct mapping_walk walk = mapping_walk(memory);
+	const struct mapping *mapping;
+
+	while ((mapping = mapping_next(&walk)))
+		if (!mapping->mapped)
+			return false;
+	return !memory->released;
+}
+
+static int release(struct agent_page *page, const struct agent_message *request, struct agent_message *reply)
+{
+	const struct real_driver *driver = real_driver();
+	CUresult result;
+	size_t index;
+
+	if (page->state != AGENT_STATE_MAPPED)
+		return fail(&reply->error, -EINVAL, "the process's device memory is released already");
+	for (index = 0; index < table.memories_end; index++) {
+		const struct physical_memory *memory = &table.memories[index];
+
+		if (memory->allocation_id && memory->sent && (memory->leaving || memory_has_flight((uint32_t)index)))
+			return fail(&reply->error, -EBUSY,
+				    "the process used its device memory between export and release; was it stopped?");
+	}
+	memcpy(page->image_id, request->image_id, sizeof(page->image_id));
+	page->state = AGENT_STATE_RELEASED;
+	if (offload_is_withdrawn(page)) {
+		page->state = AGENT_STATE_MAPPED;
+		return fail(&reply->error, -ECANCELED, "nobody waits for the release any more");
+	}
+	for (index = 0; index < table.memories_end; index++) {
+		struct physical_memory *memory = &table.memories[index];
+
+		if (!memory->allocation_id || !memory->sent)
+			continue;
+		result = unmap_everywhere(memory);
+		if (result != CUDA_SUCCESS)
+			return fail(&reply->error, -EIO, "cuMemUnmap failed with CUDA error %d", result);
+		result = driver->cuMemRelease(memory->real);
+		if (result != CUDA_SUCCESS)
+			return fail(&reply->error, -EIO, "cuMemRelease failed with CUDA error %d", result);
+		memory->released = true;
+		memory_set_imported(memory, false);
+		reply->released_bytes += memory->bytes;
+		reply->count++;
+	}
+	return 0;
+}
+
+static struct physical_memory *memory_of_id(uint64_t id)
+{
+	static size_t next; /* requests name allocations in the order in which they were exported */
+	size_t tried;
+
+	for (tried = 0; id && tried < table.memories_end; tried++, next++) {
+		if (next >= table.memories_end)
+			next = 0;
+		if (table.memories[next].allocation_id == id)
+			return &table.memories[next];
+	}
+	return NULL;
+}
+
+static int map_one(const struct agent_allocation *allocation, int descriptor, struct error_text *error)
+{
+	struct physical_memory *memory = memory_of_id(allocation->allocation_id);
+	unsigned long long id = allocation->allocation_id;
+	CUresult result;
+
+	if (!memory)
+		return fail(error, -ENOENT, "the process has no allocation %llu; this is not its GPU image", id);
+	if (memory->bytes != allocation->bytes)
+		return fail(error, -EINVAL, "allocation %llu has %zu bytes in the process and %llu in the GPU image",
+			    id, memory->bytes, (unsigned long long)allocation->bytes);
+	if (memory->released) {
+		result = real_driver()->cuMemImportFromShareableHandle(&memory->real, (void *)(intptr_t)descriptor,
+								       CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+		/* A driver that opens something for it finds all numbers taken by the others of the batch. */
+		if (result != CUDA_SUCCESS && !descriptors_are_left(1))
+			return fail(error, -EMFILE,
+				    "the process may open no more descriptors to import allocation %llu: raise its "
+				    "limit (ulimit -n)",
+				    id);
+		if (result != CUDA_SUCCESS)
+			return fail(error, -EIO, "importing allocation %llu failed with CUDA error %d", id, result);
+		memory->released = false;
+		memory_set_imported(memory, true);
+	}
+	result = map_everywhere(memory, memory->real);
+	if (result != CUDA_SUCCESS)
+		return fail(error, -EIO, "mapping allocation %llu at 0x%llx failed with CUDA error %d", id,
+			    (unsigned long long)allocation->address, result);
+	return 0;
+}
+
+static int map(struct agent_page *page, const struct agent_message *request, const int *fds, size_t fd_count,
+	       struct agent_message *reply)
+{
+	uint32_t missing = 0;
+	size_t index;
+	int result;
+
+	if (request->count > AGENT_ALLOCATIONS_MAX || request->count != fd_count)
+		return fail(&reply->error, -EINVAL, "a MAP request has %u allocations and %zu descriptors",
+			    request->count, fd_count);
+	for (index = 0; index < request->count; index++) {
+		result = map_one(&request->allocations[index], fds[index], &reply->error);
+		if (result)
+			return result;
+		reply->count++;
+	}
+	if (!request->last)
+		return 0;
+	for (index = 0; index < table.memories_end; index++) {
+		struct physical_memory *memory = &table.memories[index];
+
+		if (!memory->allocation_id)
+			continue;
+		/* One that an export could not put back. */
+		if (!memory->released && !is_whole(memory))
+			map_everywhere(memory, memory->real);
+		missing += !is_whole(memory);
+	}
+	if (missing)
+		return fail(&reply->error, -ENODATA,
+			    "%u allocations of the process are not in the GPU image; the process cannot go on",
+			    missing);
+	memset(page->image_id, 0, sizeof(page->image_id));
+	page->state = AGENT_STATE_MAPPED;
+	page->out_of_place = 0;
+	page->withdrawn = 0;
+	sharing_resume();
+	return 0;
+}
+
+static int answer_claimed(struct agent_page *page, int socket, const struct agent_message *request, const int *fds,
+			  size_t fd_count, struct agent_message *reply)
+{
+	switch (request->type) {
+	case AGENT_EXPORT:
+		if (page->state != AGENT_STATE_MAPPED)
+			return fail(&reply->error, -EOPNOTSUPP,
+				    "the process's device memory is released and only in a GPU image; map it first");
+		return offload_export(page, socket, request->request_id, &reply->count, &reply->error);
+	case AGENT_RELEASE:
+		return release(page, request, reply);
+	case AGENT_MAP:
+		return map(page, request, fds, fd_count, reply);
+	default:
+		return fail(&reply->error, -EPROTO,
+			    "the agent knows no request %u; use plugin and agent of one version", request->type);
+	}
+}
+
+void offload_answer(struct agent_page *page, int socket, const struct agent_message *request, const int *fds,
+		    size_t fd_count, struct agent_message *reply)
+{
+	uint64_t start = monotonic_nanoseconds();
+
+	memset(reply, 0, sizeof(*reply));
+	reply->type = AGENT_REPLY;
+	reply->request_id = request->request_id;
+	/* Whatever comes of the rest: the driver's own checkpoint makes an image too. */
+	if (request->type == AGENT_EXPORT && sharing_pause())
+		reply->result =
+			fail(&reply->error, -EBUSY,
+			     "a thread of the process was stopped while it changed the agent's socket; try again");
+	if (!reply->result)
+		reply->result = table_claim(&reply->error);
+	if (!reply->result) {
+		reply->result = answer_claimed(page, socket, request, fds, fd_count, reply);
+		table_unclaim();
+	} else if (atomic_load(&table.imported_count) || atomic_load(&table.foreign_count)) {
+		/* Memory that the driver could not restore: native mode is no way out. */
+		reply->result = -EOPNOTSUPP;
+	}
+	page->needs_agent = atomic_load(&table.imported_count) != 0;
+	reply->nanoseconds = monotonic_nanoseconds() - start;
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/base/agent_settings.h"
+#include "agent/control/offload.h"
+#include "agent/interpose/real_driver.h"
+#include "agent/memory/device_access.h"
+#include "protocol/message_socket.h"
+#include "protocol/socket_mark.h"
+
+static_assert(AGENT_ALLOCATIONS_MAX <= MESSAGE_DESCRIPTORS_MAX, "a batch of allocations fits one message");
+
+/* What the smallest MAP takes: one that comes with it, and what a driver may open to import that. */
+#define DESCRIPTORS_FOR_MAP 3
+
+#define SEND_ATTEMPTS 1000 /* of a millisecond each */
+
+struct batch {
+	struct agent_message message;
+	int fds[AGENT_ALLOCATIONS_MAX];
+};
+
+bool descriptors_are_left(unsigned int wanted)
+{
+	int opened[DESCRIPTORS_LEFT_MAX];
+	unsigned int count = 0;
+	bool are_left;
+
+	while (count < wanted && (opened[count] = memfd_create("rekindle-probe", MFD_CLOEXEC)) >= 0)
+		count++;
+	are_left = count == wanted;
+	while (count)
+		close(opened[--count]);
+	return are_left;
+}
+
+static void close_batch(struct batch *batch)
+{
+	uint32_t index;
+
+	for (index = 0; index < batch->message.count; index++)
+		close(batch->fds[index]);
+	batch->message.count = 0;
+}
+
+static int send_batch(int socket, struct batch *batch, struct error_text *error)
+{
+	int attempt, result;
+
+	if (!batch->message.count)
+		return 0;
+	batch->message.type = AGENT_ALLOCATIONS;
+	for (attempt = 0; attempt < SEND_ATTEMPTS; attempt++) {
+		struct timespec millisecond = {.tv_nsec = 1000000};
+
+		/* Device memory must not go into a file of the program's own. */
+		result = !socket_is_marked(socket, SOCKET_MARK_AGENT)
+				 ? -ESTALE
+				 : message_send(socket, &batch->message, sizeof(batch->message), batch->fds,
+						batch->message.count);
+		if (result != -ETOOMANYREFS)
+			break;
+		/* More descriptors under way than the user may have open; the reader takes them off. */
+		nanosleep(&millisecond, NULL);
+	}
+	close_batch(batch);
+	if (result)
+		return fail(error, result, "sending the descriptors of device memory failed with error %d", -result);
+	return 0;
+}
+
+/* Asked anew each time: after a restore the device may be another one. */
+static int device_uuid(CUdevice device, CUuuid *uuid, struct error_text *error)
+{
+	CUresult result = real_driver()->cuDeviceGetUuid_v2(uuid, device);
+
+	if (result == CUDA_SUCCESS)
+		return 0;
+	return fail(error, -EIO, "cuDeviceGetUuid failed with CUDA error %d", result);
+}
+
+static int export_descriptor(int socket, const struct physical_memory *memory, struct batch *batch, int *descriptor,
+			     struct error_text *error)
+{
+	const struct real_driver *driver = real_driver();
+	CUresult result = driver->cuMemExportToShareableHandle(descriptor, memory->real,
+							       CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
+
+	if (result != CUDA_SUCCESS && batch->message.count) {
+		/* Those in the batch may be all that the process may open. */
+		int code = send_batch(socket, batch, error);
+
+		if (code)
+			return code;
+		result = driver->cuMemExportToShareableHandle(descriptor, memory->real,
+							      CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
+	}
+	if (result == CUDA_SUCCESS)
+		return 0;
+	return fail(error, -EIO, "cuMemExportToShareableHandle failed with CUDA error %d", result);
+}
+
+static int export_one(struct agent_page *page, int socket, struct physical_memory *memory, struct batch *batch,
+		      struct error_text *error)
+{
+	struct mapping_walk walk = mapping_walk(memory);
+	struct agent_allocation *allocation;
+	const struct mapping *first;
+	int descriptor = -1;
+	CUuuid device;
+	int code;
+
+	if (memory->imported) {
+		code = replace_imported_memory(page, memory, error);
+		if (code)
+			return code;
+	}
+	code = device_uuid(memory->properties.location.id, &device, error);
+	if (!code)
+		code = export_descriptor(socket, memory, batch, &descriptor, error);
+	if (code)
+		return code;
+	allocation = &batch->message.allocations[batch->message.count];
+	allocation->device = device;
+	allocation->allocation_id = memory->allocation_id;
+	allocation->bytes = memory->bytes;
+	first = mapping_next(&walk);
+	allocation->address = first ? first->address : 0;
+	batch->fds[batch->message.count++] = descriptor;
+	memory->sent = true;
+	return 0;
+}
+
+/* Why the memory cannot be offloaded now, NULL where it can. */
+static const char *obstacle(const struct physical_memory *memory)
+{
+	if (memory->leaving || memory_has_flight(memory_index(memory)))
+		return "a thread was stopped in the middle of a call that changes it; try again";
+	if (memory->shared)
+		return "other processes can see it; end the sharing before the dump";
+	if (!memory->exportable || memory->bytes < agent_minimum_bytes())
+		return "it cannot be exported";
+	return NULL;
+}
+
+int offload_export(struct agent_page *page, int socket, uint64_t request_id, uint32_t *count, struct error_text *error)
+{
+	static struct batch batch;
+	int result = 0;
+	size_t index;
+
+	if (atomic_load(&table.foreign_count))
+		return fail(error, -EOPNOTSUPP,
+			    "the process has imported device memory of another process, which cannot be restored; end "
+			    "the sharing before the dump");
+	result = replace_memory_tidy(error);
+	if (result)
+		return result;
+	if (!descriptors_are_left(DESCRIPTORS_FOR_MAP))
+		return fail(error, atomic_load(&table.imported_count) ? -EOPNOTSUPP : -EMFILE,
+			    "the process may open fewer than %d more descriptors, which it needs to get its device "
+			    "memory back: raise its limit (ulimit -n)",
+			    DESCRIPTORS_FOR_MAP);
+	memset(&batch, 0, sizeof(batch));
+	batch.message.request_id = request_id;
+	for (index = 0; index < table.memories_end; index++)
+		table.memories[index].sent = false;
+	for (index = 0; !result && index < table.memories_end; index++) {
+		struct physical_memory *memory = &table.memories[index];
+		const char *why;
+
+		if (!memory->allocation_id)
+			continue;
+		why = obstacle(memory);
+		if (why && memory->imported)
+			result = fail(error, -EOPNOTSUPP,
+				      "%zu MiB of device memory of this restored process cannot be saved: %s",
+				      memory->bytes >> 20, why);
+		if (why)
+			continue;
+		result = export_one(page, socket, memory, &batch, error);
+		if (result)
+			break;
+		++*count;
+		if (batch.message.count == AGENT_ALLOCATIONS_MAX)
+			result = send_batch(socket, &batch, error);
+	}
+	if (!result)
+		result = send_batch(socket, &batch, error);
+	close_batch(&batch);
+	/* What was imported after a restore the driver could not restore once more. */
+	if (result && atomic_load(&table.imported_count))
+		result = -EOPNOTSUPP;
+	return result;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent/memory/handle_use.h"
+
+#include <stdbool.h>
+
+#include "agent/interpose/real_driver.h"
+
+CUresult memory_give_back_if_unused(uint32_t index, uint64_t id)
+{
+	struct physical_memory *memory = &table.memories[index];
+	CUmemGenericAllocationHandle real = 0;
+	CUresult result;
+	bool unused;
+
+	table_lock();
+	unused = memory->allocation_id == id && memory_is_unused(memory) && !memory->released;
+	if (unused && memory->foreign) {
+		memory_remove(memory); /* the application has released the handle itself */
+		unused = false;
+	}
+	if (unused) {
+		memory->leaving = true;
+		real = memory->real;
+	}
+	table_unlock();
+	if (!unused)
+		return CUDA_SUCCESS;
+	result = real_driver()->cuMemRelease(real);
+	table_lock();
+	memory_remove(memory);
+	table_unlock();
+	return result;
+}
+
+void handle_use_begin(struct handle_use *use, CUmemGenericAllocationHandle handle)
+{
+	struct physical_memory *memory;
+
+	*use = (struct handle_use){.real = handle, .flight.memory = TABLE_NONE};
+	if (!handle_is_virtual(handle))
+		return;
+	table_lock();
+	memory = memory_of_handle(handle);
+	if (!memory || !memory->references) {
+		use->result = CUDA_ERROR_INVALID_VALUE;
+	} else if (memory->released) {
+		use->result = CUDA_ERROR_ILLEGAL_STATE;
+	} else {
+		use->real = memory->real;
+		use->flight.memory = memory_index(memory);
+		flight_begin(&use->flight);
+	}
+	table_unlock();
+}
+
+struct physical_memory *handle_use_memory(const struct handle_use *use)
+{
+	return use->flight.memory == TABLE_NONE ? NULL : &table.memories[use->flight.memory];
+}
+
+void handle_use_end(struct handle_use *use)
+{
+	uint64_t id;
+
+	if (use->flight.memory == TABLE_NONE)
+		return;
+	table_lock();
+	id = table.memories[use->flight.memory].allocation_id;
+	flight_end(&use->flight);
+	table_unlock();
+	memory_give_back_if_unused(use->flight.memory, id);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REKINDLE_AGENT_TESTS_OFFLOAD_MEMORY_H
+#define REKINDLE_AGENT_TESTS_OFFLOAD_MEMORY_H
+
+#include "agent/tests/stand_in_pool.h"
+#include "agent/tests/driver.h"
+
+/* What the tests of the agent's requests share: memory with contents that tell where they belong, and its way out and in. */
+
+extern struct saved_memory saved, other;
+extern struct agent_message reply;
+
+/* Set-up and tear-down: CUDA and injection. */
+int offload_start(void **state);
+int offload_end(void **state);
+
+void fill(CUdeviceptr address, size_t bytes, unsigned int seed);
+void check(CUdeviceptr address, size_t bytes, unsigned int seed);
+
+struct virtual_memory {
+	CUdeviceptr address;
+	CUmemGenericAllocationHandle handle;
+};
+
+/* 4 MiB, mapped at address and, to be read only, at address + 8 MiB. */
+struct virtual_memory make_virtual_memory(int handle_types);
+void drop_virtual_memory(const struct virtual_memory *memory);
+/* CU_MEM_ACCESS_FLAGS_PROT_ of device 0. */
+unsigned long long access_at(CUdeviceptr address);
+
+void assert_mapped(void);
+void assert_nothing_to_offload(void);
+/* Out and in again; what is exported afterwards is imported memory. */
+void cycle(size_t expected);
+
+#endif

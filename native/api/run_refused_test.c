@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/run_test_support.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "process/process_tree.h"
+#include "api/test_images.h"
+
+/* What is wrong before criu is started is refused by name. */
+
+static void wrong_processes_are_named(void **state)
+{
+	struct fixture *f = *state;
+	struct rekindle_checkpoint_request *dump_request = &f->dump;
+	pid_t zombie = fork();
+
+	if (!zombie)
+		_exit(0);
+	waitid(P_PID, (id_t)zombie, NULL, WEXITED | WNOWAIT);
+	dump_request->pid = zombie;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_NO_SUCH_PROCESS);
+	assert_non_null(strstr(f->error.message, "has ended"));
+	waitpid(zombie, NULL, 0);
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_NO_SUCH_PROCESS);
+	assert_non_null(strstr(f->error.message, "no such process"));
+	dump_request->pid = 1;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	dump_request->pid = -5;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	dump_request->pid = getpid();
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->error.message, "calling process"));
+	if (getppid() > 1) {
+		dump_request->pid = getppid();
+		assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	}
+	assert_string_equal(text_of(f->arguments), "");
+}
+
+static void a_kernel_thread_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct process_facts facts;
+
+	if (process_facts_read(2, &facts) || !facts.kernel_thread)
+		skip(); /* in a pid namespace none is visible */
+	f->dump.pid = 2;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->error.message, "kernel"));
+}
+
+static void wrong_folders_are_named(void **state)
+{
+	struct fixture *f = *state;
+	char path[160];
+	int32_t pid;
+
+	snprintf(path, sizeof(path), "%s/file", f->root);
+	touch(path);
+	f->dump.directory = path;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->error.message, "is a file"));
+	f->dump.directory = NULL;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	f->dump.directory = "/proc/none/images";
+	assert_int_not_equal(dump(f, "ok"), REKINDLE_OK);
+	assert_non_null(strstr(f->error.message, "/proc/none/images"));
+	f->restore.directory = f->plugin;
+	assert_int_equal(rekindle_restore(&f->environment, &f->restore, &pid, NULL, NULL, 0, &f->error),
+			 REKINDLE_ERROR_NO_IMAGE);
+	assert_non_null(strstr(f->error.message, "holds no checkpoint"));
+	f->restore.directory = "/nonexistent";
+	assert_int_equal(rekindle_restore(&f->environment, &f->restore, &pid, NULL, NULL, 0, &f->error),
+			 REKINDLE_ERROR_NO_IMAGE);
+	f->restore.directory = path;
+	assert_int_equal(rekindle_restore(&f->environment, &f->restore, &pid, NULL, NULL, 0, &f->error),
+			 REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_string_equal(text_of(f->arguments), "");
+}
+
+static void a_damaged_inventory_is_corrupt(void **state)
+{
+	struct fixture *f = *state;
+	char path[128];
+
+	test_images_write(f->images, 1234);
+	snprintf(path, sizeof(path), "%s/inventory.img", f->images);
+	assert_int_equal(truncate(path, 6), 0);
+	assert_int_equal(rekindle_restore(&f->environment, &f->restore, NULL, NULL, NULL, 0, &f->error),
+			 REKINDLE_ERROR_CORRUPT_IMAGE);
+}
+
+/* Smaller or larger: of another header, whose members may stand elsewhere. */
+static void structures_of_another_header_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t *const sizes[] = {&f->dump.structure_size, &f->environment.structure_size};
+	size_t i;
+
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		*sizes[i] -= 8;
+		assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+		assert_non_null(strstr(f->error.message, "with the header of library version"));
+		*sizes[i] += 16;
+		assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+		*sizes[i] -= 8;
+	}
+	f->restore.structure_size += 8;
+	assert_int_equal(restore(f, "ok", NULL), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->error.message, "struct rekindle_restore_request"));
+	f->restore.structure_size -= 8;
+	assert_int_equal(dump(f, "ok"), REKINDLE_OK);
+}
+
+static void wrong_values_are_named(void **state)
+{
+	struct fixture *f = *state;
+
+	f->dump.structure_size--;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->error.message, "structure_size"));
+	f->dump.structure_size++;
+	f->dump.flags = 1u << 30;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	f->dump.flags = 0;
+	f->dump.log_file = "../x.log";
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	f->dump.log_file = NULL;
+	f->dump.log_level = 5;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	f->dump.log_level = 0;
+	f->dump.argument_count = 1;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	f->dump.argument_count = 0;
+	f->environment.streams = 65;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->error.message, "streams"));
+	f->environment.streams = 0;
+	f->environment.cuda_driver = "/nonexistent/libcuda.so.1";
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_NO_DRIVER);
+	f->environment.cuda_driver = NULL;
+	f->environment.configuration = "/nonexistent/rekindle.conf";
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	f->environment.configuration = NULL;
+	f->environment.plugin_directory = f->root;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->error.message, "cuda_plugin.so"));
+	f->environment.plugin_directory = f->plugin;
+	setenv("REKINDLE_CHUNKSIZE", "4M", 1);
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->error.message, "REKINDLE_CHUNKSIZE"));
+	unsetenv("REKINDLE_CHUNKSIZE");
+	assert_int_equal(dump(f, "ok"), REKINDLE_OK);
+}
+
+static void a_missing_or_old_criu_is_named(void **state)
+{
+	struct fixture *f = *state;
+	char program[128];
+
+	f->environment.criu = "/nonexistent/criu";
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_CRIU_NOT_FOUND);
+	f->environment.criu = "/bin/true";
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_CRIU_NOT_FOUND);
+	snprintf(program, sizeof(program), "%s/old", f->root);
+	assert_int_equal(symlink(FAKE_CRIU, program), 0);
+	f->environment.criu = program;
+	setenv("REKINDLE_TEST_CRIU_VERSION", "4.0", 1);
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INCOMPATIBLE);
+	assert_non_null(strstr(f->error.message, "4.0"));
+	f->environment.criu = FAKE_CRIU;
+	assert_int_equal(rekindle_check(&f->environment, &f->error), REKINDLE_OK);
+	setenv("REKINDLE_TEST_CRIU", "check-fails", 1);
+	assert_int_equal(rekindle_check(&f->environment, &f->error), REKINDLE_ERROR_CRIU_FAILED);
+	assert_non_null(strstr(f->error.message, "vDSO"));
+}
+
+static void note_warning(int32_t level, const char *line, void *context)
+{
+	if (level == REKINDLE_LOG_WARNING && strstr(line, "/run/criu.kdat"))
+		*(bool *)context = true;
+}
+
+/* In a mount namespace of its own: what the machine has in /run is not the test's. */
+static int check_twice(struct fixture *f)
+{
+	bool warned = false;
+
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("tmpfs", "/run", "tmpfs", 0, NULL))
+		return 77;
+	rekindle_set_log(note_warning, &warned, REKINDLE_LOG_WARNING);
+	if (rekindle_check(&f->environment, &f->error) || !warned)
+		return 1;
+	warned = false;
+	touch("/run/criu.kdat");
+	return rekindle_check(&f->environment, &f->error) || warned ? 2 : 0;
+}
+
+static void a_check_warns_where_criu_keeps_nothing(void **state)
+{
+	struct fixture *f = *state;
+	int status;
+	pid_t child;
+
+	if (geteuid())
+		skip();
+	child = fork();
+	if (!child)
+		_exit(check_twice(f));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(wrong_processes_are_named),
+		TEST(a_kernel_thread_is_refused),
+		TEST(wrong_folders_are_named),
+		TEST(a_damaged_inventory_is_corrupt),
+		TEST(structures_of_another_header_are_refused),
+		TEST(wrong_values_are_named),
+		TEST(a_missing_or_old_criu_is_named),
+		TEST(a_check_warns_where_criu_keeps_nothing),
+	};
+
+	return RUN_TESTS(tests);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/agent/agent_claims.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Every driver so far allocates in multiples of this. */
+#define GRANULARITY (2u << 20)
+/* Allocations of that size fill the largest device many times over before there are this many. */
+#define EXPORT_COUNT_MAX (1u << 18)
+
+static int add_one(struct pool *pool, struct agent_export *export, const struct agent_allocation *allocation,
+		   struct error_text *error)
+{
+	/* One that is not found is refused when it is to be used, where the driver can still save the process. */
+	const struct pool_device *device = pool_device_find(pool, allocation->device.bytes);
+	uint64_t *claimed = device ? &export->claimed[device - pool->devices] : NULL;
+
+	if (allocation->bytes == 0 || allocation->bytes % GRANULARITY)
+		return fail(error, -EPROTO, "The agent in the process reports an allocation with an impossible size");
+	if (claimed && allocation->bytes > device->memory_bytes - *claimed)
+		return fail(error, -EPROTO,
+			    "The agent in the process reports more device memory than GPU %d has (%llu MiB)",
+			    device->device, (unsigned long long)(device->memory_bytes >> 20));
+	if (claimed)
+		*claimed += allocation->bytes;
+	return 0;
+}
+
+int agent_claims_add(struct pool *pool, struct agent_export *export, const struct agent_message *message,
+		     struct error_text *error)
+{
+	int result = 0;
+	uint32_t i;
+
+	if (export->count + message->count > EXPORT_COUNT_MAX)
+		return fail(error, -EPROTO, "The agent in the process reports more than %u allocations",
+			    EXPORT_COUNT_MAX);
+	for (i = 0; result == 0 && i < message->count; i++)
+		result = add_one(pool, export, &message->allocations[i], error);
+	return result;
+}
+
+static int compare_ids(const void *left, const void *right)
+{
+	uint64_t a = (*(const struct agent_allocation *const *)left)->allocation_id,
+		 b = (*(const struct agent_allocation *const *)right)->allocation_id;
+
+	return (a > b) - (a < b);
+}
+
+static int compare_addresses(const void *left, const void *right)
+{
+	uint64_t a = (*(const struct agent_allocation *const *)left)->address,
+		 b = (*(const struct agent_allocation *const *)right)->address;
+
+	return (a > b) - (a < b);
+}
+
+/* Where one is not mapped, and so at no address, it is 0. */
+static bool overlap(const struct agent_allocation *first, const struct agent_allocation *second)
+{
+	return first->address && second->address - first->address < first->bytes;
+}
+
+int agent_claims_check(const struct agent_export *export, struct error_text *error)
+{
+	const struct agent_allocation **sorted = calloc(export->count + 1, sizeof(*sorted));
+	const char *fault = NULL;
+	uint32_t i;
+
+	if (!sorted)
+		return fail(error, -ENOMEM, "Out of memory");
+	for (i = 0; i < export->count; i++)
+		sorted[i] = &export->allocations[i];
+	qsort(sorted, export->count, sizeof(*sorted), compare_ids);
+	for (i = 1; i < export->count; i++)
+		if (sorted[i - 1]->allocation_id == sorted[i]->allocation_id)
+			fault = "with one id";
+	qsort(sorted, export->count, sizeof(*sorted), compare_addresses);
+	for (i = 1; i < export->count; i++)
+		if (overlap(sorted[i - 1], sorted[i]))
+			fault = "at one address";
+	free(sorted);
+	return fault ? fail(error, -EPROTO, "The agent in the process reports two allocations %s", fault) : 0;
+}

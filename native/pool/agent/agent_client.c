@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/agent/agent_client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "pool/agent/agent_claims.h"
+#include "pool/agent/foreign_descriptors.h"
+#include "protocol/message_socket.h"
+#include "support/clock.h"
+#include "support/plain_text.h"
+
+/* Answers to somebody else that are passed over: more than any export is long that a run left behind. */
+#define STRANGERS_MAX (1u << 13)
+/* The kernel's own limit. */
+#define ERRNO_MAX 4095
+
+/* One question and its answers. However the agent answers, the conversation ends at its deadline. */
+struct conversation {
+	const struct agent_client *agent;
+	uint64_t deadline;
+	uint64_t request_id;
+	unsigned int strangers; /* messages so far that answer somebody else */
+	struct agent_message message;
+	int descriptors[MESSAGE_DESCRIPTORS_MAX]; /* count of them came with message and are owned */
+	size_t count;
+};
+
+static void conversation_begin(struct conversation *conversation, const struct agent_client *agent)
+{
+	conversation->agent = agent;
+	conversation->deadline = monotonic_nanoseconds() + (uint64_t)agent->timeout_ms * 1000000u;
+	conversation->strangers = 0;
+	conversation->count = 0;
+}
+
+/* Closes what came with the message. */
+static void drop_descriptors(struct conversation *conversation)
+{
+	foreign_descriptors_close(conversation->descriptors, conversation->count);
+	conversation->count = 0;
+}
+
+static int left_ms(const struct conversation *conversation)
+{
+	uint64_t now = monotonic_nanoseconds();
+
+	return now >= conversation->deadline ? 0 : (int)((conversation->deadline - now + 999999u) / 1000000u);
+}
+
+static int timed_out(const struct conversation *conversation, struct error_text *error)
+{
+	return fail(error, -ETIMEDOUT, "The agent in the process did not answer within %d s; raise REKINDLE_TIMEOUT",
+		    conversation->agent->timeout_ms / 1000);
+}
+
+static int too_many_strangers(struct error_text *error)
+{
+	return fail(error, -EPROTO,
+		    "The agent in the process sends nothing but answers to questions that nobody asked; the process "
+		    "cannot be saved with its help");
+}
+
+/* Takes whatever is there. Returns the size of the message, or a negative errno code. */
+static ssize_t receive(struct conversation *conversation)
+{
+	ssize_t size;
+
+	conversation->count = MESSAGE_DESCRIPTORS_MAX;
+	size = message_receive_keeping(conversation->agent->socket, &conversation->message,
+				       sizeof(conversation->message), conversation->descriptors, &conversation->count,
+				       0);
+	if (size < 0)
+		drop_descriptors(conversation);
+	return size;
+}
+
+/* Throws away what an earlier conversation left: answers that came after their time. */
+static int drain(struct conversation *conversation, struct error_text *error)
+{
+	while (receive(conversation) >= 0) {
+		drop_descriptors(conversation);
+		if (++conversation->strangers > STRANGERS_MAX)
+			return too_many_strangers(error);
+	}
+	return 0;
+}
+
+/* Begins a question: what is left of earlier ones is thrown away. descriptors stay the caller's. */
+static int ask(struct conversation *conversation, const struct agent_message *question, const int *descriptors,
+	       struct error_text *error)
+{
+	const struct agent_client *agent = conversation->agent;
+	struct agent_message message = *question;
+	int result;
+
+	if (getrandom(&message.request_id, sizeof(message.request_id), 0) != sizeof(message.request_id))
+		return fail(error, -errno, "The kernel gave no random number: %s", errno_text(errno));
+	conversation->request_id = message.request_id;
+	result = drain(conversation, error);
+	if (result)
+		return result;
+	result = message_send_until(agent->socket, &message, sizeof(message), descriptors, message.count,
+				    conversation->deadline);
+	if (result == -ETIMEDOUT)
+		return timed_out(conversation, error);
+	if (result)
+		return fail(error, result, "The agent in the process cannot be reached: %s", errno_text(-result));
+	return 0;
+}
+
+/* Waits for one message and receives it, whatever it is. */
+static int hear_any(struct conversation *conversation, ssize_t *size, struct error_text *error)
+{
+	const struct agent_client *agent = conversation->agent;
+	struct pollfd polled[2] = {
+		{.fd = agent->socket, .events = POLLIN},
+		{.fd = agent->process, .events = POLLIN},
+	};
+	int ready;
+
+	do {
+		ready = poll(polled, 2, left_ms(conversation));
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (ready == 0 || left_ms(conversation) == 0)
+			return timed_out(conversation, error);
+		if (ready > 0 && !polled[0].revents && polled[1].revents)
+			return fail(error, -ESRCH, "The process ended while its agent was asked");
+		*size = receive(conversation);
+		/* The agent itself takes late answers to somebody else out of the way. */
+	} while ((ready < 0 && errno == EINTR) || *size == -ETIMEDOUT);
+	if (*size == -EMFILE)
+		return fail(error, -EMFILE,
+			    "The pool may open no more descriptors, and needs one for each allocation of the process: "
+			    "raise its limit (LimitNOFILE= of the service, ulimit -Hn)");
+	if (*size < 0 && *size != -EMSGSIZE)
+		return fail(error, (int)*size, "The agent in the process is gone: %s", errno_text((int)-*size));
+	return 0;
+}
+
+/* Of a message of the right size. */
+static bool is_well_formed(const struct conversation *conversation)
+{
+	const struct agent_message *message = &conversation->message;
+
+	if (message->type == AGENT_ALLOCATIONS)
+		return message->count > 0 && message->count <= AGENT_ALLOCATIONS_MAX &&
+		       message->count == conversation->count;
+	return message->type == AGENT_REPLY && conversation->count == 0 && message->result <= 0 &&
+	       message->result >= -ERRNO_MAX;
+}
+
+/*
+ * Receives one well-formed message that answers the question last asked. The agent may still send answers to somebody
+ * who died or lost patience: they are passed over.
+ */
+static int hear(struct conversation *conversation, struct error_text *error)
+{
+	struct agent_message *message = &conversation->message;
+	ssize_t size;
+	int result;
+
+	for (;;) {
+		result = hear_any(conversation, &size, error);
+		if (result)
+			return result;
+		if (size != sizeof(*message) || message->request_id == conversation->request_id)
+			break;
+		drop_descriptors(conversation);
+		if (++conversation->strangers > STRANGERS_MAX)
+			return too_many_strangers(error);
+	}
+	if (size != sizeof(*message) || !is_well_formed(conversation)) {
+		drop_descriptors(conversation);
+		return fail(error, -EPROTO,
+			    "The agent in the process does not speak this protocol; use plugin, pool and agent of one "
+			    "version");
+	}
+	/* Whatever the application wrote there goes into logs, statistics and terminals from here. */
+	plain_text(message->error.text, sizeof(message->error.text));
+	return 0;
+}
+
+/* The one REPLY to RELEASE or MAP. */
+static int hear_reply(struct conversation *conversation, struct error_text *error)
+{
+	int result;
+
+	result = hear(conversation, error);
+	if (result)
+		return result;
+	if (conversation->message.type != AGENT_REPLY) {
+		drop_descriptors(conversation);
+		return fail(error, -EPROTO,
+			    "The agent in the process does not speak this protocol (type %u for a reply)",
+			    conversation->message.type);
+	}
+	if (conversation->message.result < 0)
+		return fail(error, conversation->message.result, "%s", conversation->message.error.text);
+	return 0;
+}
+
+/* Takes over the entries and descriptors of a message, all or none. */
+static int add_allocations(struct agent_export *export, struct conversation *conversation, struct error_text *error)
+{
+	const struct agent_message *message = &conversation->message;
+	struct agent_allocation *allocations;
+	int *grown;
+	uint32_t i;
+
+	for (i = 0; i < message->count; i++)
+		if (!foreign_descriptor_may_be_memory(conversation->descriptors[i]))
+			return fail(error, -EPROTO,
+				    "The agent in the process hands over a file that is no device memory of the "
+				    "driver's");
+	allocations = realloc(export->allocations, (export->count + message->count) * sizeof(*allocations));
+	if (allocations)
+		export->allocations = allocations;
+	grown = realloc(export->descriptors, (export->count + message->count) * sizeof(*grown));
+	if (grown)
+		export->descriptors = grown;
+	if (!allocations || !grown)
+		return fail(error, -ENOMEM, "Out of memory");
+	memcpy(&allocations[export->count], message->allocations, message->count * sizeof(*allocations));
+	memcpy(&grown[export->count], conversation->descriptors, message->count * sizeof(*grown));
+	for (i = 0; i < message->count; i++)
+		export->bytes += message->allocations[i].bytes;
+	export->count += message->count;
+	conversation->count = 0;
+	return 0;
+}
+
+/* The messages of one export, as far as they are well-formed and plausible. */
+static int hear_export(struct conversation *conversation, struct pool *pool, struct agent_export *export,
+		       bool *answered, struct error_text *error)
+{
+	const struct agent_message *message = &conversation->message;
+	int result;
+
+	for (;;) {
+		result = hear(conversation, error);
+		if (result)
+			return result;
+		if (message->type == AGENT_REPLY)
+			break;
+		result = agent_claims_add(pool, export, message, error);
+		if (result == 0)
+			result = add_allocations(export, conversation, error);
+		drop_descriptors(conversation);
+		if (result)
+			return result;
+	}
+	*answered = true;
+	if (message->result < 0)
+		return fail(error, message->result, "%s", message->error.text);
+	result = agent_claims_check(export, error);
+	if (result)
+		*answered = false;
+	return result;
+}
+
+int agent_export_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
+		     struct error_text *error)
+{
+	struct agent_message question = {.type = AGENT_EXPORT};
+	struct conversation conversation;
+	int result;
+
+	*export = (struct agent_export){.count = 0};
+	*answered = false;
+	conversation_begin(&conversation, agent);
+	result = ask(&conversation, &question, NULL, error);
+	if (result == 0)
+		result = hear_export(&conversation, pool, export, answered, error);
+	if (result)
+		agent_export_free(export);
+	return result;
+}
+
+void agent_export_free(struct agent_export *export)
+{
+	uint32_t i;
+
+	for (i = 0; i < export->count; i++)
+		if (export->descriptors[i] >= 0)
+			close(export->descriptors[i]);
+	free(export->allocations);
+	free(export->descriptors);
+	*export = (struct agent_export){.count = 0};
+}
+
+int agent_release_all(const struct agent_client *agent, const uint8_t image_id[16], uint32_t expected,
+		      struct error_text *error)
+{
+	struct agent_message question = {.type = AGENT_RELEASE};
+	struct conversation conversation;
+	int result;
+
+	memcpy(question.image_id, image_id, sizeof(question.image_id));
+	conversation_begin(&conversation, agent);
+	result = ask(&conversation, &question, NULL, error);
+	if (result == 0)
+		result = hear_reply(&conversation, error);
+	if (result == 0 && conversation.message.count != expected)
+		result = fail(error, -EPROTO, "The agent released %u allocations, not %u", conversation.message.count,
+			      expected);
+	return result;
+}
+
+int agent_map_all(const struct agent_client *agent, struct held_memory *memory, uint32_t count,
+		  struct error_text *error)
+{
+	struct conversation conversation;
+	struct agent_message message;
+	int descriptors[AGENT_ALLOCATIONS_MAX], result = 0;
+	uint32_t at = 0, batch = AGENT_ALLOCATIONS_MAX, sent, i;
+
+	conversation_begin(&conversation, agent);
+	do {
+		message = (struct agent_message){.type = AGENT_MAP};
+		while (result == 0 && message.count < batch && at < count) {
+			i = message.count;
+			descriptors[i] = held_memory_export(&memory[at], error);
+			if (descriptors[i] < 0) {
+				result = descriptors[i];
+				break;
+			}
+			message.allocations[i].allocation_id = memory[at].allocation_id;
+			message.allocations[i].bytes = memory[at].bytes;
+			message.allocations[i].address = memory[at].address;
+			message.allocations[i].device = memory[at].device->uuid;
+			message.count++;
+			at++;
+		}
+		message.last = at == count;
+		if (result == 0)
+			result = ask(&conversation, &message, descriptors, error);
+		sent = message.count;
+		while (message.count)
+			close(descriptors[--message.count]);
+		if (result == 0)
+			result = hear_reply(&conversation, error);
+		/* The process may open fewer descriptors than that. */
+		if (result == -EMFILE && sent > 1) {
+			at -= sent;
+			batch = (sent + 3) / 4;
+			result = 0;
+		}
+	} while (result == 0 && at < count);
+	return result;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REKINDLE_POOL_AGENT_AGENT_CLIENT_H
+#define REKINDLE_POOL_AGENT_AGENT_CLIENT_H
+
+#include "pool/memory/held_memory.h"
+#include "protocol/agent_protocol.h"
+
+/*
+ * The conversation with the agent in an application, which may be hostile: what it says is checked before it is used, and
+ * it can make nobody wait for longer than timeout_ms.
+ */
+struct agent_client {
+	int socket;	/* the control socket; not owned */
+	int process;	/* pidfd of the application, -1: not known; its end ends the conversation */
+	int timeout_ms; /* for each of the calls below, however many messages it takes */
+};
+
+struct agent_export {
+	struct agent_allocation *allocations;
+	int *descriptors; /* one each */
+	uint32_t count;
+	uint64_t bytes;
+	uint64_t claimed[POOL_DEVICES_MAX]; /* of the memory of each of the pool's devices */
+};
+
+/*
+ * *answered: the agent gave a well-formed answer, so the process is as it was, and its sentence is in error.
+ * -EOPNOTSUPP with *answered: not even the driver can save the process.
+ */
+int agent_export_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
+		     struct error_text *error);
+void agent_export_free(struct agent_export *export);
+
+int agent_release_all(const struct agent_client *agent, const uint8_t image_id[16], uint32_t expected,
+		      struct error_text *error);
+
+/* Gives memory to the application, which maps it where it was; with count 0 it only says that nothing is missing. */
+int agent_map_all(const struct agent_client *agent, struct held_memory *memory, uint32_t count,
+		  struct error_text *error);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/memory/held_memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static int call_failed(const struct held_memory *memory, const char *call, CUresult status, struct error_text *error)
+{
+	return fail(error, cuda_result_to_errno(status), "%s failed for allocation %llu (%llu MiB) on GPU %d: %s", call,
+		    (unsigned long long)memory->allocation_id, (unsigned long long)(memory->bytes >> 20),
+		    memory->device->device, cuda_result_name(&memory->device->pool->driver, status));
+}
+
+static void count_held(struct held_memory *memory)
+{
+	memory->has_handle = true;
+	atomic_fetch_add(&memory->device->bytes_held, memory->bytes);
+}
+
+int held_memory_import(struct held_memory *memory, struct error_text *error)
+{
+	const struct cuda_driver *driver = &memory->device->pool->driver;
+	CUresult status;
+
+	status = driver->cuMemImportFromShareableHandle(&memory->handle, (void *)(intptr_t)memory->descriptor,
+							CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+	if (status != CUDA_SUCCESS)
+		return call_failed(memory, "cuMemImportFromShareableHandle", status, error);
+	count_held(memory);
+	return 0;
+}
+
+int held_memory_create(struct held_memory *memory, struct error_text *error)
+{
+	const struct cuda_driver *driver = &memory->device->pool->driver;
+	CUmemAllocationProp properties = {
+		.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+		.requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = memory->device->device},
+	};
+	size_t free_bytes = 0, total = 0;
+	CUresult status;
+	int rdma = 0;
+
+	/* NVSHMEM, NCCL and GPUDirect storage register such memory; the flag costs nothing where they do not. */
+	driver->cuDeviceGetAttribute(&rdma, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
+				     memory->device->device);
+	properties.allocFlags.gpuDirectRDMACapable = rdma != 0;
+	status = driver->cuMemCreate(&memory->handle, memory->bytes, &properties, 0);
+	if (status == CUDA_ERROR_OUT_OF_MEMORY) {
+		driver->cuMemGetInfo(&free_bytes, &total);
+		return fail(error, -ENOMEM,
+			    "GPU %d (%s) has no room for the image: allocation %llu needs %llu MiB, %zu MiB are free; "
+			    "end what else uses this GPU",
+			    memory->device->device, memory->device->name, (unsigned long long)memory->allocation_id,
+			    (unsigned long long)(memory->bytes >> 20), free_bytes >> 20);
+	}
+	if (status != CUDA_SUCCESS)
+		return call_failed(memory, "cuMemCreate", status, error);
+	count_held(memory);
+	return 0;
+}
+
+int held_memory_map(struct held_memory *memory, struct error_text *error)
+{
+	const struct cuda_driver *driver = &memory->device->pool->driver;
+	CUmemAccessDesc access = {
+		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = memory->device->device},
+		.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
+	};
+	const char *call = "cuMemAddressReserve";
+	CUresult status;
+
+	status = driver->cuMemAddressReserve(&memory->here, memory->bytes, 0, 0, 0);
+	if (status == CUDA_SUCCESS) {
+		memory->reserved = true;
+		call = "cuMemMap";
+		status = driver->cuMemMap(memory->here, memory->bytes, 0, memory->handle, 0);
+	}
+	if (status == CUDA_SUCCESS) {
+		memory->mapped = true;
+		call = "cuMemSetAccess";
+		status = driver->cuMemSetAccess(memory->here, memory->bytes, &access, 1);
+	}
+	return status == CUDA_SUCCESS ? 0 : call_failed(memory, call, status, error);
+}
+
+void held_memory_unmap(struct held_memory *memory)
+{
+	if (memory->mapped)
+		memory->device->pool->driver.cuMemUnmap(memory->here, memory->bytes);
+	memory->mapped = false;
+	if (memory->reserved)
+		memory->device->pool->driver.cuMemAddressFree(memory->here, memory->bytes);
+	memory->reserved = false;
+}
+
+int held_memory_export(struct held_memory *memory, struct error_text *error)
+{
+	CUresult status;
+	int descriptor = -1;
+
+	if (memory->descriptor >= 0) {
+		descriptor = fcntl(memory->descriptor, F_DUPFD_CLOEXEC, 3);
+		return descriptor >= 0 ? descriptor
+				       : fail(error, -errno, "Could not duplicate a descriptor: %s", errno_text(errno));
+	}
+	status = memory->device->pool->driver.cuMemExportToShareableHandle(&descriptor, memory->handle,
+									   CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
+	return status == CUDA_SUCCESS ? descriptor : call_failed(memory, "cuMemExportToShareableHandle", status, error);
+}
+
+void held_memory_release(struct held_memory *memory)
+{
+	held_memory_unmap(memory);
+	if (memory->has_handle) {
+		memory->device->pool->driver.cuMemRelease(memory->handle);
+		atomic_fetch_sub(&memory->device->bytes_held, memory->bytes);
+	}
+	memory->has_handle = false;
+	if (memory->descriptor >= 0)
+		close(memory->descriptor);
+	memory->descriptor = -1;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REKINDLE_POOL_MEMORY_HELD_MEMORY_H
+#define REKINDLE_POOL_MEMORY_HELD_MEMORY_H
+
+#include "pool/device/pool.h"
+
+/* One piece of physical device memory in the pool's hands. An all-zero structure with descriptor -1 holds nothing. */
+struct held_memory {
+	uint64_t allocation_id, bytes;
+	uint64_t address; /* in the application */
+	struct pool_device *device;
+	int descriptor; /* the application's own export, owned, or -1: memory made here, exported when needed */
+	bool has_handle, reserved, mapped;
+	CUmemGenericAllocationHandle handle;
+	CUdeviceptr here; /* where it is mapped in this process */
+};
+
+/* Imports the memory behind descriptor. The device must be warm and in use on this thread, as for all of these. */
+int held_memory_import(struct held_memory *memory, struct error_text *error);
+/* Makes fresh memory of memory->bytes on memory->device that can be exported. */
+int held_memory_create(struct held_memory *memory, struct error_text *error);
+/* Maps it here, to be copied from or to. */
+int held_memory_map(struct held_memory *memory, struct error_text *error);
+void held_memory_unmap(struct held_memory *memory);
+/* A descriptor for the application: duplicate or fresh export, the caller's to close. Negative errno on failure. */
+int held_memory_export(struct held_memory *memory, struct error_text *error);
+/* Lets go of everything, the descriptor too. */
+void held_memory_release(struct held_memory *memory);
+
+#endif

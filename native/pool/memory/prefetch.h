@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REKINDLE_POOL_MEMORY_PREFETCH_H
+#define REKINDLE_POOL_MEMORY_PREFETCH_H
+
+#include "pool/device/gpu_match.h"
+#include "pool/memory/held_memory.h"
+#include "store/gpu_image.h"
+
+/*
+ * Device memory that is filled from the GPU images of a folder in the background. Manifests are read, and judged, when
+ * it starts; everything that needs the driver is done by its own thread. One image after the other, each by all
+ * workers.
+ */
+
+enum prefetch_state { PREFETCH_WAITING, PREFETCH_FILLING, PREFETCH_FILLED, PREFETCH_FAILED };
+
+struct prefetch_job {
+	struct pool_device *device;
+	struct copy_chunk *chunks;
+	size_t chunk_count;
+	struct copy_job *job;
+};
+
+/* The image of one process. */
+struct prefetch_image {
+	struct gpu_image *image;
+	struct gpu_image_data data;
+	struct held_memory *memory; /* one for each allocation, all there from PREFETCH_FILLING on */
+	struct prefetch_job *jobs;  /* one for each device */
+	unsigned int job_count;
+	uint64_t bytes;
+
+	/* Under the prefetch's lock. */
+	enum prefetch_state state;
+	const void *claimant;  /* who maps it, or has tried to; it is for nobody else */
+	bool taken;	       /* a process has mapped it */
+	bool was_resident;     /* all of it was there when a restore adopted it */
+	bool released;	       /* the pool has let go of the memory that a process has taken */
+	uint64_t began, ended; /* of the filling */
+	int result;
+	struct error_text error;
+};
+
+struct prefetch_options {
+	bool verify;
+	bool overlap;		/* false: begin only when prefetch_allow is called */
+	unsigned int workers;	/* most at once, 0: all */
+	const uint8_t *only_id; /* only the image with this id, NULL: all */
+	bool goes_first;	/* where the GPU is full, what is kept for later restores makes room */
+	bool ahead;		/* for no run yet */
+	bool may_move;		/* onto GPUs that device_map chooses, or that have room where the same ones have none */
+	const char *device_map; /* NULL: no choice; copied */
+};
+
+struct prefetch {
+	struct pool *pool;
+	struct prefetch_options options;
+	pthread_t thread;
+	struct prefetch_image *images;
+	size_t count;
+	uint64_t bytes;		      /* of all images */
+	_Atomic uint64_t pieces_made; /* of memory, so far */
+	struct prefetch *next_kept;
+	char device_map[1024];
+
+	/* For who asks what is in device memory, see prefetch_resident.c. The first three under the pool's lock. */
+	struct prefetch *next;
+	uint64_t number;
+	bool adopted;
+	uint64_t since;
+	char directory[sizeof(((struct pool_resident *)0)->directory)];
+
+	pthread_mutex_t gpus_lock; /* held while they are matched, which may wait */
+	bool gpus_known;
+	struct gpu_match gpus;
+	int gpus_result;
+	struct error_text gpus_error;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool allowed, cancelled;
+};
+
+/* Returns 0 also where the folder has no GPU image; count is 0 then. folder is needed during the call only. */
+int prefetch_start(struct pool *pool, int folder, const struct prefetch_options *options, struct prefetch **prefetch,
+		   struct error_text *error);
+/* Lets a prefetch without overlap begin. */
+void prefetch_allow(struct prefetch *prefetch);
+/* The image with this id, or NULL. */
+struct prefetch_image *prefetch_find(struct prefetch *prefetch, const uint8_t image_id[16]);
+/* It is for this one, and not for another that is brought back at the same time. Fails where somebody else was faster. */
+int prefetch_claim(struct prefetch *prefetch, struct prefetch_image *image, const void *claimant,
+		   struct error_text *error);
+/* Notes that a process has mapped the image, all of it. */
+void prefetch_mark_taken(struct prefetch *prefetch, struct prefetch_image *image);
+/* An image with device memory in it that no process has mapped and one should have, or NULL. */
+const struct gpu_image *prefetch_find_untaken(struct prefetch *prefetch);
+/*
+ * Waits timeout_ms until memory is there and being filled; the contents are not complete yet. -EINPROGRESS when it is not
+ * there yet.
+ */
+int prefetch_wait_memory(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
+			 struct error_text *error);
+/* Likewise for the end of the filling. */
+int prefetch_wait_filled(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
+			 struct error_text *error);
+/*
+ * Lets go of the memory that processes have mapped, once nothing is being filled any more: the driver may wait for all
+ * copies before it unmaps. Returns whether there is some of which it could not let go yet.
+ */
+bool prefetch_drop_taken(struct prefetch *prefetch);
+/* Grows as long as anything is being done. */
+uint64_t prefetch_progress(struct prefetch *prefetch);
+uint64_t prefetch_bytes_done(struct prefetch *prefetch);
+/* When the filling of all images began and ended, 0 while not known. */
+void prefetch_times(struct prefetch *prefetch, uint64_t *began, uint64_t *ended);
+
+/* ---- prefetch_end.c ---- */
+
+/* Cancels what is under way and lets go of everything. NULL is allowed. */
+void prefetch_end(struct prefetch *prefetch);
+/* Likewise, of one whose thread has not been started. */
+void prefetch_free(struct prefetch *prefetch);
+/* Lets go of an image's memory; nothing of it is being filled any more. */
+void prefetch_image_release(struct prefetch_image *image);
+
+/* ---- prefetch_room.c: which GPUs, and room on them ---- */
+
+/*
+ * Which GPU stands for which, for all images of the prefetch; the first call finds out, and starts the driver. *match is
+ * the prefetch's own.
+ */
+int prefetch_match_gpus(struct prefetch *prefetch, const struct gpu_match **match, struct error_text *error);
+/* Makes memory, and room for it. */
+int prefetch_make_room(struct prefetch *prefetch, struct held_memory *memory, struct error_text *error);
+bool prefetch_is_cancelled(struct prefetch *prefetch);
+
+/* ---- prefetch_kept.c: filled ahead for a later restore ---- */
+
+/* Fills the images of a folder and keeps them; a folder whose images are kept already is left alone. */
+int prefetch_keep(struct pool *pool, int folder, const char *device_map, uint64_t *bytes, struct error_text *error);
+/* How much of that is still to come. Fails where nothing is kept for the folder, or where filling failed. */
+int prefetch_kept_remaining(struct pool *pool, int folder, const char *device_map, uint64_t *bytes,
+			    struct error_text *error);
+/* Takes what is kept for exactly the images in the folder on those GPUs, or NULL. The caller owns it then. */
+struct prefetch *prefetch_adopt(struct pool *pool, int folder, const char *device_map, bool verify);
+/* Drops what is kept for exactly the images in the folder, or everything with folder NULL. Returns how many. */
+int prefetch_drop_kept(struct pool *pool, const int *folder);
+bool prefetch_any_kept(struct pool *pool);
+
+/* ---- prefetch_list.c: all there are ---- */
+
+/* Notes the folder and the time. */
+void prefetch_note_origin(struct prefetch *prefetch, int folder);
+/* It is in the list from now on. */
+void prefetch_list(struct prefetch *prefetch);
+/* No longer; nobody looks at it any more when this returns. */
+void prefetch_unlist(struct prefetch *prefetch);
+/* A run has it from now on. */
+void prefetch_note_adoption(struct prefetch *prefetch);
+
+/* ---- prefetch_resident.c: what they have in device memory ---- */
+
+/* The first one after the one with this number that has device memory. False: there is none. */
+bool prefetch_next_resident(struct pool *pool, uint64_t after, struct pool_resident *resident);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+
+#include "pool/memory/prefetch.h"
+#include "support/log.h"
+
+void prefetch_image_release(struct prefetch_image *image)
+{
+	struct error_text error;
+	unsigned int i;
+
+	for (i = 0; i < image->job_count; i++) {
+		copy_job_finish(image->jobs[i].job);
+		free(image->jobs[i].chunks);
+	}
+	free(image->jobs);
+	image->jobs = NULL;
+	image->job_count = 0;
+	for (i = 0; image->memory && i < image->image->allocation_count; i++) {
+		if (image->memory[i].has_handle && pool_device_use(image->memory[i].device, &error))
+			log_error("%s", error.text);
+		held_memory_release(&image->memory[i]);
+	}
+	free(image->memory);
+	image->memory = NULL;
+	gpu_image_close_data(&image->data);
+}
+
+void prefetch_free(struct prefetch *prefetch)
+{
+	size_t i;
+
+	for (i = 0; i < prefetch->count; i++) {
+		prefetch_image_release(&prefetch->images[i]);
+		gpu_image_free(prefetch->images[i].image);
+	}
+	gpu_match_free(&prefetch->gpus);
+	free(prefetch->images);
+	pthread_mutex_destroy(&prefetch->gpus_lock);
+	pthread_cond_destroy(&prefetch->changed);
+	pthread_mutex_destroy(&prefetch->lock);
+	free(prefetch);
+}
+
+void prefetch_end(struct prefetch *prefetch)
+{
+	unsigned int job;
+	size_t i;
+
+	if (!prefetch)
+		return;
+	prefetch_unlist(prefetch);
+	pthread_mutex_lock(&prefetch->lock);
+	prefetch->cancelled = true;
+	for (i = 0; i < prefetch->count; i++)
+		for (job = 0; prefetch->images[i].state == PREFETCH_FILLING && job < prefetch->images[i].job_count;
+		     job++)
+			copy_job_cancel(prefetch->images[i].jobs[job].job);
+	pthread_cond_broadcast(&prefetch->changed);
+	pthread_mutex_unlock(&prefetch->lock);
+	pthread_join(prefetch->thread, NULL);
+	prefetch_free(prefetch);
+}

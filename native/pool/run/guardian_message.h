@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REKINDLE_POOL_RUN_GUARDIAN_MESSAGE_H
+#define REKINDLE_POOL_RUN_GUARDIAN_MESSAGE_H
+
+#include <stdint.h>
+
+#include "settings/settings.h"
+
+/* What guardian.c, in the pool, tells guardian_process.c, in the guardian, which is of the same program. */
+
+#define GUARDIAN_NAME "rekindle-guard"
+#define GUARDED_DESCRIPTORS 3
+
+/* From the pool. Descriptors: [0] a pidfd of the process, [1] the folder of the run's images, [2] what locks that. */
+struct guardian_message {
+	struct settings settings; /* the pool's, which need not be those of the environment */
+	uint8_t checkpoint_id[16];
+	int32_t named;
+	uint32_t was_locked;
+	uint32_t dismissed; /* the run is over: nothing else counts, and there is no descriptor */
+};
+
+#endif

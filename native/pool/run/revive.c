@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/run/revive.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pool/agent/agent_client.h"
+#include "pool/agent/agent_look.h"
+#include "pool/device/driver_checkpoint.h"
+#include "pool/run/pool_run.h"
+#include "process/process_status.h"
+#include "store/checkpoint_folder.h"
+#include "store/checkpoint_gpu_images.h"
+#include "support/log.h"
+
+bool revive_is_needed(struct pool *pool, const struct abandoned_process *process)
+{
+	CUprocessState wanted = process->was_locked ? CU_PROCESS_STATE_LOCKED : CU_PROCESS_STATE_RUNNING, state;
+	struct error_text error;
+	struct agent agent;
+	bool needed;
+
+	if (agent_look(&agent, &process->target, &error))
+		return true;
+	needed = agent.has_page &&
+		 (agent.page.state != AGENT_STATE_MAPPED || agent.page.out_of_place || agent.page.gate_readers);
+	agent_close(&agent);
+	/* A stopped thread could not tell the driver its state; and one that stands still is to go on. */
+	if (needed || process_stands_still(process->target.pid))
+		return true;
+	return driver_process_state(pool, &process->target, &state, &error) || state != wanted;
+}
+
+static bool is_removed(int folder)
+{
+	struct stat status;
+
+	return fstat(folder, &status) == 0 && status.st_nlink == 0;
+}
+
+/* Where the images are, and whether they stay. The dump may have succeeded, and only the way back failed. */
+static void take_over_folder(struct run *run, const struct abandoned_process *abandoned)
+{
+	run->folder = abandoned->folder >= 0 ? fcntl(abandoned->folder, F_DUPFD_CLOEXEC, 3) : -1;
+	run->lock = abandoned->folder_lock >= 0 ? fcntl(abandoned->folder_lock, F_DUPFD_CLOEXEC, 3) : -1;
+	memcpy(run->checkpoint_id, abandoned->checkpoint_id, sizeof(run->checkpoint_id));
+	if (run->lock < 0) {
+		run->settled = checkpoint_folder_is_complete(run->folder);
+		return;
+	}
+	run_look_whether_settled(run);
+	if (run->settled)
+		return;
+	/* The plugin has put the folder in order, and what is somebody's only copy into the folder itself. */
+	if (is_removed(run->folder) && dup3(run->lock, run->folder, O_CLOEXEC) >= 0)
+		close_if_open(&run->lock);
+}
+
+void revive_folder(struct pool *pool, const struct abandoned_process *process)
+{
+	struct run run;
+
+	run_init(&run, pool, -1);
+	run.stage = POOL_STAGE_DUMP;
+	take_over_folder(&run, process);
+	/* Where that run wrote directly, a complete checkpoint is somebody else's, who knew of no lock. */
+	if (!run.settled && run_has_a_folder_of_its_own(&run)) {
+		run_remove_left_images(&run, process->target.named);
+		if (!process->others_follow)
+			run_put_folder_in_order(&run);
+	}
+	close_if_open(&run.folder);
+	close_if_open(&run.lock);
+}
+
+/* As the run had it that is gone. */
+static int take_over(struct run *run, const struct abandoned_process *abandoned, struct error_text *error)
+{
+	struct target target = {.pidfd = fcntl(abandoned->target.pidfd, F_DUPFD_CLOEXEC, 3),
+				.pid = abandoned->target.pid,
+				.named = abandoned->target.named};
+	int lock = fcntl(abandoned->lock, F_DUPFD_CLOEXEC, 3), result;
+	struct run_process *process;
+	struct agent agent;
+
+	run->stage = POOL_STAGE_DUMP;
+	run->parallel = true;
+	run->verify = true;
+	take_over_folder(run, abandoned);
+	if (abandoned->others_follow)
+		close_if_open(&run->lock);
+	process = run_process_get(run, &target, &lock);
+	close_if_open(&lock);
+	target_close(&target);
+	if (!process)
+		return fail(error, -ENOMEM, "Out of memory");
+	result = agent_look(&agent, &process->target, error);
+	if (result)
+		return result;
+	process->agent = agent.control;
+	process_note_left_by_another(process, agent.has_page && agent.page.state == AGENT_STATE_RELEASED,
+				     abandoned->was_locked);
+	process->image_written = process_lacks_memory(process);
+	memcpy(process->image_id, agent.page.image_id, sizeof(process->image_id));
+	/* Who knows of no run asks whether the checkpoint that lies there is that of the image; it may be an older one. */
+	if (process_lacks_memory(process) && abandoned->folder_lock < 0)
+		run->settled = checkpoint_has_gpu_image(run->folder, process->image_id);
+	if (process_lacks_memory(process) && run->folder < 0)
+		return fail(error, -EINVAL,
+			    "The device memory of process %d is in a GPU image: name its folder with --images",
+			    process->pid);
+	return 0;
+}
+
+/*
+ * Until the agent has ended what the run that is gone had asked of it, whoever allocates or frees device memory in the
+ * process waits. One that waits itself for a thread that was held gets on now.
+ */
+static int check_agent(const struct run *run)
+{
+	const struct run_process *process = run->processes[0];
+	struct agent_client agent = run_agent(run, process);
+	struct error_text error;
+	int result;
+
+	if (process->agent < 0 || target_has_ended(&process->target))
+		return 0;
+	result = agent_map_all(&agent, NULL, 0, &error);
+	if (result == 0 || target_has_ended(&process->target))
+		return 0;
+	log_error("Process %d goes on, but what allocates or frees device memory in it may wait for its agent: %s. To "
+		  "wait for that once more: rekindled --revive %d",
+		  process->pid, error.text, process->target.pid);
+	return result;
+}
+
+int revive(struct pool *pool, const struct abandoned_process *process)
+{
+	struct error_text error;
+	struct run run;
+	int result;
+
+	run_init(&run, pool, -1);
+	run.life = RUN_ENDING;
+	run.lost = true;
+	result = take_over(&run, process, &error);
+	if (result)
+		log_error("%s", error.text);
+	else
+		result = run_bring_back(&run);
+	if (result == 0)
+		result = check_agent(&run);
+	run.life = RUN_OVER;
+	run_close(&run);
+	return result;
+}

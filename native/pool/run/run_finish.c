@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pool/agent/agent_look.h"
+#include "pool/device/driver_checkpoint.h"
+#include "pool/device/driver_gate.h"
+#include "pool/run/guardian.h"
+#include "pool/run/hold_threads.h"
+#include "pool/run/pool_run.h"
+#include "store/checkpoint_folder.h"
+#include "store/folder_lock.h"
+#include "support/log.h"
+
+/* As whoever reads it can name it: not the hidden folder of a dump, which is gone or has another name then. */
+static bool folder_path(int folder, char path[PATH_MAX])
+{
+	char link[48], *hidden;
+	ssize_t length;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", folder);
+	length = readlink(link, path, PATH_MAX - 1);
+	path[length > 0 ? length : 0] = '\0';
+	hidden = strstr(path, "/" CHECKPOINT_NEW_FOLDER);
+	if (hidden)
+		*hidden = '\0';
+	return length > 0;
+}
+
+/*
+ * Holds the threads of a process whose CRIU is gone; it has stood still since then, and goes on now. False: it cannot be
+ * held.
+ */
+static bool hold(struct run *run, struct run_process *process, struct error_text *error)
+{
+	if (!process->hold)
+		process->hold = thread_hold_begin(run->pool, &process->target, -1, true, error);
+	if (process->hold && thread_hold_wait(process->hold, error) == 0)
+		return true;
+	thread_hold_end(process->hold);
+	process->hold = NULL;
+	return false;
+}
+
+static bool is_unlocked(struct run *run, const struct run_process *process)
+{
+	CUprocessState state;
+
+	return driver_process_state(run->pool, &process->target, &state, NULL) || state == CU_PROCESS_STATE_RUNNING;
+}
+
+static int give_back(struct run *run, struct run_process *process, struct error_text *error)
+{
+	struct resume_request request = {
+		.released = process_lacks_memory(process),
+		.image_id = process->image_id,
+		.initial_state = process->was_locked ? CU_PROCESS_STATE_LOCKED : CU_PROCESS_STATE_RUNNING,
+	};
+
+	if (process->was_locked && process->taken == TAKEN_NOTHING)
+		return 0;
+	/* Locking again is only for a process whose threads are held, see driver_gate.h. */
+	if (!process->hold)
+		request.initial_state = CU_PROCESS_STATE_RUNNING;
+	return run_resume(run, process, &request, error);
+}
+
+/* What to do about a process that could not be brought back. */
+static void tell_remedy(const struct run *run, const struct run_process *process, const struct error_text *error)
+{
+	char path[PATH_MAX], command[PATH_MAX + 64] = "";
+
+	if (process_lacks_memory(process) && folder_path(run->folder, path))
+		snprintf(command, sizeof(command), " --images %s", path);
+	log_error("Process %d could not be brought back%s: %s. When that is mended: rekindled --revive %d%s",
+		  process->pid, process_lacks_memory(process) ? "; its GPU image stays in the folder" : "", error->text,
+		  process->target.pid, command);
+}
+
+static bool lacks_memory(const struct run_process *process)
+{
+	return process_lacks_memory(process) || agent_has_memory_out_of_place(&process->target);
+}
+
+/* It may be that its word got lost and not it. */
+static bool client_is_there(const struct run *run)
+{
+	struct pollfd client = {.fd = run->socket, .events = POLLRDHUP};
+
+	return run->socket >= 0 && poll(&client, 1, 0) == 0;
+}
+
+static bool is_ours(const struct run_process *process)
+{
+	return process->taken != TAKEN_NOTHING || lacks_memory(process);
+}
+
+/*
+ * It stands still, and is not held when it goes on. So what was taken out of the driver's lock comes back first: a thread
+ * that waits there and is not counted would give back what it has not got.
+ */
+static void let_go_on(const struct run_process *process)
+{
+	struct error_text error;
+
+	if (driver_gate_show(&process->target, &error))
+		log_warning("%s", error.text);
+	target_signal(&process->target, SIGCONT);
+}
+
+/* A process that the run left behind: gets back what it had before the run. True when it is whole. */
+static bool bring_back(struct run *run, struct run_process *process)
+{
+	bool ours = is_ours(process), held;
+	struct error_text error;
+	int result = 0;
+
+	if (!ours && (!run->lost || (run->settled && client_is_there(run))))
+		return true;
+	held = hold(run, process, &error);
+	/* Without an agent there is nothing to hold it for. */
+	if (!held && process->agent >= 0 && !target_is_ending(&process->target))
+		log_warning("%s", error.text);
+	/* Without its memory it must not run; with it, it may as well, if it keeps it. */
+	if (!held && ((process->agent >= 0 && !agent_withdraw(&process->target)) || lacks_memory(process)))
+		result = -EBUSY;
+	else if (!held)
+		let_go_on(process);
+	if (result == 0 && ours)
+		result = give_back(run, process, &error);
+	/* It waits for its memory at the driver's lock, or, where that is open, stopped. */
+	if (result && process->hold && lacks_memory(process) && is_unlocked(run, process))
+		target_signal(&process->target, SIGSTOP);
+	thread_hold_end(process->hold);
+	process->hold = NULL;
+	if (result == 0 && ours)
+		log_warning("Process %d was brought back: its dump %s", process->pid,
+			    run->settled ? "had left it behind" : "did not end");
+	if (result == 0 || target_is_ending(&process->target))
+		return true; /* where it is gone, nothing is lost with its image */
+	tell_remedy(run, process, &error);
+	return false;
+}
+
+/*
+ * CRIU died in the middle of a restore. As long as it has to be told about any process it has let none of them go; the
+ * kernel ends those that it held, see process/restored_tree.h, and this ends what it did not hold, or not any more.
+ */
+static void end_unfinished_restore(struct run *run)
+{
+	bool unfinished = run_has_waiting_processes(run);
+	size_t i;
+
+	for (i = 0; unfinished && i < run->process_count; i++)
+		if (run->processes[i]->way_back != NOT_ASKED_BACK &&
+		    target_signal(&run->processes[i]->target, SIGKILL) == 0)
+			log_error("Process %d was ended: CRIU died before its restore was complete",
+				  run->processes[i]->pid);
+}
+
+static bool writes_directly(const struct run *run)
+{
+	struct stat images, around;
+
+	return fstat(run->folder, &images) || fstat(run->lock, &around) ||
+	       (images.st_dev == around.st_dev && images.st_ino == around.st_ino);
+}
+
+bool run_has_a_folder_of_its_own(const struct run *run)
+{
+	return run->lock >= 0 && (!writes_directly(run) || !checkpoint_folder_is_complete(run->lock));
+}
+
+void run_put_folder_in_order(const struct run *run)
+{
+	bool directly;
+	struct error_text error;
+
+	if (run->lock < 0 || run->settled)
+		return;
+	directly = writes_directly(run);
+	/* Another run's, which has written there since: this one's client lived on, and gave the folder up. */
+	if (directly && checkpoint_folder_is_complete(run->lock) &&
+	    !checkpoint_folder_holds(run->lock, run->checkpoint_id))
+		return;
+	if (checkpoint_folder_abandon(run->lock, directly, &error))
+		log_error("%s; the next dump into this folder does it", error.text);
+}
+
+void run_remove_left_images(const struct run *run, pid_t named)
+{
+	struct gpu_image_name *names = NULL;
+	struct error_text error;
+	size_t count = 0, i;
+
+	if (gpu_image_list(run->folder, &names, &count, &error))
+		log_warning("%s", error.text);
+	for (i = 0; i < count; i++)
+		if (names[i].pid == named)
+			gpu_image_remove(run->folder, &names[i]);
+	free(names);
+	gpu_image_remove_unfinished(run->folder, named);
+}
+
+int run_bring_back(struct run *run)
+{
+	int result = 0;
+	bool whole;
+	size_t i;
+
+	for (i = 0; i < run->process_count; i++) {
+		whole = bring_back(run, run->processes[i]);
+		if (!whole)
+			result = -EIO;
+		/* Images of a failed dump would only mislead; the only copy of somebody's memory would not. */
+		if (whole && run->processes[i]->image_written && !run->settled)
+			run_remove_image(run, run->processes[i]);
+		else if (whole && !run->settled && run_has_a_folder_of_its_own(run))
+			run_remove_left_images(run, run->processes[i]->pid);
+		else if (whole) /* what a pool that died in the middle of it has left */
+			gpu_image_remove_unfinished(run->folder, run->processes[i]->pid);
+	}
+	run_put_folder_in_order(run);
+	return result;
+}
+
+/*
+ * Whoever hears that the run has ended may remove or unmount the folders, or begin another run. With is_last no client
+ * uses the locks: that of a restore has closed its own.
+ */
+static void let_go(struct run *run, bool is_last)
+{
+	size_t i;
+
+	guardian_dismiss(run);
+	for (i = 0; i < run->process_count; i++) {
+		run_process_end_check(run->processes[i]);
+		run_process_drop_memory(run->processes[i]);
+		run_process_let_go(run->processes[i], is_last);
+	}
+	run_after_reply(run);
+	prefetch_end(run->prefetch);
+	run->prefetch = NULL;
+	run_progress_ended(run);
+	close_if_open(&run->folder);
+	close_if_open(&run->work);
+	close_if_open(&run->progress);
+	if (is_last)
+		folder_unlock(run->lock);
+	else
+		close_if_open(&run->lock);
+	run->lock = -1;
+}
+
+void run_look_whether_settled(struct run *run)
+{
+	run->settled = run->stage == POOL_STAGE_DUMP && run->lock >= 0 &&
+		       checkpoint_folder_is_settled(run->lock, run->checkpoint_id);
+	/* The hidden folder goes, or has gone: the images are in the one around it. */
+	if (run->settled && dup3(run->lock, run->folder, O_CLOEXEC) < 0)
+		log_warning("The folder of images cannot be opened again: %s", errno_text(errno));
+}
+
+void run_finish(struct run *run, int criu_result, const char *criu_note)
+{
+	run_work_collect_all(run);
+	run->life = RUN_ENDING;
+	run->lost = criu_result == -ECONNRESET;
+	if (run->lost || criu_result >= 0)
+		run_look_whether_settled(run);
+	if (run->stage == POOL_STAGE_RESTORE && run->lost)
+		end_unfinished_restore(run);
+	if (run->stage == POOL_STAGE_DUMP && criu_result < 0)
+		run_bring_back(run);
+	/* Only its word was lost. */
+	if (run->settled && run->lost && client_is_there(run))
+		criu_result = 0;
+	if (run->work >= 0)
+		run_write_statistics(run, criu_result, criu_note);
+	if (run->stage == POOL_STAGE_DUMP && criu_result >= 0 && run_has_waiting_processes(run))
+		run->life = RUN_LEFT_BEHIND;
+	else
+		run->life = RUN_OVER;
+	if (run->life == RUN_OVER)
+		let_go(run, run->stage == POOL_STAGE_RESTORE);
+}
+
+void run_look_after_left_behind(struct run *run)
+{
+	size_t i;
+
+	if (run->life != RUN_LEFT_BEHIND)
+		return;
+	run->lost = true;
+	for (i = 0; i < run->process_count; i++)
+		bring_back(run, run->processes[i]);
+	run->life = RUN_OVER;
+	/* CRIU lives, and may not be through with the folder. */
+	let_go(run, false);
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "pool/run/pool_run.h"
+#include "report/kept_records.h"
+#include "support/clock.h"
+#include "support/log.h"
+
+/* The part of the filling that CRIU's own work hid: from plugin init to the first process that wanted its memory. */
+static uint64_t overlap(const struct run *run)
+{
+	uint64_t began, ended;
+
+	if (!run->prefetch || run->stage != POOL_STAGE_RESTORE)
+		return 0;
+	prefetch_times(run->prefetch, &began, &ended);
+	if (began < run->hook_time)
+		began = run->hook_time;
+	if (run->first_resume && ended > run->first_resume)
+		ended = run->first_resume;
+	return ended > began ? ended - began : 0;
+}
+
+/* A restore is over when its processes are back, however long CRIU then waits for their end. */
+static uint64_t end_of_run(const struct run *run)
+{
+	return run->stage == POOL_STAGE_RESTORE && run->last_resume ? run->last_resume : monotonic_nanoseconds();
+}
+
+/* What went wrong first; where that was in CRIU, whatever is known of it. */
+static void note_failure(const struct run *run, int criu_result, const char *criu_note, struct run_record *record)
+{
+	snprintf(record->failure, sizeof(record->failure), "%s", run->error.text);
+	if (criu_result < 0 && !record->failure[0] && criu_note[0])
+		snprintf(record->failure, sizeof(record->failure), "%s", criu_note);
+	else if (criu_result < 0 && !record->failure[0])
+		snprintf(record->failure, sizeof(record->failure), "CRIU %s; its log says why",
+			 criu_result == -ECONNRESET ? "died before the run was finished" : "failed");
+	record->failure_code = run->error_code ? run->error_code : criu_result;
+	record->failure_phase = run->error_code ? run->error_phase : PHASE_CRIU;
+}
+
+static void note_pool(const struct run *run, struct run_record *record)
+{
+	struct pool_status status;
+
+	pool_fill_status(run->pool, &status);
+	record->pool.known = true;
+	record->pool.simulated = status.simulated != 0;
+	record->pool.driver_version = status.driver_version;
+	record->pool.warm = run->warm && !run->started_by_us;
+	record->pool.private_run = run->pool->private_run;
+	record->pool.workers =
+		run->parallel || run->stage == POOL_STAGE_DUMP ? (uint32_t)run->pool->settings.streams : 1;
+	record->pool.chunk_bytes = run->pool->settings.chunk_bytes;
+	snprintf(record->pool.gpu_name, sizeof(record->pool.gpu_name), "%s", run->gpu_name);
+}
+
+static void note_processes(const struct run *run, struct run_record *record)
+{
+	size_t i;
+
+	record->processes = calloc(run->process_count, sizeof(*record->processes));
+	if (!record->processes)
+		return;
+	record->process_count = run->process_count;
+	for (i = 0; i < run->process_count; i++) {
+		const struct run_process *process = run->processes[i];
+
+		record->processes[i] = process->record;
+		record->processes[i].pid = process->pid;
+		if (process->record.mode == POOL_MODE_NONE)
+			continue;
+		record->device_bytes += process->record.device_bytes;
+		record->image_bytes += process->image_bytes;
+	}
+}
+
+void run_write_statistics(struct run *run, int criu_result, const char *criu_note)
+{
+	struct run_record record = {
+		.dump = run->stage == POOL_STAGE_DUMP,
+		.succeeded = criu_result >= 0 && !(run->error.text[0] && run->stage == POOL_STAGE_RESTORE),
+		.start = run->hook_time,
+		.duration = end_of_run(run) - run->hook_time,
+		.overlap = overlap(run),
+	};
+	int result;
+
+	if (!record.succeeded)
+		note_failure(run, criu_result, criu_note, &record);
+	snprintf(record.note, sizeof(record.note), "%s", criu_note);
+	note_pool(run, &record);
+	note_processes(run, &record);
+	result = run_record_write(run->work, &record);
+	if (result)
+		log_warning("Could not write " RUN_RECORD_FILE ": %s", errno_text(-result));
+	if (*run->pool->settings.kept_statistics) {
+		result = kept_record_write(run->pool->settings.kept_statistics, &record);
+		if (result)
+			log_warning("Could not keep " RUN_RECORD_FILE " in %s: %s", run->pool->settings.kept_statistics,
+				    errno_text(-result));
+	}
+	run_record_free(&record);
+}
+
+void run_after_reply(struct run *run)
+{
+	if (!run->report_due || run_is_working(run))
+		return;
+	run_write_statistics(run, run->error_code, "");
+	run->report_due = false;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REKINDLE_STORE_GPU_IMAGE_H
+#define REKINDLE_STORE_GPU_IMAGE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "support/error_text.h"
+
+/*
+ * The GPU image of a process, beside CRIU's images: rekindle-PID-ID.img, the manifest, and rekindle-pages-PID-ID.img, the
+ * contents. ID is the image id, 32 hexadecimal digits, so that no dump touches the image of another one; older
+ * versions left it out. A chunk lies at a fixed place of a data file, and chunks that are all zero stay holes of it. The
+ * manifest is written last, so an image whose manifest is there is complete, though only a checkpoint's manifest
+ * (checkpoint_manifest.h) says that it is on the disk. A process whose contents the driver put
+ * into CRIU's own images (native mode) has a manifest without allocations, which says so.
+ *
+ * A large image has several data files, rekindle-pages-PID-ID-1.img and so on, into which its chunks go in turn: whoever
+ * writes has a file to himself. One file takes 3 to 5 GB/s from 16 threads on tmpfs, whatever they do, 16 files take 35
+ * (Linux 6.18, benchmarks/copy-out).
+ */
+
+#define GPU_IMAGE_FORMAT_VERSION 2u /* 1: one data file, and the manifest says where in it each allocation is */
+#define GPU_IMAGE_NAME_MAX 96
+#define GPU_IMAGE_FILES_MAX 16u
+/* With the closing NUL: "rekindle-pages-", ten digits, "-", 32 digits, "-15", ".img" are 66. */
+#define GPU_IMAGE_FILE_NAME_MAX 72
+
+/* The mode's values are those of enum pool_mode. */
+enum gpu_image_mode { GPU_IMAGE_OFFLOAD = 1, GPU_IMAGE_NATIVE = 2 };
+
+struct gpu_image_device {
+	uint8_t uuid[16];
+	char name[GPU_IMAGE_NAME_MAX];
+	int32_t ordinal;
+	uint64_t memory_bytes;
+	uint64_t driver_bytes; /* that the process held on it beside the image's allocations; 0: not known */
+};
+
+struct gpu_image_file {
+	char name[GPU_IMAGE_FILE_NAME_MAX];
+	uint64_t bytes;
+};
+
+/* Where a chunk lies. */
+struct gpu_image_place {
+	uint32_t file; /* index into files */
+	uint64_t offset;
+};
+
+struct gpu_image_allocation {
+	uint64_t id, address, bytes;
+	uint32_t device; /* index into devices */
+	uint32_t chunk_count;
+	struct gpu_image_place *places; /* chunk_count of them, owned by the image */
+	uint64_t *checksums;		/* likewise */
+	uint8_t *zero_chunks;		/* likewise: 1 = all zero, not stored */
+};
+
+struct gpu_image {
+	uint8_t id[16];
+	int32_t pid;
+	int32_t own_pid; /* as the process sees itself, the same after a restore; 0: an older version's, not known */
+	uint32_t mode;	 /* enum gpu_image_mode */
+	char reason[256];
+	int32_t driver_version;
+	bool simulated;
+	uint64_t created; /* seconds since the epoch */
+	uint64_t chunk_bytes;
+	struct gpu_image_file files[GPU_IMAGE_FILES_MAX];
+	uint32_t file_count; /* 0 where there are no allocations */
+	uint64_t stored_bytes;
+	uint64_t placed_chunks; /* by gpu_image_place */
+	struct gpu_image_device *devices;
+	uint32_t device_count;
+	struct gpu_image_allocation *allocations;
+	uint32_t allocation_count;
+};
+
+/* What the name of a manifest says. */
+struct gpu_image_name {
+	int32_t pid;
+	bool has_id; /* false: rekindle-PID.img, of an older version */
+	uint8_t id[16];
+};
+
+/* Is it the name of a manifest? Anything else, also a number that is no pid, is not. */
+bool gpu_image_name_parse(const char *text, struct gpu_image_name *name);
+
+/* An image with a fresh id and the present time, room for the devices and allocations. NULL when memory is out. */
+struct gpu_image *gpu_image_create(int32_t pid, uint64_t chunk_bytes, uint32_t devices, uint32_t allocations);
+void gpu_image_free(struct gpu_image *image);
+
+/*
+ * Chooses the number of data files for so many writers and bytes of contents. Call it before the first allocation is
+ * placed; where it was not called there is one.
+ */
+void gpu_image_spread(struct gpu_image *image, unsigned int writers, uint64_t bytes);
+/*
+ * Lays an allocation out behind those before it in the data files and makes room for its checksums. Call it for index 0,
+ * 1, ... in order. Returns 0 or -ENOMEM.
+ */
+int gpu_image_place(struct gpu_image *image, uint32_t index, uint64_t bytes);
+/* Bytes of a chunk: chunk_bytes, or fewer at the end of its allocation. */
+uint64_t gpu_image_chunk_bytes(const struct gpu_image *image, uint32_t allocation, uint32_t chunk);
+/* All allocations together. */
+uint64_t gpu_image_device_bytes(const struct gpu_image *image);
+
+/* The open data files of an image. */
+struct gpu_image_data {
+	int files[GPU_IMAGE_FILES_MAX];
+	uint32_t count;
+};
+void gpu_image_close_data(struct gpu_image_data *data);
+
+/* ---- writing; folder is an open descriptor of the folder ---- */
+
+/* Makes the data files, under temporary names and at their full size. Returns 0 or a negative errno code. */
+int gpu_image_create_data(int folder, const struct gpu_image *image, struct gpu_image_data *data,
+			  struct error_text *error);
+/*
+ * Finishes an image: stored_bytes is counted, the data files get their names, then the manifest is written, flushed and
+ * named, and the folder is flushed. The data are good when gpu_image_check_on_disk has said so.
+ */
+int gpu_image_commit(int folder, struct gpu_image *image, struct error_text *error);
+/* Removes what there is of one image, finished or not. Missing files are no error. */
+void gpu_image_remove(int folder, const struct gpu_image_name *name);
+/* Removes every unfinished image of a process. */
+void gpu_image_remove_unfinished(int folder, int32_t pid);
+
+/* ---- reading ---- */
+
+/* The manifests in the folder, by pid and id. The caller frees *names. */
+int gpu_image_list(int folder, struct gpu_image_name **names, size_t *count, struct error_text *error);
+/*
+ * Reads and checks a manifest and the sizes of its data files. -ENOENT where there is none, -EBADMSG where it is damaged or
+ * not of this name, -ENOTSUP where a newer version wrote it, -ENODATA where a data file is too short.
+ */
+int gpu_image_read(int folder, const struct gpu_image_name *name, struct gpu_image **image, struct error_text *error);
+/* Opens the data files of an image that was read. Returns 0 or a negative errno code. */
+int gpu_image_open_data(int folder, const struct gpu_image *image, struct gpu_image_data *data,
+			struct error_text *error);
+
+struct gpu_image_verification {
+	const struct gpu_image_data *data;
+	unsigned int threads;
+	_Atomic uint64_t *bytes_done; /* counted up as chunks are read, NULL for none */
+	const atomic_bool *cancel;    /* NULL for none */
+};
+
+/* Reads every stored chunk and compares its checksum: 0, -EBADMSG with the chunk named, -ECANCELED, ... */
+int gpu_image_verify(const struct gpu_image *image, const struct gpu_image_verification *verification,
+		     struct error_text *error);
+/*
+ * Flushes the data files to the disk, and verifies what the disk gives back: the page cache is told to forget it first. On
+ * a file system in memory it is what the memory gives back; that is not for nothing either, as the kernel takes a page that
+ * was written with pwrite() among the active ones when it is read first, which costs as much as the reading (28 against 80
+ * GB/s, benchmarks/copy-out), and here nobody waits for it.
+ */
+int gpu_image_check_on_disk(const struct gpu_image *image, const struct gpu_image_verification *verification,
+			    struct error_text *error);
+
+#endif

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gpu_image.pb-c.h"
+#include "store/gpu_image.h"
+#include "store/gpu_image_internal.h"
+#include "support/plain_text.h"
+
+#define MEBIBYTE (1024u * 1024u)
+
+static int compare_names(const void *left, const void *right)
+{
+	const struct gpu_image_name *a = left, *b = right;
+
+	if (a->pid != b->pid)
+		return a->pid < b->pid ? -1 : 1;
+	return memcmp(a->id, b->id, sizeof(a->id));
+}
+
+void gpu_image_sort_names(struct gpu_image_name *names, size_t count)
+{
+	if (count)
+		qsort(names, count, sizeof(*names), compare_names);
+}
+
+int gpu_image_list(int folder, struct gpu_image_name **names_out, size_t *count_out, struct error_text *error)
+{
+	int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), result;
+	DIR *entries = copy < 0 ? NULL : fdopendir(copy);
+	struct gpu_image_name *names = NULL, *grown, name;
+	struct dirent *entry;
+	size_t count = 0;
+
+	if (!entries) {
+		result = fail(error, -errno, "Could not list the folder of images: %s", errno_text(errno));
+		if (copy >= 0)
+			close(copy);
+		return result;
+	}
+	while ((entry = readdir(entries))) {
+		if (!gpu_image_name_parse(entry->d_name, &name))
+			continue;
+		grown = realloc(names, (count + 1) * sizeof(*names));
+		if (!grown) {
+			free(names);
+			closedir(entries);
+			return fail(error, -ENOMEM, "Out of memory");
+		}
+		names = grown;
+		names[count++] = name;
+	}
+	closedir(entries);
+	gpu_image_sort_names(names, count);
+	*names_out = names;
+	*count_out = count;
+	return 0;
+}
+
+static const char *find_fault_of_files(const Rekindle__GpuImage *message)
+{
+	if (message->format_version == 1 ? message->data_files
+					 : message->data_files < 1 || message->data_files > GPU_IMAGE_FILES_MAX)
+		return "the number of data files";
+	if (!message->data_file[0] || strchr(message->data_file, '/') ||
+	    strlen(message->data_file) >= GPU_IMAGE_FILE_NAME_MAX)
+		return "the data file's name";
+	return NULL;
+}
+
+/* Field values that no manifest of ours can have: NULL where all is well, else what is wrong. */
+static const char *find_fault(const Rekindle__GpuImage *message, const struct gpu_image_name *name)
+{
+	const char *fault = message->n_allocations ? find_fault_of_files(message) : NULL;
+	uint64_t data_bytes = 0;
+	const Rekindle__GpuAllocation *allocation;
+	size_t i;
+
+	if (message->format_version < 1 || message->format_version > GPU_IMAGE_FORMAT_VERSION)
+		return "the format version";
+	if (message->image_id.len != 16 || (name->has_id && memcmp(message->image_id.data, name->id, 16)))
+		return "the image id";
+	if (message->pid != name->pid)
+		return "the pid";
+	if (message->mode != GPU_IMAGE_OFFLOAD && message->mode != GPU_IMAGE_NATIVE)
+		return "the mode";
+	if (message->n_allocations > UINT32_MAX || message->n_devices > 1024)
+		return "a count";
+	if (message->n_allocations &&
+	    (message->chunk_bytes < MEBIBYTE || message->chunk_bytes > 1024 * MEBIBYTE || message->chunk_bytes % 4096))
+		return "the chunk size";
+	if (fault)
+		return fault;
+	for (i = 0; i < message->n_devices; i++)
+		if (message->devices[i]->uuid.len != 16)
+			return "a device";
+	for (i = 0; i < message->n_allocations; i++) {
+		allocation = message->allocations[i];
+		if (allocation->device >= message->n_devices)
+			return "an allocation's device";
+		if (message->format_version == 1 && allocation->file_offset != data_bytes)
+			return "an allocation's place";
+		if (allocation->bytes == 0 || allocation->bytes % 4096 ||
+		    __builtin_add_overflow(data_bytes, allocation->bytes, &data_bytes) || data_bytes > INT64_MAX)
+			return "an allocation's size";
+		if (allocation->n_checksums != (allocation->bytes - 1) / message->chunk_bytes + 1 ||
+		    allocation->zero_chunks.len != allocation->n_checksums)
+			return "an allocation's checksums";
+	}
+	if (message->data_bytes != data_bytes)
+		return "the size of the data";
+	return NULL;
+}
+
+static int copy_allocation(struct gpu_image *image, uint32_t index, const Rekindle__GpuAllocation *from)
+{
+	struct gpu_image_allocation *to = &image->allocations[index];
+
+	if (gpu_image_place(image, index, from->bytes))
+		return -ENOMEM;
+	to->id = from->id;
+	to->address = from->address;
+	to->device = from->device;
+	memcpy(to->checksums, from->checksums, from->n_checksums * sizeof(*to->checksums));
+	memcpy(to->zero_chunks, from->zero_chunks.data, from->zero_chunks.len);
+	return 0;
+}
+
+static struct gpu_image *copy_message(const Rekindle__GpuImage *message)
+{
+	struct gpu_image *image;
+	uint32_t i;
+
+	image = gpu_image_create(message->pid, message->chunk_bytes, (uint32_t)message->n_devices,
+				 (uint32_t)message->n_allocations);
+	if (!image)
+		return NULL;
+	memcpy(image->id, message->image_id.data, sizeof(image->id));
+	image->own_pid = message->own_pid;
+	image->mode = message->mode;
+	snprintf(image->reason, sizeof(image->reason), "%s", message->reason);
+	plain_text(image->reason, sizeof(image->reason));
+	image->driver_version = message->driver_version;
+	image->simulated = message->simulated;
+	image->created = message->created;
+	if (image->allocation_count)
+		gpu_image_name_files(image, message->data_files ? message->data_files : 1);
+	/* Older versions left the id out. */
+	if (image->file_count == 1)
+		snprintf(image->files[0].name, sizeof(image->files[0].name), "%s", message->data_file);
+	image->stored_bytes = message->stored_bytes;
+	for (i = 0; i < image->device_count; i++) {
+		memcpy(image->devices[i].uuid, message->devices[i]->uuid.data, sizeof(image->devices[i].uuid));
+		snprintf(image->devices[i].name, sizeof(image->devices[i].name), "%s", message->devices[i]->name);
+		plain_text(image->devices[i].name, sizeof(image->devices[i].name));
+		image->devices[i].ordinal = message->devices[i]->ordinal;
+		image->devices[i].memory_bytes = message->devices[i]->memory_bytes;
+		image->devices[i].driver_bytes = message->devices[i]->driver_bytes;
+	}
+	for (i = 0; i < image->allocation_count; i++) {
+		if (copy_allocation(image, i, message->allocations[i])) {
+			gpu_image_free(image);
+			return NULL;
+		}
+	}
+	return image;
+}
+
+static int check_size(int descriptor, const struct gpu_image_file *file, struct error_text *error)
+{
+	struct stat status;
+
+	if (fstat(descriptor, &status) < 0)
+		return fail(error, -errno, "Could not read the size of %s: %s", file->name, errno_text(errno));
+	if ((uint64_t)status.st_size < file->bytes)
+		return fail(error, -ENODATA,
+			    "%s is truncated: %llu bytes of %llu are there; use another copy of the image", file->name,
+			    (unsigned long long)status.st_size, (unsigned long long)file->bytes);
+	return 0;
+}
+
+int gpu_image_open_data(int folder, const struct gpu_image *image, struct gpu_image_data *data,
+			struct error_text *error)
+{
+	int descriptor, result = 0;
+
+	for (data->count = 0; data->count < image->file_count && result == 0;) {
+		const struct gpu_image_file *file = &image->files[data->count];
+
+		descriptor = open_regular(folder, file->name, error);
+		if (descriptor < 0) {
+			result = descriptor == -ENOENT ? -ENODATA : descriptor;
+			break;
+		}
+		data->files[data->count++] = descriptor;
+		result = check_size(descriptor, file, error);
+	}
+	if (result)
+		gpu_image_close_data(data);
+	return result;
+}
+
+int gpu_image_read(int folder, const struct gpu_image_name *name, struct gpu_image **image_out,
+		   struct error_text *error)
+{
+	char file_name[GPU_IMAGE_FILE_NAME_MAX];
+	struct gpu_image_data data;
+	Rekindle__GpuImage *message = NULL;
+	struct gpu_image *image = NULL;
+	uint8_t *buffer = NULL;
+	const char *fault;
+	size_t bytes = 0;
+	int result;
+
+	gpu_image_manifest_name(file_name, name);
+	result = manifest_load(folder, file_name, &gpu_image_manifest, &buffer, &bytes, error);
+	if (result)
+		goto out;
+	message = rekindle__gpu_image__unpack(NULL, bytes, buffer);
+	fault = message ? find_fault(message, name) : "its encoding";
+	if (fault) {
+		result = fail(error, -EBADMSG, "%s is damaged: %s makes no sense", file_name, fault);
+		goto out;
+	}
+	image = copy_message(message);
+	if (!image) {
+		result = fail(error, -ENOMEM, "Out of memory");
+		goto out;
+	}
+	result = gpu_image_open_data(folder, image, &data, error);
+	if (result)
+		goto out;
+	gpu_image_close_data(&data);
+	*image_out = image;
+	image = NULL;
+out:
+	gpu_image_free(image);
+	if (message)
+		rekindle__gpu_image__free_unpacked(message, NULL);
+	free(buffer);
+	return result;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gpu_image.pb-c.h"
+#include "store/gpu_image.h"
+#include "store/gpu_image_internal.h"
+
+static int create_file(int folder, const struct gpu_image_file *file, struct error_text *error)
+{
+	char name[GPU_IMAGE_FILE_NAME_MAX + sizeof(MANIFEST_TEMPORARY)];
+	int data, code;
+
+	snprintf(name, sizeof(name), "%s" MANIFEST_TEMPORARY, file->name);
+	data = openat(folder, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (data < 0)
+		return file_failure(error, errno, "create", name);
+	if (ftruncate(data, (off_t)file->bytes) < 0) {
+		code = errno;
+		close(data);
+		unlinkat(folder, name, 0);
+		return file_failure(error, code, "size", name);
+	}
+	return data;
+}
+
+static void remove_temporary(int folder, const char *name)
+{
+	char temporary[GPU_IMAGE_FILE_NAME_MAX + sizeof(MANIFEST_TEMPORARY)];
+
+	snprintf(temporary, sizeof(temporary), "%s" MANIFEST_TEMPORARY, name);
+	unlinkat(folder, temporary, 0);
+}
+
+int gpu_image_create_data(int folder, const struct gpu_image *image, struct gpu_image_data *data,
+			  struct error_text *error)
+{
+	int file;
+
+	for (data->count = 0; data->count < image->file_count; data->count++) {
+		file = create_file(folder, &image->files[data->count], error);
+		if (file < 0) {
+			while (data->count) {
+				close(data->files[--data->count]);
+				remove_temporary(folder, image->files[data->count].name);
+			}
+			return file;
+		}
+		data->files[data->count] = file;
+	}
+	return 0;
+}
+
+static void count_stored(struct gpu_image *image)
+{
+	uint32_t i, chunk;
+
+	image->stored_bytes = 0;
+	for (i = 0; i < image->allocation_count; i++)
+		for (chunk = 0; chunk < image->allocations[i].chunk_count; chunk++)
+			if (!image->allocations[i].zero_chunks[chunk])
+				image->stored_bytes += gpu_image_chunk_bytes(image, i, chunk);
+}
+
+/* Builds the protobuf message over the image's own arrays and packs it, behind room for a header. */
+static int pack_manifest(struct gpu_image *image, uint8_t **buffer, size_t *bytes)
+{
+	Rekindle__GpuImage message = REKINDLE__GPU_IMAGE__INIT;
+	Rekindle__GpuDevice *devices = calloc(image->device_count + 1, sizeof(*devices));
+	Rekindle__GpuDevice **device_pointers = calloc(image->device_count + 1, sizeof(*device_pointers));
+	Rekindle__GpuAllocation *allocations = calloc(image->allocation_count + 1, sizeof(*allocations));
+	Rekindle__GpuAllocation **allocation_pointers =
+		calloc(image->allocation_count + 1, sizeof(*allocation_pointers));
+	struct gpu_image_allocation *from;
+	int result = -ENOMEM;
+	uint32_t i;
+
+	*buffer = NULL;
+	if (!devices || !device_pointers || !allocations || !allocation_pointers)
+		goto out;
+	for (i = 0; i < image->device_count; i++) {
+		rekindle__gpu_device__init(&devices[i]);
+		devices[i].uuid.data = image->devices[i].uuid;
+		devices[i].uuid.len = sizeof(image->devices[i].uuid);
+		devices[i].name = image->devices[i].name;
+		devices[i].ordinal = image->devices[i].ordinal;
+		devices[i].memory_bytes = image->devices[i].memory_bytes;
+		devices[i].driver_bytes = image->devices[i].driver_bytes;
+		device_pointers[i] = &devices[i];
+	}
+	for (i = 0; i < image->allocation_count; i++) {
+		from = &image->allocations[i];
+		rekindle__gpu_allocation__init(&allocations[i]);
+		allocations[i].id = from->id;
+		allocations[i].address = from->address;
+		allocations[i].bytes = from->bytes;
+		allocations[i].device = from->device;
+		allocations[i].checksums = from->checksums;
+		allocations[i].n_checksums = from->chunk_count;
+		allocations[i].zero_chunks.data = from->zero_chunks;
+		allocations[i].zero_chunks.len = from->chunk_count;
+		allocation_pointers[i] = &allocations[i];
+	}
+	message.format_version = GPU_IMAGE_FORMAT_VERSION;
+	message.image_id.data = image->id;
+	message.image_id.len = sizeof(image->id);
+	message.pid = image->pid;
+	message.own_pid = image->own_pid;
+	message.mode = image->mode;
+	message.reason = image->reason;
+	message.driver_version = image->driver_version;
+	message.simulated = image->simulated;
+	message.created = image->created;
+	message.chunk_bytes = image->chunk_bytes;
+	message.data_file = (char *)(uintptr_t)image->files[0].name;
+	message.data_files = image->file_count;
+	for (i = 0; i < image->file_count; i++)
+		message.data_bytes += image->files[i].bytes;
+	message.stored_bytes = image->stored_bytes;
+	message.devices = device_pointers;
+	message.n_devices = image->device_count;
+	message.allocations = allocation_pointers;
+	message.n_allocations = image->allocation_count;
+
+	*bytes = rekindle__gpu_image__get_packed_size(&message);
+	*buffer = malloc(sizeof(struct manifest_header) + *bytes);
+	if (!*buffer)
+		goto out;
+	rekindle__gpu_image__pack(&message, *buffer + sizeof(struct manifest_header));
+	result = 0;
+out:
+	free(devices);
+	free(device_pointers);
+	free(allocations);
+	free(allocation_pointers);
+	return result;
+}
+
+int gpu_image_commit(int folder, struct gpu_image *image, struct error_text *error)
+{
+	struct gpu_image_name name = gpu_image_name_of(image);
+	char file_name[GPU_IMAGE_FILE_NAME_MAX];
+	uint8_t *buffer;
+	size_t bytes;
+	uint32_t i;
+	int result;
+
+	count_stored(image);
+	if (pack_manifest(image, &buffer, &bytes))
+		return fail(error, -ENOMEM, "Out of memory");
+	gpu_image_manifest_name(file_name, &name);
+	result = manifest_write(folder, file_name, &gpu_image_manifest, buffer, bytes, error);
+	for (i = 0; i < image->file_count && result == 0; i++)
+		result = rename_temporary(folder, image->files[i].name, error);
+	if (result == 0)
+		result = rename_temporary(folder, file_name, error);
+	if (result == 0)
+		result = flush_folder(folder, file_name, error);
+	free(buffer);
+	if (result)
+		gpu_image_remove(folder, &name);
+	return result;
+}
+
+static void remove_file(int folder, const char *name)
+{
+	remove_temporary(folder, name);
+	unlinkat(folder, name, 0);
+}
+
+void gpu_image_remove(int folder, const struct gpu_image_name *name)
+{
+	char file_name[GPU_IMAGE_FILE_NAME_MAX];
+	uint32_t number;
+
+	/* The manifest first: data without it is no image. */
+	gpu_image_manifest_name(file_name, name);
+	remove_file(folder, file_name);
+	for (number = 0; number < GPU_IMAGE_FILES_MAX; number++) {
+		gpu_image_data_name(file_name, name, number);
+		remove_file(folder, file_name);
+	}
+}
+
+/* The number of a data file, -N in front of .img, as long as there is one: PID-ID.img has 33 characters from the first '-'. */
+static size_t length_of_number(const char *name)
+{
+	const char *number = strchr(name, '-');
+
+	if (!number || strnlen(number, 34) < 34 || number[33] != '-')
+		return 0;
+	return 1 + strspn(number + 34, "0123456789");
+}
+
+/* The manifest's name to a data file's. */
+static void manifest_of_data(char manifest[GPU_IMAGE_FILE_NAME_MAX], const char *name, int length)
+{
+	char rest[GPU_IMAGE_FILE_NAME_MAX];
+	size_t number;
+	char *end;
+
+	snprintf(rest, sizeof(rest), "%.*s", length, name);
+	number = length_of_number(rest);
+	end = strrchr(rest, '.');
+	if (number && end && (size_t)(end - rest) > number)
+		memmove(end - number, end, strlen(end) + 1);
+	snprintf(manifest, GPU_IMAGE_FILE_NAME_MAX, "rekindle-%.*s", GPU_IMAGE_FILE_NAME_MAX - 10, rest);
+}
+
+/* Is it rekindle-PID-ID.img.tmp or rekindle-pages-PID-ID[-N].img.tmp, of this pid? */
+static bool is_unfinished(const char *text, int32_t pid)
+{
+	static const char data[] = "rekindle-pages-";
+	char manifest[GPU_IMAGE_FILE_NAME_MAX];
+	struct gpu_image_name name;
+	size_t length = strlen(text);
+
+	if (length < sizeof(MANIFEST_TEMPORARY) ||
+	    strcmp(text + length - strlen(MANIFEST_TEMPORARY), MANIFEST_TEMPORARY))
+		return false;
+	length -= strlen(MANIFEST_TEMPORARY);
+	if (strncmp(text, data, strlen(data)) == 0)
+		manifest_of_data(manifest, text + strlen(data), (int)(length - strlen(data)));
+	else
+		snprintf(manifest, sizeof(manifest), "%.*s", (int)length, text);
+	return gpu_image_name_parse(manifest, &name) && name.pid == pid;
+}
+
+void gpu_image_remove_unfinished(int folder, int32_t pid)
+{
+	int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *entries = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *entry;
+
+	if (!entries) {
+		if (copy >= 0)
+			close(copy);
+		return;
+	}
+	while ((entry = readdir(entries)))
+		if (is_unfinished(entry->d_name, pid))
+			unlinkat(folder, entry->d_name, 0);
+	closedir(entries);
+}

@@ -1,0 +1,291 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# criu is killed in the middle of a dump. The kernel lets go of every thread at once, while the process is unlocked for its
+# agent, and threads wait in CUDA calls: none of them may run before the pool has undone the dump, the driver's lock stays
+# sound, and the contents are where they were.
+. "$(dirname "$0")/harness.bash"
+
+compile() { gcc -O1 -g -w -I"$REKINDLE_TEST_SOURCE" -o "$work/waiting_calls" "$REKINDLE_TEST_SOURCE/tests/waiting_calls.c" -L"$simcuda" -l:libcuda.so.1 -lpthread; }
+
+copying() { [ -n "$(find image -name 'rekindle-pages-*' -size +0)" ] && [ -n "$(pool_pid)" ]; }
+is_in_state() { [ "$(awk '/^State:/ {print $2}' "/proc/$1/status")" = "$2" ]; }
+# A thread of the program has been let run by nobody for a while: its count, twice.
+count() { od -An -t u8 -N 8 "$work/steps"; }
+has_more_than() { [ "$(count)" -gt "$1" ]; }
+is_released() { [ -n "$(find image -name "rekindle-[0-9]*.img")" ]; }
+
+# slow_dump DELAY [ARGUMENT...]: in the background, sets $criu_pid
+slow_dump() {
+	local delay=$1
+	shift
+	mkdir -p image
+	REKINDLE_SIMCUDA_DELAY=$delay CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
+		"$criu" dump -t "$pid" -D image -L "$plugin" -v4 -o dump.log "$@" >/dev/null 2>&1 </dev/null &
+	criu_pid=$!
+}
+kill_criu() {
+	kill -KILL "$criu_pid" 2>/dev/null || true
+	wait "$criu_pid" 2>/dev/null || true
+}
+undone() {
+	wait_until 60 no_pool
+	expect_line image/rekindled.log "Process $pid was brought back: its dump did not end"
+	[ -z "$(find image -name 'rekindle-*.img*')" ] || fail "a cancelled dump left GPU images: $(ls image)"
+	is_in_state "$pid" T && fail "the process is left stopped"
+	rm -rf image
+}
+
+# Threads that wait in CUDA calls, and one that makes new ones all the time: what they find is the lock as it was.
+test_threads_that_wait_in_cuda_calls() {
+	local round
+	compile
+	(unset REKINDLE_CUDA_DRIVER; exec env LD_PRELOAD="$preload" LD_LIBRARY_PATH="$simcuda" setsid "$work/waiting_calls" "$work/steps" 6 </dev/null >"$work/waiting_calls.log" 2>&1) &
+	pid=$!
+	disown
+	wait_until 20 test -s steps
+	for round in 1 2 3; do
+		slow_dump cuMemcpyDtoHAsync=400ms # for whoever has to kill it on a busy machine
+		wait_until 30 copying
+		kill_criu
+		undone
+		dump "$pid" image --leave-running || { show_log image/dump.log; fail "the dump after it failed"; }
+		rm -rf image
+		ask_for_steps
+	done
+}
+ask_for_steps() {
+	local before
+	before=$(count)
+	wait_until 20 has_more_than $((before + 10))
+	is_running "$pid" || { cat waiting_calls.log; fail "the program has ended"; }
+}
+
+# From then on CRIU runs code of its own in the process, which a CRIU that is killed leaves broken, with CUDA or without.
+gpu_part_is_over() { [ "$(grep -cs "bytes of device memory are in the GPU image" image/dump.log)" = "$1" ]; }
+
+# Two processes; sets the variables of at_any_moment.
+begin_busy() {
+	start_worker "$1" agent --busy --children 1
+	ask "$1.1" wait-ready
+	checksum=$(ask "$1" checksum) child=$(ask "$1.1" checksum)
+}
+
+# One dump, struck at this step. Uses the variables of at_any_moment.
+strike() {
+	local step=$1
+	# With these delays alone the GPU part takes 1080 ms.
+	slow_dump cuMemcpyDtoHAsync=40ms,cuCheckpointProcessCheckpoint=60ms --leave-running
+	[ "$step" = before ] || wait_until 30 grep -qs "locking CUDA" image/dump.log
+	[ "$step" = before ] || sleep "$((step / 1000)).$(printf '%03d' $((step % 1000)))"
+	if gpu_part_is_over 2; then
+		late=$((late + 1))
+		wait "$criu_pid" || { show_log image/dump.log; fail "the dump that was not killed failed"; }
+	else
+		"$kill"
+		wait_until 60 "$quiet"
+		if gpu_part_is_over 2; then
+			late=$((late + 1)) name=worker$late
+			begin_busy $name
+		else
+			killed=$((killed + 1))
+		fi
+	fi
+	check_worker $name "$checksum"
+	check_worker $name.1 "$child"
+	rm -rf image
+}
+
+# at_any_moment KILL QUIET: two processes that are busy, and KILL strikes at every moment from before the first request to
+# the end of the GPU part, in milliseconds from the lock. When QUIET holds, both go on as they were. Where a busy machine is
+# late, the early moments are tried again.
+at_any_moment() {
+	local kill=$1 quiet=$2 name=worker checksum child step killed=0 late=0
+	begin_busy $name
+	for step in before $(seq 0 "${REKINDLE_TEST_STEP:-120}" 1080); do
+		[ $late -gt 0 ] || strike $step
+	done
+	for step in before 0 120 before 0 120; do
+		[ $killed -ge 5 ] || strike $step
+	done
+	note "$killed kills, $late too late"
+	[ $killed -ge 5 ] || fail "the GPU part was over after $killed kills, this test shows little"
+}
+
+test_at_any_moment() { at_any_moment kill_criu no_pool; }
+
+# The memory is released, and its threads must find it mapped.
+test_after_the_release() {
+	local checksum
+	start_worker worker agent --busy
+	checksum=$(ask worker checksum)
+	slow_dump cuCheckpointProcessCheckpoint=2000ms
+	wait_until 30 is_released
+	wait_until 30 pool_is_held_up
+	kill_criu
+	undone
+	check_worker worker "$checksum"
+}
+
+# Somebody else stops the process just then, and lets it go on.
+test_a_sigcont_from_outside() {
+	local checksum
+	start_worker worker agent --busy
+	checksum=$(ask worker checksum)
+	slow_dump cuMemcpyDtoHAsync=200ms --leave-running
+	wait_until 30 copying
+	kill -CONT "$pid"
+	wait "$criu_pid" || { show_log image/dump.log; fail "the dump failed"; }
+	check_worker worker "$checksum"
+}
+
+# ---- criu and the pool die together ----
+
+guardian() { processes_named rekindle-guard; }
+nobody_left() { [ -z "$(pool_pid)" ] && [ -z "$(guardian)" ]; }
+kill_both() {
+	kill -KILL $(pool_pid) "$criu_pid" 2>/dev/null || true
+	wait "$criu_pid" 2>/dev/null || true
+}
+
+test_both_at_any_moment() { at_any_moment kill_both nobody_left; }
+
+# Whoever keeps out of the kernel's way when memory is short is not a program that is dumped.
+test_the_guardian() {
+	local checksum guard scores may_set=true
+	(echo -1000 >"/proc/$BASHPID/oom_score_adj") 2>/dev/null || may_set=false
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	slow_dump cuCheckpointProcessCheckpoint=2000ms
+	wait_until 30 is_released
+	kill -STOP "$criu_pid" # so that they are there for as long as it takes to look
+	guard=$(guardian)
+	scores=$(cat "/proc/$pid/oom_score_adj" "/proc/$(pool_pid)/oom_score_adj" "/proc/$guard/oom_score_adj" | xargs)
+	kill -CONT "$criu_pid"
+	if $may_set; then
+		expect "the scores of program, pool and guardian" "$scores" "0 -1000 -1000"
+	else
+		note "nobody may set a score here"
+		expect "the program's score" "${scores%% *}" 0
+	fi
+	wait "$criu_pid" || fail "the dump failed"
+	wait_until 20 nobody_left
+	must_restore image
+	check_worker worker "$checksum"
+}
+
+test_the_command_when_the_guardian_died_too() {
+	local kind checksum
+	for kind in agent plain; do
+		start_worker worker $kind
+		checksum=$(ask worker checksum)
+		slow_dump cuCheckpointProcessRestore=100ms,cuCheckpointProcessUnlock=1ms --action-script "$(script)"
+		wait_until 30 test -e paused
+		kill -KILL $(guardian)
+		kill_both
+		wait_until 20 nobody_left
+		expect "its state" "$("$simcuda/bin/cuda-checkpoint" --get-state --pid "$pid")" checkpointed
+		if [ $kind = agent ]; then
+			must_not_dump "$pid" other
+			expect_line other/dump.log "Error \(rekindle\): .*\"rekindled --revive $pid --images\""
+			rm -rf other
+			"$build/bin/rekindled" --revive "$pid" 2>revive.log && fail "without its image it was brought back"
+			expect_line revive.log "name its folder with --images"
+		fi
+		# The very command that the log of the killed dump names.
+		# shellcheck disable=SC2046 # words of a command
+		"$build/bin/"$(grep -ao "rekindled --revive .*" image/dump.log) 2>revive.log || { cat revive.log; fail "it was not brought back"; }
+		check_worker worker "$checksum"
+		rm -rf image paused
+		must_dump "$pid" image
+		must_restore image
+		check_worker worker "$checksum"
+		kill -KILL "$pid"
+		wait_until 20 is_gone "$pid"
+		rm -rf image worker
+	done
+}
+
+# The process was restored before: its agent is still copying what was imported when everybody else is gone.
+agent_sleeps() {
+	local thread
+	for thread in /proc/"$pid"/task/*; do
+		[ "$(cat "$thread/comm")" != rekindle-agent ] || ! grep -q "^230 " "$thread/syscall" || return 0 # clock_nanosleep
+	done
+	return 1
+}
+test_the_command_while_the_agent_is_at_work() {
+	local checksum
+	start_worker worker agent
+	must_dump "$pid" image
+	must_restore image
+	rm -rf image
+	checksum=$(ask worker checksum)
+	inject worker cuMemCreate=5000ms
+	slow_dump cuMemcpyDtoHAsync=1ms
+	wait_until 30 agent_sleeps
+	kill -KILL $(guardian)
+	kill_both
+	wait_until 20 nobody_left
+	REKINDLE_TIMEOUT=1 "$build/bin/rekindled" --revive "$pid" --images image 2>revive.log && fail "nobody waited for the agent"
+	expect_line revive.log "Process $pid goes on, but what allocates or frees device memory in it may wait for its agent"
+	inject worker
+	"$build/bin/"$(grep -ao "rekindled --revive .*" image/dump.log) 2>revive.log || { cat revive.log; fail "it was not brought back"; }
+	check_worker worker "$checksum"
+	ask worker allocate 8
+	ask worker free 1
+	rm -rf image
+	checksum=$(ask worker checksum)
+	must_dump "$pid" image
+	must_restore image
+	check_worker worker "$checksum"
+}
+# CRIU waits there when the GPU part is done.
+script() {
+	cat >script <<-END
+		#!/bin/sh
+		[ "\$CRTOOLS_SCRIPT_ACTION" != post-dump ] || { touch $work/paused; sleep 100; }
+	END
+	chmod +x script
+	echo "$work/script"
+}
+
+# Threads wait in the driver's lock, are not counted there, and cannot be held: they are counted again before they run.
+test_the_command_that_cannot_hold_the_threads() {
+	compile
+	(unset REKINDLE_CUDA_DRIVER; exec env LD_PRELOAD="$preload" LD_LIBRARY_PATH="$simcuda" setsid "$work/waiting_calls" "$work/steps" 6 </dev/null >"$work/waiting_calls.log" 2>&1) &
+	pid=$!
+	disown
+	wait_until 20 test -s steps
+	slow_dump cuMemcpyDtoHAsync=1000ms
+	wait_until 30 copying
+	expect_line image/rekindled.log "CUDA calls wait for the end of the dump"
+	kill -KILL "$criu_pid" $(processes_named rekindled) $(processes_named rekindle-guard)
+	wait "$criu_pid" 2>/dev/null || true
+	wait_until 20 no_pool
+	REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessGetRestoreThreadId=999@1 "$build/bin/rekindled" --revive "$pid" --images image \
+		2>revive.log || { cat revive.log; fail "it was not brought back"; }
+	expect_line revive.log "cuCheckpointProcessGetRestoreThreadId of process $pid failed"
+	ask_for_steps
+	rm -rf image
+	dump "$pid" image --leave-running || { show_log image/dump.log; fail "the dump after it failed"; }
+	ask_for_steps
+}
+
+test_revive_refuses_what_is_in_other_hands() {
+	local checksum
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	slow_dump cuMemcpyDtoHAsync=200ms --leave-running
+	wait_until 30 copying
+	"$build/bin/rekindled" --revive "$pid" --images image 2>revive.log && fail "it was taken out of criu's hands"
+	expect_line revive.log "process $pid is in the hands of another run, process $criu_pid \(criu\)"
+	wait "$criu_pid" || fail "the dump failed"
+	check_worker worker "$checksum"
+	"$build/bin/rekindled" --revive 4194304 2>revive.log && fail "a process that there is not was brought back"
+	expect_line revive.log "No such process"
+	# One that nothing has been taken from does not notice.
+	"$build/bin/rekindled" --revive "$pid" 2>revive.log || { cat revive.log; fail "--revive of a whole process"; }
+	check_worker worker "$checksum"
+}
+
+run_tests "$@"

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""Looks at processes in /proc, and collects those that have ended."""
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+
+class Failure(Exception):
+    """What was asked for does not hold."""
+
+
+def wait_until(what, condition, seconds):
+    """Polls, as there is nothing to wait on for what a foreign process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise Failure(f"{what}: not within {seconds:g} s")
+        time.sleep(0.002)
+
+
+class Children:
+    """The first process of a namespace is parent of every orphan: ended ones keep their ids until it collects them."""
+
+    def __init__(self):
+        self.started = {}
+        self.signals = {}  # of those that one has ended
+
+    def start(self, command, **options):
+        child = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, **options)
+        self.started[child.pid] = child
+        return child
+
+    def collect(self):
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            if ended.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+                self.signals[ended.si_pid] = ended.si_status
+            child = self.started.pop(ended.si_pid, None)
+            if child:
+                child.poll()
+            else:
+                os.waitpid(ended.si_pid, 0)
+
+
+def status_of(pid, thread=None):
+    """The fields of /proc/PID/status that count here, None where it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/task/{thread}/status" if thread else f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return dict(re.findall(r"^(Name|State|TracerPid|VmRSS):\s+(\S+)", text, re.MULTILINE))
+
+
+def send(pid, signal):
+    """To a process that may be ending just now."""
+    try:
+        os.kill(pid, signal)
+    except ProcessLookupError:
+        pass
+
+
+def threads_of(pid):
+    try:
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def all_processes():
+    """pid: name of every process but this one that has not ended."""
+    result = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and name != "1":
+            status = status_of(name)
+            if status and status["State"] not in "ZX":
+                result[int(name)] = status["Name"]
+    return result
+
+
+def descriptors_of(pid):
+    """Kinds of what it has open: paths, and "socket", "anon_inode" and the like for what has no path."""
+    kinds = []
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                kinds.append(re.sub(r":\[\d+\]$", "", os.readlink(f"/proc/{pid}/fd/{name}")))
+            except FileNotFoundError:
+                pass
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return sorted(kinds)
+
+
+def growth(before, after):
+    """What is there more often than before."""
+    rest = list(before)
+    more = []
+    for kind in after:
+        if kind in rest:
+            rest.remove(kind)
+        else:
+            more.append(kind)
+    return more
+
+
+def held_files(files=("/tmp", "/dev/shm", "/run")):
+    """The locks that somebody has on files there."""
+    devices = {os.stat(folder).st_dev for folder in files}
+    locks = []
+    for line in Path("/proc/locks").read_text().splitlines():
+        place = re.search(r" ([0-9a-f]+):([0-9a-f]+):(\d+) ", line)
+        if place and os.makedev(int(place[1], 16), int(place[2], 16)) in devices and " -> " not in line:
+            locks.append(line.partition(": ")[2].strip())
+    return locks
