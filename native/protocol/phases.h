@@ -21,7 +21,8 @@
 	PHASE(DRIVER_RESTORE, 8, "driver_restore")                                                \
 	PHASE(MAP, 9, "map")	    /* memory mapped at its old addresses */                      \
 	PHASE(WAIT, 10, "wait")	    /* restore: the process is there, its contents are not yet */ \
-	PHASE(VERIFY, 11, "verify") /* dump: the GPU image is read back from the disk */
+	PHASE(VERIFY, 11, "verify") /* dump: the GPU image is read back from the disk */          \
+	PHASE(STAND, 12, "stand")   /* dump: it has been locked, and CRIU has not let it go or ended it yet */
 
 enum phase {
 #define PHASE_NUMBER(name, number, word) PHASE_##name = (number),

@@ -48,6 +48,8 @@ int run_checkpoint(struct run *run, struct run_process *process, const char *not
 	CUprocessState state;
 	int result;
 
+	if (!process->stands_from) /* somebody else has locked it */
+		process->stands_from = monotonic_nanoseconds();
 	result = driver_process_state(run->pool, &process->target, &state, error);
 	if (result)
 		return result;

@@ -26,8 +26,9 @@ struct run_process {
 	struct run_work *work;	  /* that is under way for it, or not collected yet; NULL: none */
 	struct thread_hold *hold; /* NULL: none is under way */
 	enum taken taken;
-	bool was_locked;     /* by somebody else, who is to find it so */
-	uint64_t lock_began; /* CLOCK_MONOTONIC, the first time */
+	bool was_locked;      /* by somebody else, who is to find it so */
+	uint64_t lock_began;  /* CLOCK_MONOTONIC, the first time */
+	uint64_t stands_from; /* likewise, since when it cannot go on; 0: it can */
 	enum way_back way_back;
 	enum image_origin origin; /* of what the last RESUME has mapped */
 	bool image_written;

@@ -37,6 +37,7 @@ int run_lock(struct run *run, struct run_process *process, unsigned int timeout_
 		return result;
 	/* One that fails may have locked it all the same, except where somebody else was faster. */
 	process_note_lock(process);
+	process->stands_from = monotonic_nanoseconds();
 	result = driver_process_lock(run->pool, &process->target, timeout_ms, error);
 	if (result == -EBUSY)
 		process_note_foreign_lock(process);

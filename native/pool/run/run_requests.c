@@ -219,11 +219,13 @@ static int unlock(struct run *run, struct run_process *process, struct pool_repl
 	result = driver_process_state(run->pool, &process->target, &state, &reply->error);
 	if (result == 0 && state == CU_PROCESS_STATE_LOCKED)
 		result = driver_process_unlock(run->pool, &process->target, &reply->error);
-	if (result == 0)
-		process_note_unlock(process);
-	if (result == 0) /* the time until it is locked for good counts from the first attempt on */
-		process_record_drop(&process->record, PHASE_LOCK);
-	return result;
+	if (result)
+		return result;
+	process_note_unlock(process);
+	process->stands_from = 0;
+	/* The time until it is locked for good counts from the first attempt on. */
+	process_record_drop(&process->record, PHASE_LOCK);
+	return 0;
 }
 
 static void take_agent(struct run_process *process, const struct pool_request *request, struct received *received)

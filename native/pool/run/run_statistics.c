@@ -58,6 +58,14 @@ static void note_pool(const struct run *run, struct run_record *record)
 	snprintf(record->pool.gpu_name, sizeof(record->pool.gpu_name), "%s", run->gpu_name);
 }
 
+/* CRIU lets it go, or ends it, when it has heard of the end of the run. */
+static void note_stand(const struct run_process *process, struct process_record *record)
+{
+	if (process->stands_from)
+		process_record_phase(record, PHASE_STAND, process->stands_from,
+				     monotonic_nanoseconds() - process->stands_from, 0);
+}
+
 static void note_processes(const struct run *run, struct run_record *record)
 {
 	size_t i;
@@ -71,6 +79,7 @@ static void note_processes(const struct run *run, struct run_record *record)
 
 		record->processes[i] = process->record;
 		record->processes[i].pid = process->pid;
+		note_stand(process, &record->processes[i]);
 		if (process->record.mode == POOL_MODE_NONE)
 			continue;
 		record->device_bytes += process->record.device_bytes;

@@ -36,6 +36,7 @@ static void leave_running_gives_the_same_memory_back(void **state)
 	assert_non_null(strstr(statistics, "\"mode\":\"offload\""));
 	assert_non_null(strstr(statistics, "\"phase\":\"copy_out\""));
 	assert_non_null(strstr(statistics, "\"phase\":\"release\""));
+	assert_non_null(strstr(statistics, "\"phase\":\"stand\""));
 	assert_non_null(strstr(statistics, "\"simulated\":true"));
 	free(statistics);
 }

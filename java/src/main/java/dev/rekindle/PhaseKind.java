@@ -29,7 +29,9 @@ public enum PhaseKind {
     /** Restore: the process is there, and waits for what of its contents is not yet. */
     WAIT,
     /** Checkpoint: the GPU image is read back from the disk. */
-    VERIFY;
+    VERIFY,
+    /** Checkpoint: the process stands still, from its lock until CRIU is about to let it go or end it. Other phases are part of it. */
+    STAND;
 
     /** Apart from the enum, which must load where native access is denied. */
     private static final class Codes {
@@ -45,7 +47,8 @@ public enum PhaseKind {
                 Map.entry(RekindleNative.REKINDLE_PHASE_DRIVER_RESTORE(), DRIVER_RESTORE),
                 Map.entry(RekindleNative.REKINDLE_PHASE_MAP(), MAP),
                 Map.entry(RekindleNative.REKINDLE_PHASE_WAIT(), WAIT),
-                Map.entry(RekindleNative.REKINDLE_PHASE_VERIFY(), VERIFY));
+                Map.entry(RekindleNative.REKINDLE_PHASE_VERIFY(), VERIFY),
+                Map.entry(RekindleNative.REKINDLE_PHASE_STAND(), STAND));
     }
 
     static PhaseKind of(int code) {

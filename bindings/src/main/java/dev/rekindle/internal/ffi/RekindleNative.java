@@ -392,6 +392,15 @@ public class RekindleNative extends RekindleSymbols {
     public static int REKINDLE_PHASE_VERIFY() {
         return REKINDLE_PHASE_VERIFY;
     }
+    private static final int REKINDLE_PHASE_STAND = (int)12L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_phase_kind.REKINDLE_PHASE_STAND = 12
+     * }
+     */
+    public static int REKINDLE_PHASE_STAND() {
+        return REKINDLE_PHASE_STAND;
+    }
     private static final int REKINDLE_MODE_NONE = (int)0L;
     /**
      * {@snippet lang=c :
