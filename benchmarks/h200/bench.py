@@ -150,16 +150,20 @@ class Subject:
     def start(self, bench, folder, agent):
         self.state = folder / "state"
         environment = dict(os.environ)
-        if agent:
-            environment["LD_PRELOAD"] = str(bench.parts.libraries / "librekindle-preload.so")
-        if bench.parts.simulated:
-            environment["LD_LIBRARY_PATH"] = str(bench.parts.simulated)
+        environment.update(self.settings(bench.parts, agent))
         log = open(folder / "program.log", "ab")
         self.process = subprocess.Popen(
             self.command(bench), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True)
         began = time.monotonic()
         wait_until(f"{self.name} getting ready", self.is_ready, 300)
         return time.monotonic() - began
+
+    def settings(self, parts, agent):
+        """What it needs in its environment."""
+        settings = {"LD_PRELOAD": str(parts.libraries / "librekindle-preload.so")} if agent else {}
+        if parts.simulated:
+            settings["LD_LIBRARY_PATH"] = str(parts.simulated)
+        return settings
 
     def is_ready(self):
         if self.process.poll() is not None:
@@ -306,11 +310,11 @@ class Bench:
             raise RuntimeError(f"the pool did not start: {text.strip().splitlines()[-1:]}")
         return " is warm" in text
 
-    def criu(self, side, action, folder, options):
+    def criu(self, side, action, folder, options, limit=400):
         command = [side.criu, action, "-D", folder, "-o", f"{action}.log", "-v4", "-L", side.plugin, *options]
         began = time.monotonic()
         result = subprocess.run(command, env=self.environment(side), stdin=subprocess.DEVNULL,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=400)
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=limit)
         if result.returncode:
             raise RunFailed(side, action, result.returncode, folder)
         return began, time.monotonic()
@@ -347,30 +351,9 @@ class Bench:
         self.touch((2 * subject.device_bytes if side.dump != "agent" else 0) + 8 * GIB)
         pidfile = image["folder"] / "pid"
         pidfile.unlink(missing_ok=True)
-        before = subject.steps()
         command = [side.criu, "restore", "-d", "-D", image["folder"], "-o", "restore.log", "-v4", "-L", side.plugin,
                    "--pidfile", pidfile, *side.options]
-        environment = self.environment(side)
-        self.kernel_data.use(side.criu)
-        began = time.monotonic()
-        criu = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                stderr=subprocess.DEVNULL)
-        returned = None
-        limit = began + 300
-        while True:
-            now = time.monotonic()
-            if returned is None and criu.poll() is not None:
-                returned = now
-                if criu.returncode:
-                    raise RunFailed(side, "restore", criu.returncode, image["folder"])
-            if subject.steps() != before:
-                working = now
-                break
-            if now > limit:
-                raise RunFailed(side, "restore", "no step of the process", image["folder"])
-            time.sleep(0.0005)
-        criu.wait()
-        returned = returned or time.monotonic()
+        began, working, returned = self.first_step(side, command, self.environment(side), subject, image["folder"])
         self.pid = int(pidfile.read_text())
         contents = subject.contents(self)
         identical = contents == image["contents"]
@@ -382,6 +365,33 @@ class Bench:
         if not identical:
             raise RuntimeError(f"{subject.name} {side.name}: contents differ: {image['contents']} {contents}")
         return working - began
+
+    def first_step(self, side, command, environment, subject, folder, limit=300):
+        """Runs the command that restores the subject: when it began, when the subject did a step, when the command ended."""
+        before = subject.steps()
+        self.kernel_data.use(side.criu)
+        began = time.monotonic()
+        criu = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
+        try:
+            returned = None
+            while subject.steps() == before:
+                now = time.monotonic()
+                if returned is None and criu.poll() is not None:
+                    returned = now
+                    if criu.returncode:
+                        raise RunFailed(side, "restore", criu.returncode, folder)
+                if now > began + limit:
+                    raise RunFailed(side, "restore", "no step of the process", folder)
+                time.sleep(0.0005)
+            working = time.monotonic()
+            if criu.wait(60):
+                raise RunFailed(side, "restore", criu.returncode, folder)
+            return began, working, returned or time.monotonic()
+        finally:
+            if criu.poll() is None:
+                criu.kill()
+                criu.wait()
 
     def end_process(self):
         """Restored processes are ours by now: see collect_orphans."""

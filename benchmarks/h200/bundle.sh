@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Gathers everything that restore.sh and criu-memory.sh need on a GPU machine without compilers or packages: bundle.sh FOLDER
 # The folder then holds bin/, lib/, criu/ (patched) and criu-stock/ with CRIU's own plugin. CUDA_CHECKPOINT=/path adds
-# NVIDIA's cuda-checkpoint program, which the stock side needs.
+# NVIDIA's cuda-checkpoint program, which the stock side needs; RUNC=/usr/sbin/runc adds runc with what it needs, for
+# ../container/run.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -29,5 +30,11 @@ ln -sf librekindle.so "$to/lib/librekindle.so.0"
 if [ -n "${CUDA_CHECKPOINT:-}" ]; then
 	mkdir -p "$to/cuda-checkpoint"
 	install "$CUDA_CHECKPOINT" "$to/cuda-checkpoint/cuda-checkpoint"
+fi
+if [ -n "${RUNC:-}" ]; then
+	mkdir -p "$to/runc"
+	install -s "$RUNC" "$to/runc/runc"
+	# Beside it and not found by its own path: ../container/runc.py says where it is, should the machine have none.
+	ldd "$RUNC" | awk '$1 ~ /^libseccomp/ { print $3 }' | while read -r library; do install -m 644 "$library" "$to/runc/"; done
 fi
 du -sh "$to" >&2
