@@ -220,10 +220,15 @@ static int flush_undone(int folder, struct error_text *error)
 	return 0;
 }
 
+static int remove_file(int folder, const char *name, struct error_text *error)
+{
+	return unlinkat(folder, name, 0) == 0 || errno == ENOENT ? 0 : file_failure(error, errno, "remove", name);
+}
+
 /* Moves the older files back. What is in the folder and not among them is new, and goes. */
 static int undo(int folder, struct error_text *error)
 {
-	int older = open_inner(folder, CHECKPOINT_OLDER_FOLDER, error), inner, result;
+	int older = open_inner(folder, CHECKPOINT_OLDER_FOLDER, error), inner, result = 0;
 	struct checkpoint_manifest *manifest = NULL;
 	struct folder_entry *entries = NULL;
 	size_t count = 0, i;
@@ -238,10 +243,12 @@ static int undo(int folder, struct error_text *error)
 	for (i = 0; manifest && i < manifest->count; i++)
 		if (!is_there(older, manifest->files[i].name) &&
 		    (same_file(folder, inner, manifest->files[i].name) || !is_there(inner, manifest->files[i].name)))
-			unlinkat(folder, manifest->files[i].name, 0);
+			result = remove_file(folder, manifest->files[i].name, error) ?: result;
+	/* The older files would be taken for damaged ones of the new checkpoint. */
 	if (manifest && !is_there(older, CHECKPOINT_MANIFEST_NAME) && checkpoint_folder_holds(folder, manifest->id))
-		unlinkat(folder, CHECKPOINT_MANIFEST_NAME, 0);
-	result = folder_list_images(older, &entries, &count, error);
+		result = remove_file(folder, CHECKPOINT_MANIFEST_NAME, error) ?: result;
+	if (result == 0)
+		result = folder_list_images(older, &entries, &count, error);
 	for (i = 0; i < count && result == 0; i++) {
 		/* Of two names of one file neither is renamed: that one is in its place. */
 		if (same_file(folder, older, entries[i].name))
@@ -318,24 +325,26 @@ static int drop_listed(int folder, const char *name, struct error_text *error)
 	result = folder_list_images(older, &entries, &count, error);
 	for (i = 0; i < count; i++)
 		if (same_file(folder, older, entries[i].name))
-			unlinkat(folder, entries[i].name, 0);
+			result = remove_file(folder, entries[i].name, error) ?: result;
 	folder_entries_free(entries, count);
 	close(older);
+	/* The list stays as long as one of its files does. */
 	return result ? result : folder_remove(folder, name, error);
 }
 
-/* .rekindle-replaced goes last of the two: as long as it is there nothing is undone. */
+/*
+ * .rekindle-replaced goes after .rekindle-older: as long as it is there nothing is undone. What the new checkpoint was
+ * written in is not needed any more, and goes whatever becomes of the others.
+ */
 static int drop_replaced(int folder, struct error_text *error)
 {
-	int result = 0;
+	int removed = folder_remove(folder, CHECKPOINT_NEW_FOLDER, error), result = 0;
 
 	if (is_there(folder, CHECKPOINT_OLDER_FOLDER))
 		result = drop_listed(folder, CHECKPOINT_OLDER_FOLDER, error);
-	if (result == 0)
+	if (result == 0 && is_there(folder, CHECKPOINT_REPLACED_FOLDER))
 		result = drop_listed(folder, CHECKPOINT_REPLACED_FOLDER, error);
-	if (result == 0)
-		result = folder_remove(folder, CHECKPOINT_NEW_FOLDER, error);
-	return result;
+	return result ? result : removed;
 }
 
 /* Finishes or undoes what an earlier run left of a change of the checkpoint. Needs the lock for itself. */
@@ -444,9 +453,11 @@ int checkpoint_folder_keep(int folder, struct error_text *error)
 {
 	int result = checkpoint_folder_commit(folder, error);
 
-	if (result == 0 && is_there(folder, CHECKPOINT_REPLACED_FOLDER))
-		result = drop_replaced(folder, error);
-	return result;
+	if (result || !is_there(folder, CHECKPOINT_REPLACED_FOLDER))
+		return result;
+	/* What a filesystem refused in passing it does when asked again; otherwise it stays until the next run. */
+	result = drop_replaced(folder, error);
+	return result ? drop_replaced(folder, error) : 0;
 }
 
 /* Everything that CRIU wrote, and the manifest. */
@@ -458,8 +469,7 @@ static int remove_written(int folder, struct error_text *error)
 
 	for (i = 0; i < count; i++)
 		if (!strcmp(entries[i].name, CHECKPOINT_MANIFEST_NAME) || strncmp(entries[i].name, "rekindle-", 9))
-			if (unlinkat(folder, entries[i].name, 0))
-				result = file_failure(error, errno, "remove", entries[i].name);
+			result = remove_file(folder, entries[i].name, error) ?: result;
 	folder_entries_free(entries, count);
 	return result;
 }

@@ -23,8 +23,9 @@ int __real_unlinkat(int folder, const char *name, int flags);
 int __real_mkdirat(int folder, const char *name, mode_t mode);
 
 static struct {
-	int countdown; /* the call at which it ends or fails; 0: never */
-	int code;      /* how it fails; 0: the process ends there */
+	int countdown;	     /* the call at which it ends or fails; 0: never */
+	int code;	     /* how it fails; 0: the process ends there */
+	const char *lasting; /* the file that can never be removed */
 	bool without_links;
 	int flush_code; /* no folder can be flushed any more */
 } step;
@@ -71,6 +72,10 @@ int __wrap_renameat(int from_folder, const char *from, int to_folder, const char
 int __wrap_unlinkat(int folder, const char *name, int flags)
 {
 	note("unlink", name);
+	if (step.lasting && !strcmp(name, step.lasting)) {
+		errno = step.code;
+		return -1;
+	}
 	return is_due() ? -1 : __real_unlinkat(folder, name, flags);
 }
 
@@ -96,6 +101,16 @@ int __wrap_fsync(int file)
 	if (length < 0)
 		errno = EBADF;
 	return length < 0 || is_due() ? -1 : 0;
+}
+
+static void published_over(const struct folder_fixture *fixture, bool with_manifest)
+{
+	struct error_text error;
+	int images = begin_over(fixture, with_manifest);
+
+	write_new(images);
+	close(images);
+	assert_int_equal(checkpoint_folder_publish(fixture->folder, &error), 0);
 }
 
 static void a_new_checkpoint_takes_the_place_of_the_older(void **state)
@@ -294,14 +309,11 @@ static void a_dump_is_undone_on_a_full_disk(void **state)
 	static const int codes[] = {ENOSPC, EDQUOT, EIO};
 	struct folder_fixture *fixture = *state;
 	struct error_text error;
-	int variant, images, result, lock;
+	int variant, result, lock;
 	bool changed, left;
 
 	for (variant = 0; variant < 6; variant++) {
-		images = begin_over(fixture, variant & 1);
-		write_new(images);
-		close(images);
-		assert_int_equal(checkpoint_folder_publish(fixture->folder, &error), 0);
+		published_over(fixture, variant & 1);
 		calls.length = 0;
 		step.flush_code = codes[variant / 2];
 		result = checkpoint_folder_abandon(fixture->folder, false, &error);
@@ -355,10 +367,7 @@ static void a_commit_has_a_second_way(void **state)
 	pid_t child;
 
 	for (number = 1, status = 0; !WIFEXITED(status) || WEXITSTATUS(status) != 0 || number == 1; number++) {
-		images = begin_over(fixture, number & 1);
-		write_new(images);
-		close(images);
-		assert_int_equal(checkpoint_folder_publish(fixture->folder, &error), 0);
+		published_over(fixture, number & 1);
 		step.code = EIO;
 		step.countdown = 1;
 		assert_int_equal(checkpoint_folder_commit(fixture->folder, &error), 0);
@@ -383,6 +392,69 @@ static void a_commit_has_a_second_way(void **state)
 	assert_true(number > 5);
 }
 
+static void whatever_step_of_undoing_fails_the_next_run_undoes(void **state)
+{
+	struct folder_fixture *fixture = *state;
+	struct error_text error;
+	int images, number, left;
+	bool changed;
+
+	for (number = 1, left = 0; left == 0; number++) {
+		published_over(fixture, number & 1);
+		step.code = EIO;
+		step.countdown = number;
+		checkpoint_folder_abandon(fixture->folder, false, &error);
+		left = step.countdown;
+		step.countdown = step.code = 0;
+		folder_unlock(checkpoint_folder_share(fixture->folder, &changed, &error));
+		assert_int_equal(checkpoint_folder_begin(fixture->folder, &images, &error), 0);
+		close(images);
+		assert_int_equal(checkpoint_folder_abandon(fixture->folder, false, &error), 0);
+		assert_older(fixture, number & 1);
+		unlinkat(fixture->folder, CHECKPOINT_MANIFEST_NAME, 0);
+	}
+	assert_true(number > 10);
+}
+
+/* A step that fails once is made again; what cannot be removed at all keeps nothing else. */
+static void what_was_replaced_goes_although_a_step_fails(void **state)
+{
+	struct folder_fixture *fixture = *state;
+	struct error_text error;
+	int number, left = 0;
+
+	for (number = 1; left == 0; number++) {
+		published_over(fixture, number & 1);
+		assert_int_equal(checkpoint_folder_commit(fixture->folder, &error), 0);
+		step.code = EIO;
+		step.countdown = number;
+		assert_int_equal(checkpoint_folder_keep(fixture->folder, &error), 0);
+		left = step.countdown;
+		step.countdown = step.code = 0;
+		assert_int_equal(faccessat(fixture->folder, CHECKPOINT_REPLACED_FOLDER, F_OK, 0), -1);
+		assert_int_equal(faccessat(fixture->folder, CHECKPOINT_NEW_FOLDER, F_OK, 0), -1);
+		assert_new(fixture);
+		unlinkat(fixture->folder, "core-2.img", 0);
+		unlinkat(fixture->folder, CHECKPOINT_MANIFEST_NAME, 0);
+	}
+	assert_true(number > 5);
+
+	published_over(fixture, true);
+	assert_int_equal(checkpoint_folder_commit(fixture->folder, &error), 0);
+	step.lasting = "pages-7.img";
+	step.code = EIO;
+	assert_int_equal(checkpoint_folder_keep(fixture->folder, &error), -EIO);
+	step.lasting = NULL;
+	step.code = 0;
+	assert_non_null(strstr(error.text, "pages-7.img"));
+	assert_int_equal(faccessat(fixture->folder, CHECKPOINT_NEW_FOLDER, F_OK, 0), -1);
+	assert_int_equal(faccessat(fixture->folder, "seccomp.img", F_OK, 0), -1);
+	assert_int_equal(faccessat(fixture->folder, CHECKPOINT_REPLACED_FOLDER "/pages-7.img", F_OK, 0), 0);
+	assert_true(checkpoint_folder_is_settled(fixture->folder, new_id));
+	assert_int_equal(checkpoint_folder_keep(fixture->folder, &error), 0);
+	assert_new(fixture);
+}
+
 /* What a loss of power finds on the disk is one of the two, and what says which. */
 static void each_step_is_on_the_disk_before_the_next(void **state)
 {
@@ -404,10 +476,7 @@ static void each_step_is_on_the_disk_before_the_next(void **state)
 	at = next_call(next_call(at, "rename", CHECKPOINT_REPLACED_FOLDER), "flush", fixture->path);
 	assert_true(at < next_call(calls.text, "unlink", "pages-7.img"));
 
-	images = begin_over(fixture, true);
-	write_new(images);
-	close(images);
-	assert_int_equal(checkpoint_folder_publish(fixture->folder, &error), 0);
+	published_over(fixture, true);
 	calls.length = 0;
 	assert_int_equal(checkpoint_folder_abandon(fixture->folder, false, &error), 0);
 	at = next_call(last_call("rename", "inventory.img"), "flush", fixture->path);
@@ -424,6 +493,8 @@ int main(void)
 		FOLDER_TEST(a_dump_is_undone_on_a_full_disk),
 		FOLDER_TEST(what_is_settled_is_not_undone),
 		FOLDER_TEST(a_commit_has_a_second_way),
+		FOLDER_TEST(whatever_step_of_undoing_fails_the_next_run_undoes),
+		FOLDER_TEST(what_was_replaced_goes_although_a_step_fails),
 		FOLDER_TEST(each_step_is_on_the_disk_before_the_next),
 	};
 

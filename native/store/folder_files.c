@@ -89,19 +89,21 @@ int folder_list_images(int folder, struct folder_entry **entries_out, size_t *co
 
 int folder_remove(int folder, const char *name, struct error_text *error)
 {
-	int inner = openat(folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW), result = 0;
+	int inner = openat(folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW), result = 0, code;
 	DIR *directory = inner < 0 ? NULL : open_entries(inner);
 	struct dirent *entry;
 
 	if (inner < 0 && errno == ENOENT)
 		return 0;
-	while (directory && result == 0 && (entry = readdir(directory))) {
+	while (directory && (entry = readdir(directory))) {
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 			continue;
 		if (unlinkat(inner, entry->d_name, 0) == 0 || errno == ENOENT)
 			continue;
-		result = errno == EISDIR ? folder_remove(inner, entry->d_name, error)
-					 : file_failure(error, errno, "remove", entry->d_name);
+		code = errno == EISDIR ? folder_remove(inner, entry->d_name, error)
+				       : file_failure(error, errno, "remove", entry->d_name);
+		/* The others go all the same. */
+		result = result ? result : code;
 	}
 	if (directory)
 		closedir(directory);
