@@ -58,7 +58,7 @@ static void describe_share(const struct gpu_image *image, uint32_t device, struc
 	const struct gpu_image_device *gpu = &image->devices[device];
 
 	*entry = (struct rekindle_image_gpu){
-		.pid = image->pid,
+		.pid = gpu_image_criu_pid(image),
 		.device = gpu->ordinal,
 		.memory_bytes = gpu->memory_bytes,
 		.driver_bytes = gpu->driver_bytes,

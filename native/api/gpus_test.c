@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "rekindle.h"
+#include "api/test_images.h"
 #include "store/image_test_support.h"
 
 /* Which GPUs there are, what an image needs of them, and whether it finds room. */
@@ -67,7 +68,7 @@ static void an_image_says_what_each_process_has_on_each_gpu(void **state)
 	assert_int_equal(count, 2);
 	assert_int_equal(rekindle_image_gpus(fixture->path, gpus, 2, &count, &error), REKINDLE_OK);
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(gpus[i].pid, 42 + i);
+		assert_int_equal(gpus[i].pid, 1042 + i);
 		assert_string_equal(gpus[i].name, "Test GPU");
 		assert_int_equal(strlen(gpus[i].uuid), 40);
 		assert_int_equal(gpus[i].device_bytes, 7 * MEBIBYTE);
@@ -75,6 +76,23 @@ static void an_image_says_what_each_process_has_on_each_gpu(void **state)
 		assert_int_equal(gpus[i].allocations, 2);
 	}
 	assert_int_equal(rekindle_image_gpus("/nowhere", gpus, 2, &count, &error), REKINDLE_ERROR_NO_IMAGE);
+}
+
+/* CRIU's images call a process of a container by its pid in there, those of its device memory by the one outside. */
+static void a_process_of_a_container_has_its_device_memory(void **state)
+{
+	struct folder_fixture *fixture = *state;
+	struct rekindle_image_process processes[2];
+	struct rekindle_image image;
+
+	test_images_write(fixture->path, 1001);
+	gpu_image_free(write_image(fixture->folder, 1, NULL));
+	assert_int_equal(rekindle_image_read(fixture->path, &image, processes, 2, &error), REKINDLE_OK);
+	assert_int_equal(image.process_count, 2);
+	assert_int_equal(processes[0].pid, 1001);
+	assert_int_equal(processes[0].mode, REKINDLE_MODE_OFFLOAD);
+	assert_int_equal(processes[0].device_bytes, 7 * MEBIBYTE);
+	assert_int_equal(processes[1].device_bytes, 0);
 }
 
 /* The GPU of the images, on a machine that has it. */
@@ -191,6 +209,7 @@ int main(void)
 		TEST(the_gpus_of_the_machine_are_listed),
 		TEST(a_machine_without_a_driver_has_none),
 		TEST(an_image_says_what_each_process_has_on_each_gpu),
+		TEST(a_process_of_a_container_has_its_device_memory),
 		TEST(an_image_fits_where_there_is_room_of_its_kind),
 		TEST(an_image_does_not_fit_on_gpus_of_another_kind),
 		TEST(an_image_of_native_mode_needs_a_gpu_of_its_kind),

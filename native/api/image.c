@@ -65,7 +65,7 @@ static void describe_process(const struct criu_process *process, const struct gp
 	for (i = 0; i < gpu->count; i++) {
 		const struct gpu_image *gpu_image = gpu->images[i];
 
-		if (gpu_image->pid != process->pid)
+		if (gpu_image_criu_pid(gpu_image) != process->pid)
 			continue;
 		entry->mode = gpu_image->mode == GPU_IMAGE_OFFLOAD ? REKINDLE_MODE_OFFLOAD : REKINDLE_MODE_NATIVE;
 		entry->allocations = gpu_image->allocation_count;

@@ -138,6 +138,11 @@ void gpu_image_free(struct gpu_image *image)
 	free(image);
 }
 
+int32_t gpu_image_criu_pid(const struct gpu_image *image)
+{
+	return image->own_pid ? image->own_pid : image->pid;
+}
+
 int gpu_image_place(struct gpu_image *image, uint32_t index, uint64_t bytes)
 {
 	struct gpu_image_allocation *allocation = &image->allocations[index];

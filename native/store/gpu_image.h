@@ -92,6 +92,8 @@ bool gpu_image_name_parse(const char *text, struct gpu_image_name *name);
 /* An image with a fresh id and the present time, room for the devices and allocations. NULL when memory is out. */
 struct gpu_image *gpu_image_create(int32_t pid, uint64_t chunk_bytes, uint32_t devices, uint32_t allocations);
 void gpu_image_free(struct gpu_image *image);
+/* The pid by which CRIU's own images call the process: that of the process's pid namespace, where it is known. */
+int32_t gpu_image_criu_pid(const struct gpu_image *image);
 
 /*
  * Chooses the number of data files for so many writers and bytes of contents. Call it before the first allocation is

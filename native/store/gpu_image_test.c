@@ -24,7 +24,10 @@ static void reads_back_what_was_written(void **state)
 	assert_int_equal(gpu_image_read(fixture->folder, &name, &read, &error), 0);
 	assert_memory_equal(read->id, written->id, 16);
 	assert_int_equal(read->pid, 42);
-	assert_int_equal(read->own_pid, 7);
+	assert_int_equal(read->own_pid, 1042);
+	assert_int_equal(gpu_image_criu_pid(read), 1042);
+	read->own_pid = 0;
+	assert_int_equal(gpu_image_criu_pid(read), 42);
 	assert_int_equal(read->mode, GPU_IMAGE_OFFLOAD);
 	assert_int_equal(read->driver_version, 13000);
 	assert_true(read->simulated);

@@ -70,7 +70,7 @@ static struct gpu_image *make_spread_image(int folder, int32_t pid, uint32_t fil
 
 	assert_non_null(image);
 	gpu_image_name_files(image, files);
-	image->own_pid = 7;
+	image->own_pid = pid + 1000; /* a container's */
 	image->mode = GPU_IMAGE_OFFLOAD;
 	image->driver_version = 13000;
 	image->simulated = true;
