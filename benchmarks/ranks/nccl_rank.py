@@ -48,4 +48,5 @@ def main():
     sys.exit(max(rank.wait() for rank in ranks))
 
 
-main()
+if __name__ == "__main__":
+    main()
