@@ -130,9 +130,23 @@ chmod +x /root/hook
 		dpkg -L libc6 | grep -E '^/lib/.*\.so\.'; } | sort -u | xargs cp -L --parents -t .
 	tar -c .
 ) | at podman import -q --change 'CMD ["/simulated/rekindle-worker", "--state", "/tmp/state", "--mib", "24"]' - localhost/serve
-echo "running the lines of README.md on a $suite"
 printf '[rekindle]\nREKINDLE_CUDA_DRIVER=/simulated/libcuda.so.1\n' >/etc/rekindle.conf
+podman_does() { at podman "$@" >/root/podman.log 2>&1 || { cat /root/podman.log; fail "podman $* fails"; }; }
 in_container() { at podman exec "$1" /simulated/rekindle-worker-control --state /tmp/state "${@:2}"; }
+
+# The image of a container that the older build was in: restored after the upgrade and a new setup, it needs the agent of then.
+apt install ./older.deb
+at rekindle setup podman >/dev/null
+podman_does run -d --name older --device nvidia.com/gpu=all --device rekindle.dev/agent=all localhost/serve
+in_container older wait-ready || fail "the worker does not start in the older container"
+of_older=$(in_container older checksum)
+podman_does container checkpoint --export older.tar older
+podman_does rm older
+kill "$(pidof rekindled)"
+while pidof rekindled >/dev/null; do sleep 0.05; done
+rm -rf /var/log/rekindle
+
+echo "running the lines of README.md on a $suite"
 expected=
 step=0
 while IFS= read -r line; do
@@ -154,6 +168,12 @@ while IFS= read -r line; do
 		;;
 	esac
 done </root/podman-lines
+podman_does container restore --import older.tar --name older
+in_container older advance >/dev/null || fail "the older container does not work after the upgrade"
+[ "$(in_container older checksum)" = "$of_older" ] || fail "the contents of the older container are not what they were"
+grep -q "$agent" "/proc/$(at podman inspect --format '{{.State.Pid}}' older)/maps" || fail "the older container has not the agent of then"
+podman_does rm -f -t 0 older
+echo "ok: the image of an older release's container, after the upgrade"
 # What Podman left of the runs says that the agent was used, by the one pool of the host.
 folder=$(at podman inspect --format '{{.StaticDir}}' serve-2)
 grep -q '"offload"' "$folder/stats-rekindle.json" || fail "the agent was not used in the container: $(cat "$folder/stats-rekindle.json")"
@@ -161,7 +181,6 @@ grep -q '"offload"' "$folder/stats-rekindle.json" || fail "the agent was not use
 kept=$(grep -l '"offload"' /var/log/rekindle/*-checkpoint-*/stats-rekindle.json) || fail "no statistics stay of a container that is gone"
 at rekindle stats checkpoint "${kept%/*}" >/root/stats || fail "the statistics that stay are not read"
 pool=$(pidof rekindled) || fail "no pool stays between the runs"
-podman_does() { at podman "$@" >/root/podman.log 2>&1 || { cat /root/podman.log; fail "podman $* fails"; }; }
 # What is in the container's own files comes back with them, and without --ignore-rootfs only; the default compression is zstd.
 note() { at podman cp "$1:/tmp/note" - 2>/dev/null | tar -xO; }
 [ "$(note serve-2)" = "of the rootfs" ] || fail "the files of serve-2 are not what they were"

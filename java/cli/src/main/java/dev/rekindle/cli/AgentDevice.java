@@ -10,9 +10,17 @@ import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** The agent as a device of containers: a CDI specification that mounts and preloads it. */
+/**
+ * The agent as a device of containers: a CDI specification that mounts and preloads it.
+ *
+ * <p>An engine makes a container anew at a restore, from the specification of that day, and what comes back in it has the agent
+ * mapped that it was started with. So a container has all builds of the agent that are installed.
+ */
 final class AgentDevice {
     static final String KIND = "rekindle.dev/agent";
+
+    /** An installation has each build of the agent in {@code agents/BUILD-ID/}, where it stays; a build tree has one file. */
+    private static final Path BUILDS = Path.of("agents");
 
     private static final Gson GSON =
             new GsonBuilder().setPrettyPrinting().disableHtmlEscaping().create();
@@ -34,25 +42,24 @@ final class AgentDevice {
         if (minimum != null) {
             environment.add("REKINDLE_AGENT_MINIMUM=" + minimum);
         }
-        var mount = new Mount(agent.toString(), agent.toString(), List.of("ro", "nosuid", "nodev", "bind"));
+        String mounted = mounted(agent).toString();
+        var mount = new Mount(mounted, mounted, List.of("ro", "nosuid", "nodev", "bind"));
         var device = new Device("all", new Edits(environment, List.of(mount)));
         return GSON.toJson(new Specification("0.3.0", KIND, List.of(device))) + "\n";
+    }
+
+    private static Path mounted(Path agent) {
+        Path builds = agent.resolveSibling("../").normalize();
+        return builds.endsWith(BUILDS) ? builds : agent;
     }
 
     /** Whether this is such a specification, of whichever agent, as it is written with no minimum. */
     static boolean isSpecification(String text) {
         try {
             Specification read = GSON.fromJson(text, Specification.class);
-            return read.devices().size() == 1
-                    && JsonParser.parseString(specification(
-                                    Path.of(read.devices()
-                                            .getFirst()
-                                            .containerEdits()
-                                            .mounts()
-                                            .getFirst()
-                                            .hostPath()),
-                                    null))
-                            .equals(JsonParser.parseString(text));
+            String preloaded = read.devices().getFirst().containerEdits().env().getFirst();
+            Path agent = Path.of(preloaded.substring(preloaded.indexOf('=') + 1));
+            return JsonParser.parseString(specification(agent, null)).equals(JsonParser.parseString(text));
         } catch (JsonParseException | NullPointerException | java.util.NoSuchElementException other) {
             return false; // JSON of another form, or none
         }
