@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Makes a table in Markdown of what targets.py has measured: table.py RESULTS.json [SIDE]. Seconds; a slash between generations."""
+"""Makes a table in Markdown of what targets.py has measured: table.py RESULTS.json...
+
+Seconds; a slash between generations. Of several files, as of one for each side, the last one counts that has a case.
+"""
 import json
 import sys
 
@@ -22,7 +25,7 @@ def cell(runs):
     dump, restore = figures(runs, "dump"), figures([run for run in runs if run.get("contents")], "restore")
     for run in runs:
         if "failure" in run:
-            text = {"start": "does not start", "time limit": "not in time", "dump": "refused or failed"}.get(run["at"], "fails")
+            text = {"start": "does not start", "time limit": "not in time", "dump": "refused or failed"}.get(run.get("at"), "fails")
             if "dump" in run:
                 restore = " / ".join(filter(None, [restore, text]))
             else:
@@ -62,9 +65,17 @@ def rows_of(results, programs=None, side="patched"):
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        results = json.load(file)
-    for row in rows_of(results, side=(sys.argv[2:] or ["patched"])[0]):
+    if not sys.argv[1:]:
+        sys.exit(__doc__)
+    runs = {}
+    for name in sys.argv[1:]:
+        with open(name, encoding="utf-8") as file:
+            results = json.load(file)
+        new = {}
+        for run in results["runs"]:
+            new.setdefault((run["target"], run["side"]), []).append(run)
+        runs.update(new)
+    for row in rows_of(dict(machine=results["machine"], runs=[run for case in runs.values() for run in case])):
         print(row)
 
 

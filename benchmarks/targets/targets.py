@@ -12,7 +12,6 @@ answer, a step or a reduction. Contents are compared with those before the dump,
 fails is a line and no end. The script ends with 1 where another side than stock failed.
 """
 import argparse
-import ctypes
 import json
 import os
 import shutil
@@ -112,7 +111,6 @@ def main():
     if unknown := [name for name in names if name not in known]:
         parser.error(f"no such target: {', '.join(unknown)}; there are {', '.join(known)}")
     collect_orphans()
-    ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)  # PR_SET_PDEATHSIG
     shutil.rmtree(arguments.work, ignore_errors=True)
     Path(arguments.work).mkdir(parents=True)
     arguments.records = str(Path(arguments.work) / "records")
