@@ -9,7 +9,7 @@ targets() {
 	local wanted=$1 status=0
 	shift
 	"$REKINDLE_TEST_SOURCE/../benchmarks/targets/run" --simulated "$build" --work "$work/targets" --logs "$work/logs" \
-		--seconds-each 120 "$@" >out 2>&1 </dev/null || status=$?
+		--seconds-each 600 "$@" >out 2>&1 </dev/null || status=$?
 	sed 's/^/      /' out
 	expect "the exit status" $status "$wanted"
 }
