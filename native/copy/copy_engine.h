@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "driver/cuda_driver.h"
+#include "hash/chunk_hash.h"
 #include "support/error_text.h"
 
 /*
@@ -40,6 +41,7 @@ struct copy_chunk {
 	uint64_t allocation_id; /* for messages */
 	uint32_t number;	/* of the chunk in its allocation, for messages */
 	bool zero;		/* all zero and not stored: given on the way in, set on the way out */
+	struct chunk_hash hash; /* set on the way out, where the request wants it */
 };
 
 struct copy_file {
@@ -57,6 +59,13 @@ struct copy_request {
 	size_t chunk_count;
 	unsigned int worker_limit; /* most workers on this job at once, 0: all */
 	bool verify;		   /* COPY_FILE_TO_DEVICE: compare checksums */
+	/*
+	 * COPY_DEVICE_TO_FILE: compute chunk->hash too, of the bytes that have gone into the file: of the very block of the
+	 * ring that is written, after the device is through with it. Whatever writes to the device's memory meanwhile, the
+	 * file has bytes of that hash. For chunks of whole units of CHUNK_HASH_UNIT.
+	 */
+	bool hash;
+	bool overwrite; /* COPY_DEVICE_TO_FILE: the file may have something else there, so blocks of zeros are written */
 };
 
 struct copy_job;

@@ -258,16 +258,21 @@ static int store_take(struct copy_worker *worker, struct copy_job *job, struct s
 {
 	struct pending_block *block = &store->pending[worker->slot];
 	char *buffer = worker->memory + worker->slot * worker->block_bytes;
+	bool is_zero;
 
 	if (slot_wait(worker, job, block->chunk, worker->slot))
 		return -EIO;
 	if (block->at == 0) {
+		block->chunk->hash = (struct chunk_hash){0, 0};
 		XXH3_64bits_reset(&store->checksum);
 		store->zero = true;
 	}
 	XXH3_64bits_update(&store->checksum, buffer, block->bytes);
-	if (!all_zero(buffer, block->bytes)) {
-		store->zero = false;
+	if (job->request.hash)
+		chunk_hash_add(&block->chunk->hash, buffer, block->bytes, block->at);
+	is_zero = all_zero(buffer, block->bytes);
+	store->zero &= is_zero;
+	if (!is_zero || job->request.overwrite) {
 		if (write_block(job, block->chunk, buffer, block->bytes, block->chunk->file_offset + block->at))
 			return -EIO;
 	}

@@ -47,6 +47,10 @@
 	FUNCTION(cuStreamSynchronize, cuStreamSynchronize, 2000)                      \
 	FUNCTION(cuStreamQuery, cuStreamQuery, 2000)                                  \
 	FUNCTION(cuLaunchHostFunc, cuLaunchHostFunc, 10000)                           \
+	FUNCTION(cuModuleLoadData, cuModuleLoadData, 2000)                            \
+	FUNCTION(cuModuleUnload, cuModuleUnload, 2000)                                \
+	FUNCTION(cuModuleGetFunction, cuModuleGetFunction, 2000)                      \
+	FUNCTION(cuLaunchKernel, cuLaunchKernel, 4000)                                \
 	FUNCTION(cuEventCreate, cuEventCreate, 2000)                                  \
 	FUNCTION(cuEventDestroy, cuEventDestroy_v2, 4000)                             \
 	FUNCTION(cuEventRecord, cuEventRecord, 2000)                                  \

@@ -92,6 +92,13 @@
 #define PARAMETERS_cuStreamGetFlags (CUstream stream, unsigned int *flags)
 #define PARAMETERS_cuStreamGetCtx (CUstream stream, CUcontext * context)
 #define PARAMETERS_cuLaunchHostFunc (CUstream stream, CUhostFn function, void *data)
+#define PARAMETERS_cuModuleLoadData (CUmodule * module, const void *image)
+#define PARAMETERS_cuModuleUnload (CUmodule module)
+#define PARAMETERS_cuModuleGetFunction (CUfunction * function, CUmodule module, const char *name)
+#define PARAMETERS_cuLaunchKernel                                                                                   \
+	(CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z, unsigned int block_x,  \
+	 unsigned int block_y, unsigned int block_z, unsigned int shared_bytes, CUstream stream, void **parameters, \
+	 void **extra)
 #define PARAMETERS_cuEventCreate (CUevent * event, unsigned int flags)
 #define PARAMETERS_cuEventDestroy_v2 (CUevent event)
 #define PARAMETERS_cuEventRecord (CUevent event, CUstream stream)

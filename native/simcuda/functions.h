@@ -99,6 +99,12 @@ enum call_kind { CALL_QUERY, CALL_DRIVER, CALL_WORK, CALL_CONTEXT, CALL_STREAM }
 	FUNCTION(cuStreamGetFlags, cuStreamGetFlags, 5050, DRIVER, (stream, flags))                                 \
 	FUNCTION(cuStreamGetCtx, cuStreamGetCtx, 9020, DRIVER, (stream, context))                                   \
 	FUNCTION(cuLaunchHostFunc, cuLaunchHostFunc, 10000, STREAM, (stream, function, data))                       \
+	FUNCTION(cuModuleLoadData, cuModuleLoadData, 2000, CONTEXT, (module, image))                                \
+	FUNCTION(cuModuleUnload, cuModuleUnload, 2000, CONTEXT, (module))                                           \
+	FUNCTION(cuModuleGetFunction, cuModuleGetFunction, 2000, CONTEXT, (function, module, name))                 \
+	FUNCTION(cuLaunchKernel, cuLaunchKernel, 4000, STREAM,                                                      \
+		 (function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, stream, parameters,    \
+		  extra))                                                                                           \
 	FUNCTION(cuEventCreate, cuEventCreate, 2000, CONTEXT, (event, flags))                                       \
 	FUNCTION(cuEventDestroy, cuEventDestroy_v2, 4000, DRIVER, (event))                                          \
 	FUNCTION(cuEventRecord, cuEventRecord, 2000, STREAM, (event, stream))                                       \

@@ -199,6 +199,7 @@ enum operation_kind {
 	OPERATION_COPY,
 	OPERATION_SET,
 	OPERATION_CALL,
+	OPERATION_HASH,
 	OPERATION_RECORD_EVENT,
 	OPERATION_WAIT_EVENT,
 	OPERATION_WAIT_STREAM,
@@ -262,6 +263,11 @@ int streams_wait_parked(uint64_t deadline);
 void streams_destroy_of_context(CUcontext context);
 void streams_forget(void);
 bool event_is_valid(CUevent event);
+
+/* ---- kernels (kernels.c) ---- */
+
+/* HASH: the one kernel that there is. False where it came upon memory that is not mapped. */
+bool hash_carry_out(const struct operation *operation);
 
 /* ---- checkpoint (restore_thread.c, checkpoint_memory.c) ---- */
 

@@ -24,7 +24,7 @@ static bool operation_is_blocked(const struct operation *operation)
 	return false;
 }
 
-static void carry_out(const struct operation *operation)
+static void carry_out(CUdevice device, const struct operation *operation)
 {
 	switch (operation->kind) {
 	case OPERATION_COPY:
@@ -40,6 +40,10 @@ static void carry_out(const struct operation *operation)
 		break;
 	case OPERATION_CALL:
 		operation->function(operation->data);
+		break;
+	case OPERATION_HASH:
+		if (!hash_carry_out(operation))
+			device_break(device, CUDA_ERROR_ILLEGAL_ADDRESS);
 		break;
 	case OPERATION_RECORD_EVENT:
 	case OPERATION_WAIT_EVENT:
@@ -57,7 +61,7 @@ static void run(CUdevice device, const struct operation *operation)
 	    (operation->from_device && !device_range_is_mapped(operation->source, operation->bytes)))
 		device_break(device, CUDA_ERROR_ILLEGAL_ADDRESS);
 	else
-		carry_out(operation);
+		carry_out(device, operation);
 }
 
 static bool any_is_running(void)
