@@ -83,7 +83,9 @@ enum rekindle_phase_kind {
 	REKINDLE_PHASE_MAP = 9,		      /**< restore: memory mapped at its old addresses */
 	REKINDLE_PHASE_WAIT = 10,	      /**< restore: the process waits for contents that are not there yet */
 	REKINDLE_PHASE_VERIFY = 11,	      /**< dump: the GPU image is read back from the disk */
-	REKINDLE_PHASE_STAND = 12, /**< dump: the process stands still, from its lock to the end of the run */
+	REKINDLE_PHASE_STAND = 12,	/**< dump: the process stands still, from its lock to the end of the run */
+	REKINDLE_PHASE_COPY_AHEAD = 13, /**< dump: device memory to the GPU image while the process runs */
+	REKINDLE_PHASE_COMPARE = 14,	/**< dump: which of it has changed, by hashes */
 };
 
 /** One phase: when it began, how long it took, how much it moved. */

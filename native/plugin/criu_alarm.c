@@ -29,6 +29,11 @@ void criu_alarm_resume(const struct criu_alarm *alarm)
 		setitimer(ITIMER_REAL, &timer, NULL);
 }
 
+void criu_alarm_put_off(struct criu_alarm *alarm, uint64_t nanoseconds)
+{
+	alarm->deadline += nanoseconds;
+}
+
 unsigned int criu_alarm_left_ms(const struct criu_alarm *alarm, unsigned int margin_ms, unsigned int otherwise_ms)
 {
 	uint64_t now = monotonic_nanoseconds();

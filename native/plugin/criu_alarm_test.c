@@ -94,15 +94,30 @@ static void its_limit_is_kept_meanwhile(void **state)
 	assert_int_equal(criu_alarm_left_ms(&suspended, 2000000, 4711), 1);
 }
 
+static void a_time_that_does_not_count(void **state)
+{
+	struct criu_alarm suspended;
+
+	(void)state;
+	alarm(1000);
+	criu_alarm_suspend(&suspended);
+	criu_alarm_put_off(&suspended, UINT64_C(500000000000));
+	assert_true(criu_alarm_left_ms(&suspended, 1000, 4711) > 1400000);
+	criu_alarm_resume(&suspended);
+	assert_true(alarm(0) > 1400);
+	criu_alarm_suspend(&suspended);
+	criu_alarm_put_off(&suspended, 1);
+	criu_alarm_resume(&suspended);
+	assert_true(left() == 0);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, set_up)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(is_given_back_with_what_is_left),
-		TEST(fires_when_its_time_went_by),
-		TEST(none_stays_none),
-		TEST(its_limit_is_kept_meanwhile),
+		TEST(is_given_back_with_what_is_left), TEST(fires_when_its_time_went_by), TEST(none_stays_none),
+		TEST(its_limit_is_kept_meanwhile),     TEST(a_time_that_does_not_count),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include "driver/cuda_abi.h"
 #include "plugin/criu_alarm.h"
 #include "plugin/criu_plugin_abi.h"
+#include "plugin/dump_ahead.h"
 #include "plugin/dump_checks.h"
 #include "plugin/dump_folder.h"
 #include "plugin/dump_lock.h"
@@ -25,6 +26,7 @@
 #include "process/process_tree.h"
 #include "process/thread_control.h"
 #include "protocol/seal_order.h"
+#include "support/clock.h"
 #include "support/log.h"
 
 /* What LOCK leaves of CRIU's freeze timeout, so that its end is ours and not the alarm's. */
@@ -198,6 +200,16 @@ static int look_at_descendants(pid_t root, const struct criu_alarm *alarm, struc
 	return code;
 }
 
+/* Before any of them is stopped. CRIU's limit is for the time after that. */
+static int copy_ahead(struct criu_alarm *alarm, struct error_text *error)
+{
+	uint64_t began = monotonic_nanoseconds();
+	int code = dump_copy_ahead(&run, processes, error);
+
+	criu_alarm_put_off(alarm, monotonic_nanoseconds() - began);
+	return code;
+}
+
 /* Looks at a process, with the root at the whole tree, and locks what uses CUDA. -ESRCH: the process itself has ended. */
 static int pause_process(struct dumped_process *process, const struct process_maps *maps, bool is_root,
 			 struct error_text *error)
@@ -213,6 +225,8 @@ static int pause_process(struct dumped_process *process, const struct process_ma
 	is_gone = code == -ESRCH;
 	if (!code && is_root)
 		code = look_at_descendants(process->handle.pid, &alarm, error);
+	if (!code && is_root && run.settings.copy_while_running)
+		code = copy_ahead(&alarm, error);
 	limit = left_ms(&alarm);
 	if (!code)
 		code = dump_lock_tree(&run, processes, limit, error);

@@ -282,10 +282,11 @@ void run_lock_begin(struct plugin_run *run, struct run_call *call, const struct 
 	call->is_awaited = !call->code;
 }
 
-int run_lock_end(struct plugin_run *run, struct run_call *call, const struct run_lock_limits *limits,
-		 struct error_text *error)
+/* timeout_ms: 0 for as long as something gets done. */
+static int end_unfiltered(struct plugin_run *run, struct run_call *call, unsigned int timeout_ms,
+			  struct error_text *error)
 {
-	struct pool_request await = {.type = POOL_AWAIT, .pid = call->process->pid, .timeout_ms = limits->pool_ms};
+	struct pool_request await = {.type = POOL_AWAIT, .pid = call->process->pid, .timeout_ms = timeout_ms};
 
 	if (call->is_awaited)
 		call->code = run_call(run, &await, &call->reply, &call->error);
@@ -295,6 +296,29 @@ int run_lock_end(struct plugin_run *run, struct run_call *call, const struct run
 	if (call->code)
 		*error = call->error;
 	return call->code;
+}
+
+int run_lock_end(struct plugin_run *run, struct run_call *call, const struct run_lock_limits *limits,
+		 struct error_text *error)
+{
+	return end_unfiltered(run, call, limits->pool_ms, error);
+}
+
+void run_ahead_begin(struct plugin_run *run, struct run_call *call, const struct process_handle *process,
+		     const struct agent *agent)
+{
+	struct pool_request request = {.type = POOL_COPY_AHEAD, .begin = 1, .has_agent = 1};
+
+	*call = (struct run_call){.process = process, .type = POOL_COPY_AHEAD};
+	add_call(run, call);
+	thread_unfilter(&call->released[0], process->pid, agent->thread);
+	call->code = call_about(run, process, agent->control, &request, &call->reply, &call->error);
+	call->is_awaited = !call->code;
+}
+
+int run_ahead_end(struct plugin_run *run, struct run_call *call, struct error_text *error)
+{
+	return end_unfiltered(run, call, 0, error);
 }
 
 static void watch_one(void *thread)

@@ -101,6 +101,14 @@ void run_lock_begin(struct plugin_run *run, struct run_call *call, const struct 
 int run_lock_end(struct plugin_run *run, struct run_call *call, const struct run_lock_limits *limits,
 		 struct error_text *error);
 
+/*
+ * COPY_AHEAD of a process that runs, whatever its program's filter forbids the agent's thread; several go on side by side.
+ * run_ahead_end has to follow for each. call->reply.bytes: how much was copied.
+ */
+void run_ahead_begin(struct plugin_run *run, struct run_call *call, const struct process_handle *process,
+		     const struct agent *agent);
+int run_ahead_end(struct plugin_run *run, struct run_call *call, struct error_text *error);
+
 /* A request that the driver's thread in the running process answers, whatever the program's filter forbids it. */
 int run_call_unfiltered(struct plugin_run *run, const struct process_handle *process, pid_t restore_thread,
 			struct pool_request *request, struct pool_reply *reply, struct error_text *error);

@@ -124,6 +124,14 @@ enum agent_message_type {
 	 */
 	AGENT_MAP = 4,
 	AGENT_REPLY = 5,
+	/*
+	 * Request OFFER: like EXPORT, but asked of a process that runs, and goes on running: the agent hands out descriptors of
+	 * what it can at that moment, takes nothing from its place, and what it has handed out binds nobody. Left out is what an
+	 * EXPORT would have to replace first. The program may free, share or make memory meanwhile and afterwards; what it
+	 * frees is its device's again when whoever asked has let go of it too. A failure means nothing but that there is no
+	 * offer. RELEASE and MAP still go by the last EXPORT. An agent that does not know it says -EPROTO.
+	 */
+	AGENT_OFFER = 7,
 };
 
 /* One piece of physical device memory of 2 MiB or more. */

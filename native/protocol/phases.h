@@ -9,20 +9,22 @@
  * To add one: a line here, the constant in include/rekindle.h, and what fails to compile or pass then: the bindings
  * (rekindle.jextract), PhaseKind in Java, and report/golden/stats-rekindle.json, which has each phase that is timed.
  */
-#define PHASES(PHASE)                                                                             \
-	PHASE(NONE, 0, NULL)                                                                      \
-	PHASE(START, 1, NULL)	       /* start of pool and contexts */                           \
-	PHASE(LOCK, 2, "lock")	       /* dump: wait for submitted GPU work */                    \
-	PHASE(COPY_OUT, 3, "copy_out") /* dump: device memory to the GPU image */                 \
-	PHASE(RELEASE, 4, "release")   /* dump: the agent releases physical memory */             \
-	PHASE(DRIVER_CHECKPOINT, 5, "driver_checkpoint")                                          \
-	PHASE(CRIU, 6, NULL)	       /* CRIU's own work, end to end */                          \
-	PHASE(PREFETCH, 7, "prefetch") /* restore: GPU image to device memory */                  \
-	PHASE(DRIVER_RESTORE, 8, "driver_restore")                                                \
-	PHASE(MAP, 9, "map")	    /* memory mapped at its old addresses */                      \
-	PHASE(WAIT, 10, "wait")	    /* restore: the process is there, its contents are not yet */ \
-	PHASE(VERIFY, 11, "verify") /* dump: the GPU image is read back from the disk */          \
-	PHASE(STAND, 12, "stand")   /* dump: it has been locked, and CRIU has not let it go or ended it yet */
+#define PHASES(PHASE)                                                                                                  \
+	PHASE(NONE, 0, NULL)                                                                                           \
+	PHASE(START, 1, NULL)	       /* start of pool and contexts */                                                \
+	PHASE(LOCK, 2, "lock")	       /* dump: wait for submitted GPU work */                                         \
+	PHASE(COPY_OUT, 3, "copy_out") /* dump: device memory to the GPU image */                                      \
+	PHASE(RELEASE, 4, "release")   /* dump: the agent releases physical memory */                                  \
+	PHASE(DRIVER_CHECKPOINT, 5, "driver_checkpoint")                                                               \
+	PHASE(CRIU, 6, NULL)	       /* CRIU's own work, end to end */                                               \
+	PHASE(PREFETCH, 7, "prefetch") /* restore: GPU image to device memory */                                       \
+	PHASE(DRIVER_RESTORE, 8, "driver_restore")                                                                     \
+	PHASE(MAP, 9, "map")		    /* memory mapped at its old addresses */                                   \
+	PHASE(WAIT, 10, "wait")		    /* restore: the process is there, its contents are not yet */              \
+	PHASE(VERIFY, 11, "verify")	    /* dump: the GPU image is read back from the disk */                       \
+	PHASE(STAND, 12, "stand")	    /* dump: it has been locked, and CRIU has not let it go or ended it yet */ \
+	PHASE(COPY_AHEAD, 13, "copy_ahead") /* dump: device memory to the GPU image, while it runs */                  \
+	PHASE(COMPARE, 14, "compare")	    /* dump: which of that has changed */
 
 enum phase {
 #define PHASE_NUMBER(name, number, word) PHASE_##name = (number),

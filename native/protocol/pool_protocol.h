@@ -17,14 +17,14 @@
  * that is settled (store/checkpoint_folder.h).
  */
 
-#define POOL_PROTOCOL_VERSION 7u
+#define POOL_PROTOCOL_VERSION 8u
 /* What everybody says of a pool that answers otherwise. */
 #define POOL_OF_ANOTHER_VERSION \
 	"The pool speaks another version of the protocol: install all parts from the same release, and restart it"
 
 /*
  * A process is named by descriptors, as its number may be another one's in the pool's pid namespace, and later on in any.
- * Requests about a process (QUERY, LOCK, CHECKPOINT, RESUME, UNLOCK) carry [0] a pidfd of it and [1] the lock on it, see
+ * Requests about a process (QUERY, COPY_AHEAD, LOCK, CHECKPOINT, RESUME, UNLOCK) carry [0] a pidfd of it and [1] the lock on it, see
  * process/process_lock.h, which the pool keeps until the run is over; with has_agent also [2] the control socket of its
  * agent. `pid` is what the client calls it, for messages, images and statistics.
  */
@@ -101,6 +101,12 @@ enum pool_request_type {
 	POOL_RESIDENT = 16,
 	/* The GPU whose ordinal is `after` (struct pool_gpu in the reply). `found` is 0 where there are no more. */
 	POOL_GPU = 17,
+	/*
+	 * DUMP stage: copy the process's device memory while it runs, before LOCK; CHECKPOINT then copies what has changed. With
+	 * the control socket of its agent, and with `begin`. Where that cannot be done AWAIT succeeds all the same, and `bytes` of
+	 * its reply is 0; it fails where the dump would, with the process untouched.
+	 */
+	POOL_COPY_AHEAD = 18,
 };
 
 enum pool_stage { POOL_STAGE_DUMP = 1, POOL_STAGE_RESTORE = 2, POOL_STAGE_CLIENT = 3 };
@@ -113,7 +119,7 @@ struct pool_request {
 	uint32_t timeout_ms; /* LOCK, 0: no limit; CHECK; elsewhere only how long the plugin waits for the reply */
 	/* QUERY: fill `state` of the reply; the process's restore thread must be running, it answers */
 	uint32_t wants_state;
-	uint32_t has_agent;	 /* CHECKPOINT, RESUME: descriptor [2] is there */
+	uint32_t has_agent;	 /* COPY_AHEAD, CHECKPOINT, RESUME: descriptor [2] is there */
 	uint32_t agent_released; /* RESUME: the agent's page says AGENT_STATE_RELEASED */
 	int32_t initial_state;	 /* RESUME: CUprocessState */
 	int32_t criu_result;	 /* FINISH */
@@ -121,7 +127,7 @@ struct pool_request {
 	uint32_t verify;	 /* HELLO: 1 = verify checksums on restore */
 	uint32_t started_by_us;	 /* HELLO: 1 = the client started this pool for this run (pool "cold") */
 	uint8_t image_id[16];	 /* RESUME: from the agent's page; HELLO of a dump: the checkpoint's */
-	/* LOCK, CHECKPOINT, RESUME: 1 = the reply says only that it is under way, and AWAIT has how it went. The processes of a
+	/* COPY_AHEAD, LOCK, CHECKPOINT, RESUME: 1 = the reply says only that it is under way, and AWAIT has how it went. The processes of a
 	 * tree are worked on side by side so, REKINDLE_SIDE_BY_SIDE at once; locked are all of them at once. */
 	uint32_t begin;
 	uint64_t hook_nanoseconds; /* HELLO: CLOCK_MONOTONIC when plugin init began, for the overlap figures */

@@ -28,6 +28,8 @@
 	SWITCH("REKINDLE_VERIFY_IMAGES", verify_images, 0,                                                  \
 	       "before a restore, compare the checksums of all of CRIU's images too")                       \
 	SWITCH("REKINDLE_READ_AHEAD", read_ahead, 0, "read CRIU's pages images ahead, for network storage") \
+	SWITCH("REKINDLE_COPY_WHILE_RUNNING", copy_while_running, 0,                                        \
+	       "a dump copies device memory before it stops the process, and then what has changed")        \
 	NUMBER("REKINDLE_SIDE_BY_SIDE", side_by_side, 1, 64, 8,                                             \
 	       "GPU processes of a tree that are saved or brought back at once")                            \
 	NUMBER("REKINDLE_POOL_IDLE", idle_seconds, 0, 604800, 600,                                          \

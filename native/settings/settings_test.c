@@ -62,6 +62,7 @@ static void has_defaults(void **state)
 	assert_int_equal(settings.ring_bytes, settings.streams * (8u << 20));
 	assert_true(settings.checksums);
 	assert_false(settings.read_ahead);
+	assert_false(settings.copy_while_running);
 	assert_false(settings.verify_images);
 	assert_int_equal(settings.idle_seconds, 600);
 	assert_int_equal(settings.timeout_seconds, 600);
@@ -109,6 +110,7 @@ static void every_setting_comes_from_the_environment(void **state)
 	setenv("REKINDLE_RING_SIZE", "56M", 1);
 	setenv("REKINDLE_CHECKSUMS", "0", 1);
 	setenv("REKINDLE_READ_AHEAD", "1", 1);
+	setenv("REKINDLE_COPY_WHILE_RUNNING", "1", 1);
 	setenv("REKINDLE_VERIFY_IMAGES", "1", 1);
 	setenv("REKINDLE_POOL_IDLE", "7", 1);
 	setenv("REKINDLE_TIMEOUT", "8", 1);
@@ -124,6 +126,7 @@ static void every_setting_comes_from_the_environment(void **state)
 	assert_int_equal(settings.ring_bytes, 56 << 20);
 	assert_false(settings.checksums);
 	assert_true(settings.read_ahead);
+	assert_true(settings.copy_while_running);
 	assert_true(settings.verify_images);
 	assert_int_equal(settings.idle_seconds, 7);
 	assert_int_equal(settings.timeout_seconds, 8);
@@ -187,6 +190,7 @@ static void names_what_is_wrong_in_the_environment(void **state)
 		{"REKINDLE_RING_SIZE", "17179869185G"},
 		{"REKINDLE_CHECKSUMS", "true"},
 		{"REKINDLE_READ_AHEAD", "3"},
+		{"REKINDLE_COPY_WHILE_RUNNING", "2"},
 		{"REKINDLE_VERIFY_IMAGES", "yes"},
 		{"REKINDLE_POOL_IDLE", "604801"},
 		{"REKINDLE_TIMEOUT", "0"},

@@ -122,6 +122,13 @@ void gpu_image_spread(struct gpu_image *image, unsigned int writers, uint64_t by
 		gpu_image_name_files(image, count ? (uint32_t)count : 1);
 }
 
+void gpu_image_continue(struct gpu_image *image, const struct gpu_image *begun)
+{
+	memcpy(image->id, begun->id, sizeof(image->id));
+	if (image->allocation_count)
+		gpu_image_name_files(image, begun->file_count);
+}
+
 void gpu_image_free(struct gpu_image *image)
 {
 	uint32_t i;

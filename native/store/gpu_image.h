@@ -101,6 +101,11 @@ int32_t gpu_image_criu_pid(const struct gpu_image *image);
  */
 void gpu_image_spread(struct gpu_image *image, unsigned int writers, uint64_t bytes);
 /*
+ * Makes it the image that was begun as another one, which it replaces: with its id and its data files. Call it instead of
+ * gpu_image_spread.
+ */
+void gpu_image_continue(struct gpu_image *image, const struct gpu_image *begun);
+/*
  * Lays an allocation out behind those before it in the data files and makes room for its checksums. Call it for index 0,
  * 1, ... in order. Returns 0 or -ENOMEM.
  */
@@ -122,6 +127,10 @@ void gpu_image_close_data(struct gpu_image_data *data);
 /* Makes the data files, under temporary names and at their full size. Returns 0 or a negative errno code. */
 int gpu_image_create_data(int folder, const struct gpu_image *image, struct gpu_image_data *data,
 			  struct error_text *error);
+/* Gives those of an image that was begun the size that they have now. */
+int gpu_image_resize_data(const struct gpu_image *image, const struct gpu_image_data *data, struct error_text *error);
+/* Waits until the disk has what was written so far. */
+int gpu_image_flush_data(const struct gpu_image *image, const struct gpu_image_data *data, struct error_text *error);
 /*
  * Finishes an image: stored_bytes is counted, the data files get their names, then the manifest is written, flushed and
  * named, and the folder is flushed. The data are good when gpu_image_check_on_disk has said so.

@@ -56,6 +56,26 @@ int gpu_image_create_data(int folder, const struct gpu_image *image, struct gpu_
 	return 0;
 }
 
+int gpu_image_resize_data(const struct gpu_image *image, const struct gpu_image_data *data, struct error_text *error)
+{
+	uint32_t i;
+
+	for (i = 0; i < data->count; i++)
+		if (ftruncate(data->files[i], (off_t)image->files[i].bytes) < 0)
+			return file_failure(error, errno, "size", image->files[i].name);
+	return 0;
+}
+
+int gpu_image_flush_data(const struct gpu_image *image, const struct gpu_image_data *data, struct error_text *error)
+{
+	uint32_t i;
+
+	for (i = 0; i < data->count; i++)
+		if (fdatasync(data->files[i]) < 0)
+			return file_failure(error, errno, "flush", image->files[i].name);
+	return 0;
+}
+
 static void count_stored(struct gpu_image *image)
 {
 	uint32_t i, chunk;

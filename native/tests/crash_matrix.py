@@ -42,6 +42,9 @@ ALWAYS = {  # (scene, role, name): faults. Whatever the seed they are among the 
     ("restore", "pool", "cuMemcpyHtoDAsync_v2"): ("pool", "criu"),
     # The program dies in mid copy, and the pool has to outlive it.
     ("dump-lasting-pool", "pool", "cuMemcpyDtoHAsync_v2"): ("target",),
+    # In mid copy of a program that runs: it must not notice.
+    ("dump-copying-ahead", "agent", "receive OFFER"): ("pool", "criu"),
+    ("dump-copying-ahead", "pool", "cuMemcpyDtoHAsync_v2"): ("pool", "criu"),
     # Only the word is lost that the dump was good.
     ("dump", "pool", "receive FINISH"): ("fail",),
     ("dump", "criu", "rename to .rekindle-replaced"): ("fail",),

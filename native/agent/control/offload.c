@@ -156,6 +156,10 @@ static int answer_claimed(struct agent_page *page, int socket, const struct agen
 			return fail(&reply->error, -EOPNOTSUPP,
 				    "the process's device memory is released and only in a GPU image; map it first");
 		return offload_export(page, socket, request->request_id, &reply->count, &reply->error);
+	case AGENT_OFFER:
+		if (page->state != AGENT_STATE_MAPPED)
+			return fail(&reply->error, -EBUSY, "the process's device memory is released");
+		return offload_offer(socket, request->request_id, &reply->count, &reply->error);
 	case AGENT_RELEASE:
 		return release(page, request, reply);
 	case AGENT_MAP:
@@ -184,7 +188,8 @@ void offload_answer(struct agent_page *page, int socket, const struct agent_mess
 	if (!reply->result) {
 		reply->result = answer_claimed(page, socket, request, fds, fd_count, reply);
 		table_unclaim();
-	} else if (atomic_load(&table.imported_count) || atomic_load(&table.foreign_count)) {
+	} else if (request->type != AGENT_OFFER &&
+		   (atomic_load(&table.imported_count) || atomic_load(&table.foreign_count))) {
 		/* Memory that the driver could not restore: native mode is no way out. */
 		reply->result = -EOPNOTSUPP;
 	}

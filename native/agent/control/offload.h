@@ -19,6 +19,9 @@ void offload_answer(struct agent_page *page, int socket, const struct agent_mess
 /* EXPORT (offload_export.c). The table is claimed. */
 int offload_export(struct agent_page *page, int socket, uint64_t request_id, uint32_t *count, struct error_text *error);
 
+/* OFFER, of a process that runs (likewise). */
+int offload_offer(int socket, uint64_t request_id, uint32_t *count, struct error_text *error);
+
 /*
  * Puts fresh, exportable memory in the place of memory that was imported after a restore, with the same contents
  * (replace_memory.c). On failure the old memory is in its place, unless the page and the sentence say otherwise. The table

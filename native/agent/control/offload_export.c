@@ -19,6 +19,9 @@ static_assert(AGENT_ALLOCATIONS_MAX <= MESSAGE_DESCRIPTORS_MAX, "a batch of allo
 
 #define SEND_ATTEMPTS 1000 /* of a millisecond each */
 
+/* A program that runs needs its descriptors for itself. */
+#define OFFER_BATCH 8
+
 struct batch {
 	struct agent_message message;
 	int fds[AGENT_ALLOCATIONS_MAX];
@@ -104,8 +107,8 @@ static int export_descriptor(int socket, const struct physical_memory *memory, s
 	return fail(error, -EIO, "cuMemExportToShareableHandle failed with CUDA error %d", result);
 }
 
-static int export_one(struct agent_page *page, int socket, struct physical_memory *memory, struct batch *batch,
-		      struct error_text *error)
+/* Into the batch, of which there is room. */
+static int add_to_batch(int socket, const struct physical_memory *memory, struct batch *batch, struct error_text *error)
 {
 	struct mapping_walk walk = mapping_walk(memory);
 	struct agent_allocation *allocation;
@@ -114,11 +117,6 @@ static int export_one(struct agent_page *page, int socket, struct physical_memor
 	CUuuid device;
 	int code;
 
-	if (memory->imported) {
-		code = replace_imported_memory(page, memory, error);
-		if (code)
-			return code;
-	}
 	code = device_uuid(memory->properties.location.id, &device, error);
 	if (!code)
 		code = export_descriptor(socket, memory, batch, &descriptor, error);
@@ -131,8 +129,18 @@ static int export_one(struct agent_page *page, int socket, struct physical_memor
 	first = mapping_next(&walk);
 	allocation->address = first ? first->address : 0;
 	batch->fds[batch->message.count++] = descriptor;
-	memory->sent = true;
 	return 0;
+}
+
+static int export_one(struct agent_page *page, int socket, struct physical_memory *memory, struct batch *batch,
+		      struct error_text *error)
+{
+	int code = memory->imported ? replace_imported_memory(page, memory, error) : 0;
+
+	if (!code)
+		code = add_to_batch(socket, memory, batch, error);
+	memory->sent = !code;
+	return code;
 }
 
 /* Why the memory cannot be offloaded now, NULL where it can. */
@@ -195,5 +203,30 @@ int offload_export(struct agent_page *page, int socket, uint64_t request_id, uin
 	/* What was imported after a restore the driver could not restore once more. */
 	if (result && atomic_load(&table.imported_count))
 		result = -EOPNOTSUPP;
+	return result;
+}
+
+int offload_offer(int socket, uint64_t request_id, uint32_t *count, struct error_text *error)
+{
+	static struct batch batch;
+	int result = 0;
+	size_t index;
+
+	memset(&batch, 0, sizeof(batch));
+	batch.message.request_id = request_id;
+	for (index = 0; !result && index < table.memories_end; index++) {
+		const struct physical_memory *memory = &table.memories[index];
+
+		if (!memory->allocation_id || memory->foreign || memory->imported || memory->released ||
+		    obstacle(memory))
+			continue;
+		result = add_to_batch(socket, memory, &batch, error);
+		*count += !result;
+		if (!result && batch.message.count == OFFER_BATCH)
+			result = send_batch(socket, &batch, error);
+	}
+	if (!result)
+		result = send_batch(socket, &batch, error);
+	close_batch(&batch);
 	return result;
 }

@@ -89,14 +89,14 @@ static int ask(struct agent_message *request, const int *fds, size_t fd_count, s
 	return result ? result : reply->result;
 }
 
-int agent_export(struct saved_memory *saved, struct agent_message *reply)
+static int ask_for_memory(uint32_t type, struct saved_memory *saved, struct agent_message *reply)
 {
 	static struct agent_message request;
 	int result;
 
 	memset(&request, 0, sizeof(request));
 	memset(saved, 0, sizeof(*saved));
-	request.type = AGENT_EXPORT;
+	request.type = type;
 	request.request_id = next_id();
 	result = message_send(control(), &request, sizeof(request), NULL, 0);
 	for (;;) {
@@ -117,6 +117,16 @@ int agent_export(struct saved_memory *saved, struct agent_message *reply)
 			saved->allocations[saved->count++].descriptor = fds[index];
 		}
 	}
+}
+
+int agent_export(struct saved_memory *saved, struct agent_message *reply)
+{
+	return ask_for_memory(AGENT_EXPORT, saved, reply);
+}
+
+int agent_offer(struct saved_memory *saved, struct agent_message *reply)
+{
+	return ask_for_memory(AGENT_OFFER, saved, reply);
 }
 
 void agent_save(struct saved_memory *saved)

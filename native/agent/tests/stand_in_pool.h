@@ -30,6 +30,8 @@ const struct agent_page *agent_find_page(void);
 const struct agent_page *agent_wait_for_page(void);
 /* Sends EXPORT and receives everything; the reply's result. *reply: the last message. */
 int agent_export(struct saved_memory *saved, struct agent_message *reply);
+/* The same with OFFER. */
+int agent_offer(struct saved_memory *saved, struct agent_message *reply);
 /* Reads the contents of what was exported and closes the descriptors. */
 void agent_save(struct saved_memory *saved);
 int agent_release(struct agent_message *reply);

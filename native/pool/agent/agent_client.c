@@ -264,10 +264,10 @@ static int hear_export(struct conversation *conversation, struct pool *pool, str
 	return result;
 }
 
-int agent_export_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
-		     struct error_text *error)
+static int ask_for_memory(const struct agent_client *agent, uint32_t type, struct pool *pool,
+			  struct agent_export *export, bool *answered, struct error_text *error)
 {
-	struct agent_message question = {.type = AGENT_EXPORT};
+	struct agent_message question = {.type = type};
 	struct conversation conversation;
 	int result;
 
@@ -280,6 +280,18 @@ int agent_export_all(const struct agent_client *agent, struct pool *pool, struct
 	if (result)
 		agent_export_free(export);
 	return result;
+}
+
+int agent_export_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
+		     struct error_text *error)
+{
+	return ask_for_memory(agent, AGENT_EXPORT, pool, export, answered, error);
+}
+
+int agent_offer_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
+		    struct error_text *error)
+{
+	return ask_for_memory(agent, AGENT_OFFER, pool, export, answered, error);
 }
 
 void agent_export_free(struct agent_export *export)

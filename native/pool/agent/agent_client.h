@@ -29,6 +29,9 @@ struct agent_export {
  */
 int agent_export_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
 		     struct error_text *error);
+/* Of a process that runs: what its agent offers. No failure tells more than that there is nothing. */
+int agent_offer_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
+		    struct error_text *error);
 void agent_export_free(struct agent_export *export);
 
 int agent_release_all(const struct agent_client *agent, const uint8_t image_id[16], uint32_t expected,

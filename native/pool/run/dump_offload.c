@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "pool/agent/agent_look.h"
 #include "pool/device/driver_bytes.h"
 #include "pool/device/driver_checkpoint.h"
 #include "pool/device/driver_gate.h"
-#include "pool/run/pool_run.h"
+#include "pool/run/copy_ahead.h"
 #include "support/clock.h"
 #include "support/log.h"
-
-/* How often a long copy looks whether anybody still wants it. */
-#define LOOK_AROUND_MS 20
 
 /* The copy of one process's memory into its image. */
 struct offload {
@@ -24,9 +19,7 @@ struct offload {
 	struct gpu_image *image;
 	struct gpu_image_data data;
 	bool release_tried; /* what was released and mapped back is imported memory, which the driver cannot save */
-	struct copy_chunk *chunks[POOL_DEVICES_MAX]; /* by device */
-	size_t chunk_counts[POOL_DEVICES_MAX];
-	struct copy_job *jobs[POOL_DEVICES_MAX];
+	struct image_copy copy;
 };
 
 /* All at once: else each would wait until the one before it is warm. */
@@ -39,6 +32,20 @@ static void warm_all(const struct offload *offload)
 		device = pool_device_find(offload->run->pool, offload->export.allocations[i].device.bytes);
 		if (device)
 			pool_device_warm_begin(device);
+	}
+}
+
+/* Where things are to be in the image. */
+static void begin_or_continue(struct offload *offload)
+{
+	const struct copy_ahead *ahead = offload->process->ahead;
+
+	if (ahead) {
+		gpu_image_continue(offload->image, copy_ahead_image(ahead));
+		copy_ahead_arrange(ahead, offload->export.allocations, offload->export.descriptors,
+				   offload->export.count);
+	} else {
+		gpu_image_spread(offload->image, offload->run->pool->settings.streams, offload->export.bytes);
 	}
 }
 
@@ -58,7 +65,7 @@ static int take_memory(struct offload *offload, struct error_text *error)
 	if (!process->memory || !offload->image)
 		return fail(error, -ENOMEM, "Out of memory");
 	warm_all(offload);
-	gpu_image_spread(offload->image, pool->settings.streams, offload->export.bytes);
+	begin_or_continue(offload);
 	for (i = 0; i < offload->export.count; i++) {
 		memory = &process->memory[i];
 		memory->allocation_id = offload->export.allocations[i].allocation_id;
@@ -93,118 +100,55 @@ static int take_memory(struct offload *offload, struct error_text *error)
 	return 0;
 }
 
-static int make_chunks(struct offload *offload, struct error_text *error)
+/* The data files of an image that was begun while the process ran, or new ones. */
+static int make_data(struct offload *offload, struct error_text *error)
 {
-	const struct gpu_image *image = offload->image;
-	const struct gpu_image_allocation *allocation;
-	struct copy_chunk *chunk;
-	uint32_t i, number;
-	int device;
+	struct copy_ahead *ahead = offload->process->ahead;
 
-	for (i = 0; i < image->allocation_count; i++)
-		offload->chunk_counts[image->allocations[i].device] += image->allocations[i].chunk_count;
-	for (device = 0; device < POOL_DEVICES_MAX; device++) {
-		if (offload->chunk_counts[device] == 0)
-			continue;
-		offload->chunks[device] = calloc(offload->chunk_counts[device], sizeof(struct copy_chunk));
-		if (!offload->chunks[device])
-			return fail(error, -ENOMEM, "Out of memory");
-		offload->chunk_counts[device] = 0;
-	}
-	for (i = 0; i < image->allocation_count; i++) {
-		allocation = &image->allocations[i];
-		for (number = 0; number < allocation->chunk_count; number++) {
-			chunk = &offload->chunks[allocation->device][offload->chunk_counts[allocation->device]++];
-			chunk->device_address = offload->process->memory[i].here + number * image->chunk_bytes;
-			chunk->bytes = gpu_image_chunk_bytes(image, i, number);
-			chunk->file = allocation->places[number].file;
-			chunk->file_offset = allocation->places[number].offset;
-			chunk->allocation_id = allocation->id;
-			chunk->number = number;
-		}
-	}
-	return 0;
+	return ahead ? copy_ahead_take_data(ahead, offload->image, &offload->data, error)
+		     : gpu_image_create_data(offload->run->folder, offload->image, &offload->data, error);
 }
 
-static void show_progress(struct offload *offload)
+/* What was copied while the process ran is left out where it is the same. */
+static void leave_out_unchanged(struct offload *offload)
 {
-	uint64_t done = 0;
-	int device;
+	struct copy_ahead *ahead = offload->process->ahead;
+	uint64_t began = monotonic_nanoseconds(), bytes;
 
-	for (device = 0; device < POOL_DEVICES_MAX; device++)
-		if (offload->jobs[device])
-			done += copy_job_bytes_done(offload->jobs[device]);
-	run_progress(offload->run, offload->process, PHASE_COPY_OUT, done, offload->export.bytes);
-}
-
-/* Waits for a job, and cancels it when nobody wants it any more. */
-static int wait_for_job(struct offload *offload, struct copy_job *job, struct error_text *error)
-{
-	while (!copy_job_wait(job, LOOK_AROUND_MS)) {
-		if (run_is_unwanted(offload->run) || target_has_ended(&offload->process->target))
-			copy_job_cancel(job);
-		show_progress(offload);
-	}
-	show_progress(offload);
-	return copy_job_result(job, error);
-}
-
-/* Chunks, as the copy left them, into the manifest: they are in its order, device by device. */
-static void keep_checksums(struct offload *offload)
-{
-	size_t at[POOL_DEVICES_MAX] = {0};
-	const struct copy_chunk *chunk;
-	uint32_t i, number, device;
-
-	for (i = 0; i < offload->image->allocation_count; i++) {
-		device = offload->image->allocations[i].device;
-		for (number = 0; number < offload->image->allocations[i].chunk_count; number++) {
-			chunk = &offload->chunks[device][at[device]++];
-			offload->image->allocations[i].checksums[number] = chunk->checksum;
-			offload->image->allocations[i].zero_chunks[number] = chunk->zero;
-		}
-	}
+	if (!ahead)
+		return;
+	run_progress(offload->run, offload->process, PHASE_COMPARE, 0, 0);
+	offload->copy.overwrite = true;
+	bytes = copy_ahead_sift(ahead, &offload->copy);
+	run_phase_add(offload->process, PHASE_COMPARE, began, bytes);
 }
 
 static int copy_out(struct offload *offload, struct error_text *error)
 {
-	struct copy_file files[GPU_IMAGE_FILES_MAX];
-	struct copy_request request = {.direction = COPY_DEVICE_TO_FILE, .files = files};
-	struct error_text other;
-	int result, one, device;
+	uint64_t began;
+	int result;
 
-	result = make_chunks(offload, error);
-	if (result)
-		return result;
-	result = gpu_image_create_data(offload->run->folder, offload->image, &offload->data, error);
-	if (result)
-		return result;
-	for (; request.file_count < offload->data.count; request.file_count++)
-		files[request.file_count] = (struct copy_file){.descriptor = offload->data.files[request.file_count],
-							       .name = offload->image->files[request.file_count].name};
-	for (device = 0; device < POOL_DEVICES_MAX && result == 0; device++) {
-		if (offload->chunk_counts[device] == 0)
-			continue;
-		request.chunks = offload->chunks[device];
-		request.chunk_count = offload->chunk_counts[device];
-		result = copy_job_start(offload->run->pool->devices[device].engine, &request, &offload->jobs[device],
-					error);
-	}
-	for (device = 0; device < POOL_DEVICES_MAX; device++) {
-		if (!offload->jobs[device])
-			continue;
-		if (result)
-			copy_job_cancel(offload->jobs[device]);
-		one = wait_for_job(offload, offload->jobs[device], &other);
-		if (one && !result) {
-			result = one;
-			if (error)
-				*error = other;
-		}
-	}
+	offload->copy = (struct image_copy){
+		.run = offload->run,
+		.process = offload->process,
+		.phase = PHASE_COPY_OUT,
+		.image = offload->image,
+		.data = &offload->data,
+		.memory = offload->process->memory,
+	};
+	result = image_copy_prepare(&offload->copy, error);
 	if (result == 0)
-		keep_checksums(offload);
-	return result;
+		result = make_data(offload, error);
+	if (result)
+		return result;
+	leave_out_unchanged(offload);
+	began = monotonic_nanoseconds();
+	result = image_copy_run(&offload->copy, error);
+	if (result)
+		return result;
+	image_copy_keep(&offload->copy);
+	run_phase_add(offload->process, PHASE_COPY_OUT, began, offload->copy.bytes);
+	return 0;
 }
 
 /* The image is about to be the only copy beside what the pool holds: onto the disk, and read back from there. */
@@ -221,7 +165,6 @@ static int check_in_background(struct offload *offload, struct error_text *error
 static int write_image(struct offload *offload, struct error_text *error)
 {
 	struct run_process *process = offload->process;
-	uint64_t began = monotonic_nanoseconds();
 	int result = 0;
 	uint32_t i;
 
@@ -230,7 +173,6 @@ static int write_image(struct offload *offload, struct error_text *error)
 		result = copy_out(offload, error);
 		if (result)
 			return result;
-		run_phase_add(process, PHASE_COPY_OUT, began, offload->export.bytes);
 	}
 	result = run_commit_image(offload->run, process, offload->image, error);
 	if (result)
@@ -269,12 +211,7 @@ static int release_memory(struct offload *offload, struct error_text *error)
 
 static void offload_free(struct offload *offload)
 {
-	int device;
-
-	for (device = 0; device < POOL_DEVICES_MAX; device++) {
-		copy_job_finish(offload->jobs[device]);
-		free(offload->chunks[device]);
-	}
+	image_copy_free(&offload->copy);
 	gpu_image_close_data(&offload->data);
 	gpu_image_free(offload->image);
 	agent_export_free(&offload->export);
@@ -288,11 +225,9 @@ static void warm_ahead(struct pool *pool)
 		pool_device_warm_begin(&pool->devices[0]);
 }
 
-/* Failures that the driver's own checkpoint would meet as well, or that mean that nobody wants the dump any more. */
 static bool is_final(int result)
 {
-	return result == -ENOSPC || result == -EDQUOT || result == -EROFS || result == -EACCES || result == -EPERM ||
-	       result == -ECANCELED || result == -ESRCH || result == -EOPNOTSUPP;
+	return image_copy_failed_for_good(result) || result == -EOPNOTSUPP;
 }
 
 enum save_outcome run_offload(struct run *run, struct run_process *process, int *code, struct error_text *error)
@@ -333,6 +268,7 @@ enum save_outcome run_offload(struct run *run, struct run_process *process, int 
 	}
 out:
 	offload_free(&offload);
+	run_drop_ahead(run, process);
 	if (result && !process_lacks_memory(process)) {
 		run_process_drop_memory(process);
 		if (process->image_written)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "pool/device/driver_checkpoint.h"
+#include "pool/run/copy_ahead.h"
 #include "pool/run/pool_run.h"
 #include "support/clock.h"
 #include "support/log.h"
@@ -78,6 +79,7 @@ int run_checkpoint(struct run *run, struct run_process *process, const char *not
 		}
 		snprintf(process->record.reason, sizeof(process->record.reason), "%.255s", why.text);
 	} else {
+		run_drop_ahead(run, process);
 		snprintf(process->record.reason, sizeof(process->record.reason), "%s",
 			 note[0] ? note : "the process does not run under librekindle-preload.so");
 	}

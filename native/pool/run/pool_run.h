@@ -34,6 +34,7 @@ struct run_process {
 	bool image_written;
 	struct image_check *check;  /* of the image's data, NULL where there is nothing to check */
 	uint8_t image_id[16];	    /* of that image */
+	struct copy_ahead *ahead;   /* what was copied while it ran, until that is an image's; see copy_ahead.h */
 	struct held_memory *memory; /* the application's own memory, from the dump */
 	uint32_t memory_count;
 	uint32_t phase; /* enum phase, what is being done for it */
@@ -176,12 +177,12 @@ void run_process_end_check(struct run_process *process);
 void run_process_drop_memory(struct run_process *process);
 
 /*
- * run_work.c: a CHECKPOINT or a RESUME, in a thread of its own. At most REKINDLE_SIDE_BY_SIDE of a run have their turn at
+ * run_work.c: a COPY_AHEAD, a CHECKPOINT or a RESUME, in a thread of its own. At most REKINDLE_SIDE_BY_SIDE of a run have their turn at
  * once, the others wait for it. A LOCK has no turn: processes that wait for each other come to rest together or not at all.
  */
 struct run_order {
-	bool resume, lock;	 /* neither: checkpoint */
-	unsigned int timeout_ms; /* of a LOCK */
+	bool resume, lock, ahead; /* none: checkpoint */
+	unsigned int timeout_ms;  /* of a LOCK */
 	struct resume_request request;
 	uint8_t image_id[16]; /* request's */
 	char note[256];	      /* CHECKPOINT: why there is no agent */

@@ -13,6 +13,7 @@
 #include "pool/agent/agent_look.h"
 #include "pool/device/driver_checkpoint.h"
 #include "pool/device/driver_gate.h"
+#include "pool/run/copy_ahead.h"
 #include "pool/run/guardian.h"
 #include "pool/run/hold_threads.h"
 #include "pool/run/pool_run.h"
@@ -242,6 +243,7 @@ static void let_go(struct run *run, bool is_last)
 
 	guardian_dismiss(run);
 	for (i = 0; i < run->process_count; i++) {
+		run_drop_ahead(run, run->processes[i]);
 		run_process_end_check(run->processes[i]);
 		run_process_drop_memory(run->processes[i]);
 		run_process_let_go(run->processes[i], is_last);

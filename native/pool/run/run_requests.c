@@ -239,6 +239,17 @@ static void take_agent(struct run_process *process, const struct pool_request *r
 	process->agent = agent;
 }
 
+static int copy_ahead(struct run *run, struct run_process *process, const struct pool_request *request,
+		      struct pool_reply *reply)
+{
+	struct run_order order = {.ahead = true};
+
+	if (run->stage != POOL_STAGE_DUMP || process->taken != TAKEN_NOTHING || process->agent < 0 || !request->begin)
+		return fail(&reply->error, -EPROTO, "COPY_AHEAD is begun of a process with an agent, before its LOCK");
+	put_under_guard(run, process);
+	return run_work_begin(run, process, &order, &reply->error);
+}
+
 static int checkpoint(struct run *run, struct run_process *process, const struct pool_request *request,
 		      struct pool_reply *reply)
 {
@@ -295,6 +306,8 @@ static int work(struct run *run, struct run_process *process, const struct pool_
 	int result;
 
 	take_agent(process, request, received);
+	if (request->type == POOL_COPY_AHEAD)
+		return copy_ahead(run, process, request, reply);
 	result = request->type == POOL_RESUME ? resume(run, process, request, reply)
 					      : checkpoint(run, process, request, reply);
 	return result || request->begin ? result : run_work_collect(run, process, reply);
@@ -383,6 +396,7 @@ static int answer_about(struct run *run, const struct pool_request *request, str
 	switch (request->type) {
 	case POOL_LOCK:
 		return lock(run, process, request, reply);
+	case POOL_COPY_AHEAD:
 	case POOL_CHECKPOINT:
 	case POOL_RESUME:
 		return work(run, process, request, received, reply);
@@ -438,6 +452,7 @@ static int answer(struct run *run, const struct pool_request *request, struct re
 		return 0;
 	case POOL_QUERY:
 	case POOL_LOCK:
+	case POOL_COPY_AHEAD:
 	case POOL_CHECKPOINT:
 	case POOL_RESUME:
 	case POOL_UNLOCK:

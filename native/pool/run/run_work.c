@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "pool/device/driver_checkpoint.h"
+#include "pool/run/copy_ahead.h"
 #include "pool/run/pool_run.h"
 #include "support/clock.h"
 #include "support/log.h"
@@ -88,6 +89,8 @@ static int carry_out(struct run_work *work)
 
 	if (run_is_abandoned(run)) /* while it waited for its turn */
 		return fail(&work->error, -ECANCELED, "The run was cancelled");
+	if (work->order.ahead)
+		return run_copy_ahead(run, work->process, &work->error);
 	result = watch_over(run, work->process, &work->error);
 	if (result)
 		return result;
@@ -152,7 +155,7 @@ static void take_note(struct run *run, struct run_process *process, const struct
 {
 	if (work->order.resume && work->ended > run->last_resume)
 		run->last_resume = work->ended;
-	if (work->result || work->order.lock)
+	if (work->result || work->order.lock || work->order.ahead)
 		return;
 	if (!work->order.resume)
 		atomic_fetch_add(&run->pool->checkpoints, 1);
@@ -176,12 +179,18 @@ int run_work_collect(struct run *run, struct run_process *process, struct pool_r
 	pthread_mutex_unlock(&run->mutex);
 	pthread_join(work->thread, NULL);
 	process->work = NULL;
+	/* Until it is stopped nothing is to be asked of its agent any more. */
+	if (work->order.ahead)
+		close_if_open(&process->agent);
 	watch_over_no_longer(run, process);
 	take_note(run, process, work);
 	result = work->result;
 	reply->state = (int32_t)work->state;
 	if (result) {
 		reply->error = work->error;
+	} else if (work->order.ahead) {
+		if (process->ahead)
+			reply->bytes = gpu_image_device_bytes(copy_ahead_image(process->ahead));
 	} else if (!work->order.lock) {
 		reply->mode = process->record.mode;
 		reply->bytes = process->record.device_bytes;

@@ -4,6 +4,8 @@
  * ALLOCATIONS MIB BEHAVIOUR. It holds exportable device memory with known contents, has a plain agent that speaks
  * agent_protocol.h on one socketpair, and answers commands of one byte on another: 'c' the checksum of all contents,
  * 'w' writes other contents, 's' how many signals were lost. BEHAVIOUR is how the agent misbehaves, "none" for not at all;
+ * "offer-unknown", "offer-silent": what is asked of it while it runs it does not know, or does not answer; "offer-odd": it
+ * offers only every second piece; "offer-gone": some of what it offers is gone when it is stopped;
  * "two-devices": every second piece is on the second device; "signals": the main thread gets one signal after the other.
  */
 #include <errno.h>
@@ -105,20 +107,41 @@ static void reply(int result, uint32_t count, const char *text)
 	message_send(agent_socket, &message, sizeof(message), NULL, 0);
 }
 
-static void export_pieces(void)
+static void send_batch(struct agent_message *message, const int *descriptors)
+{
+	if (message->count)
+		message_send(agent_socket, message, sizeof(*message), descriptors,
+			     strcmp(behaviour, "export-few") ? message->count : 0);
+	while (message->count)
+		close(descriptors[--message->count]);
+}
+
+/* Does it offer that one, while it runs? */
+static bool is_offered(uint32_t i)
+{
+	return !pieces[i].imported && (i % 2 || strcmp(behaviour, "offer-odd"));
+}
+
+static void export_pieces(bool offered)
 {
 	int descriptors[AGENT_ALLOCATIONS_MAX];
 	struct agent_message message = {.type = AGENT_ALLOCATIONS, .request_id = request_id};
-	uint32_t i, j;
+	uint32_t i, j, count = 0;
 
 	for (i = 0; i < piece_count; i++) {
+		if (offered && !is_offered(i))
+			continue;
 		if (pieces[i].imported)
 			make_own(&pieces[i]);
 		j = message.count++;
+		count++;
 		message.allocations[j] = (struct agent_allocation){.allocation_id = i + 1,
 								   .bytes = pieces[i].bytes,
 								   .address = pieces[i].address,
 								   .device = uuids[pieces[i].device]};
+		/* Of this number there will be none. */
+		if (offered && !strcmp(behaviour, "offer-gone") && i % 3 == 1)
+			message.allocations[j].allocation_id = 1000 + i;
 		if (!strcmp(behaviour, "export-twice"))
 			message.allocations[j].allocation_id = 1;
 		if (!strcmp(behaviour, "export-size"))
@@ -126,14 +149,11 @@ static void export_pieces(void)
 		check(driver.cuMemExportToShareableHandle(&descriptors[j], pieces[i].handle,
 							  CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0),
 		      "export");
-		if (message.count < AGENT_ALLOCATIONS_MAX && i + 1 < piece_count)
-			continue;
-		message_send(agent_socket, &message, sizeof(message), descriptors,
-			     strcmp(behaviour, "export-few") ? message.count : 0);
-		while (message.count)
-			close(descriptors[--message.count]);
+		if (message.count == AGENT_ALLOCATIONS_MAX)
+			send_batch(&message, descriptors);
 	}
-	reply(0, piece_count, "");
+	send_batch(&message, descriptors);
+	reply(0, count, "");
 }
 
 static int export_first_piece(void)
@@ -171,7 +191,15 @@ static void on_export(void)
 	else if (!strcmp(behaviour, "export-hangs"))
 		agent_page->out_of_place = 1; /* for ever */
 	else if (strcmp(behaviour, "export-silent") && strcmp(behaviour, "silent"))
-		export_pieces();
+		export_pieces(false);
+}
+
+static void on_offer(void)
+{
+	if (!strcmp(behaviour, "offer-unknown"))
+		reply(-EPROTO, 0, "no such request");
+	else if (strcmp(behaviour, "offer-silent"))
+		export_pieces(true);
 }
 
 static void on_release(void)
@@ -277,6 +305,8 @@ static void *agent_main(void *unused)
 		request_id = message.request_id;
 		if (message.type == AGENT_EXPORT)
 			on_export();
+		else if (message.type == AGENT_OFFER)
+			on_offer();
 		else if (message.type == AGENT_RELEASE)
 			on_release();
 		else if (message.type == AGENT_MAP && strcmp(behaviour, "export-hangs") && strcmp(behaviour, "silent"))

@@ -28,6 +28,7 @@ SCENES = {  # action, what it is about; kept in this order in the table
     "dump-two-processes": {"children": 1},
     "dump-two-processes-leave-running": {"children": 1, "leave_running": True},
     "restore-two-processes": {"children": 1},
+    "dump-copying-ahead": {"ahead": True, "busy": True},
     "dump-lasting-pool": {"lasting": True},
     "restore-lasting-pool": {"lasting": True},
 }
@@ -95,7 +96,9 @@ class Stage:
             scene.must_restore(FIRST)
         if self.action == "dump":
             # An older checkpoint of other contents lies in the folder already.
-            scene.must_dump(IMAGE, "--leave-running")
+            # What the pool has had in hand cannot be copied while the process runs; so the driver saves it, where that is wanted.
+            to_driver = {"REKINDLE_SIMCUDA_FAIL": "cuMemImportFromShareableHandle=999"} if self.settings.get("ahead") else None
+            scene.must_dump(IMAGE, "--leave-running", settings=to_driver)
             for worker in scene.workers:
                 worker.change()
         self.now = scene.contents()
@@ -117,7 +120,7 @@ class Stage:
         else:
             scene.arm(IMAGE)
         began, self.began = time.monotonic(), time.time()
-        settings = {"REKINDLE_TIMEOUT": str(DEADLINE)}
+        settings = {"REKINDLE_TIMEOUT": str(DEADLINE), "REKINDLE_COPY_WHILE_RUNNING": "1" if self.settings.get("ahead") else "0"}
         options = [*(["--leave-running"] if self.leave_running else []), *self.script]
         criu = scene.start_criu("dump", IMAGE, "-t", scene.root, *options, settings=settings) \
             if self.action == "dump" else scene.start_criu("restore", IMAGE, "-d", *options, settings=settings)

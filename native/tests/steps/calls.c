@@ -260,11 +260,12 @@ static bool is_message_socket(int descriptor)
 /* Which message it is: its size says whose, its first number which. */
 static const char *message_name(const struct msghdr *header, size_t size)
 {
-	static const char *const requests[] = {"",	     "HELLO",  "PREFETCH", "QUERY",  "LOCK",
-					       "CHECKPOINT", "RESUME", "UNLOCK",   "FINISH", "STATUS",
-					       "STOP",	     "DROP",   "COMPLETE", "CHECK",  "AWAIT"};
-	static const char *const agent_messages[] = {"",	"EXPORT", "ALLOCATIONS",
-						     "RELEASE", "MAP",	  "the agent's reply"};
+	static const char *const requests[] = {"",	     "HELLO",	 "PREFETCH", "QUERY",	  "LOCK",
+					       "CHECKPOINT", "RESUME",	 "UNLOCK",   "FINISH",	  "STATUS",
+					       "STOP",	     "DROP",	 "COMPLETE", "CHECK",	  "AWAIT",
+					       "PREFETCHED", "RESIDENT", "GPU",	     "COPY_AHEAD"};
+	static const char *const agent_messages[] = {
+		"", "EXPORT", "ALLOCATIONS", "RELEASE", "MAP", "the agent's reply", "message", "OFFER"};
 	uint32_t type = 0;
 
 	if (header->msg_iovlen < 1 || header->msg_iov[0].iov_len < sizeof(type) || size < sizeof(type))

@@ -31,7 +31,11 @@ public enum PhaseKind {
     /** Checkpoint: the GPU image is read back from the disk. */
     VERIFY,
     /** Checkpoint: the process stands still, from its lock until CRIU is about to let it go or end it. Other phases are part of it. */
-    STAND;
+    STAND,
+    /** Checkpoint: device memory to the GPU image while the process still runs. */
+    COPY_AHEAD,
+    /** Checkpoint: which of the memory that was copied ahead has changed. */
+    COMPARE;
 
     /** Apart from the enum, which must load where native access is denied. */
     private static final class Codes {
@@ -48,7 +52,9 @@ public enum PhaseKind {
                 Map.entry(RekindleNative.REKINDLE_PHASE_MAP(), MAP),
                 Map.entry(RekindleNative.REKINDLE_PHASE_WAIT(), WAIT),
                 Map.entry(RekindleNative.REKINDLE_PHASE_VERIFY(), VERIFY),
-                Map.entry(RekindleNative.REKINDLE_PHASE_STAND(), STAND));
+                Map.entry(RekindleNative.REKINDLE_PHASE_STAND(), STAND),
+                Map.entry(RekindleNative.REKINDLE_PHASE_COPY_AHEAD(), COPY_AHEAD),
+                Map.entry(RekindleNative.REKINDLE_PHASE_COMPARE(), COMPARE));
     }
 
     static PhaseKind of(int code) {

@@ -401,6 +401,24 @@ public class RekindleNative extends RekindleSymbols {
     public static int REKINDLE_PHASE_STAND() {
         return REKINDLE_PHASE_STAND;
     }
+    private static final int REKINDLE_PHASE_COPY_AHEAD = (int)13L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_phase_kind.REKINDLE_PHASE_COPY_AHEAD = 13
+     * }
+     */
+    public static int REKINDLE_PHASE_COPY_AHEAD() {
+        return REKINDLE_PHASE_COPY_AHEAD;
+    }
+    private static final int REKINDLE_PHASE_COMPARE = (int)14L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_phase_kind.REKINDLE_PHASE_COMPARE = 14
+     * }
+     */
+    public static int REKINDLE_PHASE_COMPARE() {
+        return REKINDLE_PHASE_COMPARE;
+    }
     private static final int REKINDLE_MODE_NONE = (int)0L;
     /**
      * {@snippet lang=c :

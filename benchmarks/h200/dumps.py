@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: MIT
+"""Times dumps of GPU processes that go on running, with REKINDLE_COPY_WHILE_RUNNING and without. dumps.sh starts it.
+
+Each dump is of a fresh process, which works all the time: how long it made no step is what it noticed of the dump, and how
+fast it went on while it was copied. It is then ended and restored from the image, and its contents are compared.
+Prints a line a dump: dump=NAME copy_while_running=0 seconds=S stands=S phases: ...
+"""
+import argparse
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from bench import GIB, Bench, Parts, Pytorch, Worker, collect_orphans, say
+from measure import machine
+
+SETTING = "REKINDLE_COPY_WHILE_RUNNING"
+
+
+class BusyWorker(Worker):
+    def command(self, bench):
+        return [*super().command(bench), "--busy"]
+
+
+class Watch(threading.Thread):
+    """Notes when a program makes its steps, a thousand times in a second."""
+
+    def __init__(self, subject):
+        super().__init__(daemon=True)
+        self.subject, self.ending = subject, False
+        self.seen = [(time.monotonic(), subject.steps())]
+
+    def run(self):
+        while not self.ending:
+            steps = self.subject.steps()
+            if steps != self.seen[-1][1]:
+                self.seen.append((time.monotonic(), steps))
+            time.sleep(0.001)
+        self.seen.append((time.monotonic(), self.subject.steps()))
+
+    def end(self):
+        self.ending = True
+        self.join()
+
+    def longest_pause(self):
+        """Its beginning and its length."""
+        return max(((at, next_at - at) for (at, _), (next_at, _) in zip(self.seen, self.seen[1:])), key=lambda gap: gap[1])
+
+    def rate(self, began, ended):
+        inside = [(at, steps) for at, steps in self.seen if began <= at <= ended]
+        return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0]) if len(inside) > 1 else 0
+
+
+def dump(bench, side, subject, number):
+    setting = int(side.environment.get(SETTING, "0"))
+    folder = bench.work / f"{subject.name}-{setting}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    bench.set_pool(side)
+    subject.start(bench, folder, agent=True)
+    bench.pid = subject.process.pid
+    contents = subject.contents(bench)
+    bench.touch(2 * subject.device_bytes + 8 * GIB)
+    watch = Watch(subject)
+    watch.start()
+    time.sleep(2)
+    began, ended = bench.criu(side, "dump", folder, ["-t", str(bench.pid), "--leave-running"])
+    time.sleep(1)
+    watch.end()
+    stood_from, stands = watch.longest_pause()
+    statistics = bench.statistics(folder, side)
+    phases = {phase["phase"]: phase for phase in statistics["processes"][0]["phases"]}
+    before, during = watch.rate(began - 2, began), watch.rate(began, stood_from)
+    same = subject.contents(bench) == contents
+    subject.process.kill()
+    subject.process.wait(60)
+    bench.pid = None
+    bench.raw.append(dict(case=subject.name, what="dump", copy_while_running=setting, number=number, seconds=ended - began,
+                          stands=stands, steps_before=before, steps_during=during, contents_kept=same,
+                          statistics=statistics))
+    say(f"dump={subject.name} copy_while_running={setting} seconds={ended - began:.2f} stands={stands:.2f} "
+        f"steps={during / before * 100 if before else 0:.0f}% phases: "
+        + ", ".join(f"{name} {phase['duration'] / 1e9:.2f} ({phase['bytes'] / GIB:.2f} GiB)" for name, phase in phases.items()))
+    if not same:
+        raise RuntimeError(f"{subject.name}: the contents changed with the dump")
+    # Compares the contents, and fails where they are others.
+    bench.restore(subject, side, dict(folder=folder, contents=contents, state=subject.state), number)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--bundle")
+    where.add_argument("--build", help="a build tree, with the simulated driver")
+    parser.add_argument("--work", default="/dev/shm/rekindle-bench")
+    parser.add_argument("--cases", default="c8,pytorch")
+    parser.add_argument("--side", default="patched")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--results", help="JSON file for every single run")
+    arguments = parser.parse_args()
+    subjects = {"c64m": lambda: BusyWorker("c64m", 64), "c8": lambda: BusyWorker("c8", 8 << 10),
+                "c32": lambda: BusyWorker("c32", 32 << 10), "pytorch": Pytorch}
+    shutil.rmtree(arguments.work, ignore_errors=True)
+    Path(arguments.work).mkdir(parents=True)
+    collect_orphans()
+    parts = Parts.of_build(arguments.build) if arguments.build else Parts.of_bundle(arguments.bundle)
+    bench = Bench(parts, arguments.work, touch=not arguments.build)
+    about = machine()
+    say("# " + json.dumps(about))
+    failed = 0
+    try:
+        for name in arguments.cases.split(","):
+            for number in range(arguments.runs):
+                for value in "01" if number % 2 == 0 else "10":
+                    try:
+                        dump(bench, bench.side(f"{arguments.side}/{SETTING}={value}"), subjects[name](), number)
+                    except (RuntimeError, subprocess.SubprocessError, OSError) as error:
+                        say(f"dump={name} copy_while_running={value} FAILED {error}")
+                        failed = 1
+                        with contextlib.suppress(OSError):
+                            bench.end_process()
+                    if arguments.results:
+                        Path(arguments.results).write_text(json.dumps(dict(machine=about, runs=bench.raw), indent=1) + "\n")
+    finally:
+        bench.end()
+        shutil.rmtree(arguments.work, ignore_errors=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Measures how long a process stands in a dump on a real GPU, copied while it runs and not, in turns:
+#   dumps.sh FOLDER [--cases c8,pytorch] [--runs 3] [--results FILE] ...
+# FOLDER is what bundle.sh made. Prints a line a dump: dump=NAME copy_while_running=0 seconds=S stands=S phases: ...
+exec "$(dirname "${BASH_SOURCE[0]}")/with-bundle.sh" dumps.py "$@"
