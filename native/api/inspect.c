@@ -104,7 +104,7 @@ static int take_state(struct inspection *inspection, const struct inspected_proc
 	if (state == REKINDLE_CUDA_CHECKPOINTED && process->needs_agent)
 		return inspection_add(
 			inspection, OBSTACLE_SUSPENDED, process->pid, "resume it there, and dump it while it runs",
-			"CUDA of process %d (%s), which was restored, was suspended by another program, and "
+			"CUDA of process %d (%s), which was restored or shares device memory, was suspended by another program, and "
 			"a dump of that could not be restored",
 			(int)process->pid, process->name);
 	return 0;

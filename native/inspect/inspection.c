@@ -58,17 +58,19 @@ static int look_at_page(const struct look *look, const struct agent *agent)
 	if (agent->page.needs_agent && !agent->usable)
 		return inspection_add(look->inspection, OBSTACLE_LOST_AGENT, pid,
 				      "end it and restore it from its image",
-				      "process %d (%s) was restored, and the driver cannot save its memory without the "
-				      "agent: %s",
+				      "process %d (%s) was restored, or shares device memory, and the driver cannot "
+				      "save that without the agent: %s",
 				      (int)pid, process->name, agent->note);
 	/* An import that is just under way counts too, also one that fails then. */
 	if (read_counter(pid, agent->page.foreign_address) && !usleep(IMPORT_US) &&
 	    read_counter(pid, agent->page.foreign_address))
-		return inspection_add(look->inspection, OBSTACLE_IMPORTED_MEMORY, pid,
-				      "end the sharing before the dump (NCCL: NCCL_P2P_DISABLE=1, NCCL_CUMEM_ENABLE=0)",
-				      "process %d (%s) has imported device memory of another process, which cannot be "
-				      "restored",
-				      (int)pid, process->name);
+		return inspection_add(
+			look->inspection, OBSTACLE_IMPORTED_MEMORY, pid,
+			"end the sharing before the dump (NCCL: NCCL_NVLS_ENABLE=0, "
+			"NCCL_CUMEM_HOST_ENABLE=0, or REKINDLE_AGENT_MINIMUM=1K with NCCL_CUMEM_ENABLE=0)",
+			"process %d (%s) has imported device memory of another process that cannot be "
+			"followed there, and so not be restored",
+			(int)pid, process->name);
 	return 0;
 }
 

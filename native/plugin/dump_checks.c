@@ -56,16 +56,17 @@ static int can_be_saved(pid_t pid, int state, const struct agent *agent, struct 
 		return 0;
 	if (!agent->usable)
 		return fail(error, -EOPNOTSUPP,
-			    "process %d was restored, and the driver cannot save its memory without the agent, which "
-			    "cannot be reached: %s",
+			    "process %d was restored, or shares device memory, and the driver cannot save that without "
+			    "the agent, which cannot be reached: %s",
 			    (int)pid, agent->note);
 	if (state != CU_PROCESS_STATE_CHECKPOINTED)
 		return 0;
-	return fail(error, -EBUSY,
-		    "CUDA of process %d, which was restored, was suspended by another program (cuda-checkpoint, or "
-		    "the process's own engine), and a dump of that could not be restored: resume it there, and dump "
-		    "it while it runs",
-		    (int)pid);
+	return fail(
+		error, -EBUSY,
+		"CUDA of process %d, which was restored or shares device memory, was suspended by another program (cuda-checkpoint, or "
+		"the process's own engine), and a dump of that could not be restored: resume it there, and dump "
+		"it while it runs",
+		(int)pid);
 }
 
 int check_open_agent(pid_t pid, int state, const struct agent *agent, struct error_text *error)

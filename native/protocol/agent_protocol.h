@@ -77,13 +77,27 @@ struct agent_page {
 	uint32_t waiting;
 	/* File of a library whose functions the agent's calls do not reach, though it interposes them as well; or empty. */
 	char passed_over[132];
+	/*
+	 * Where, in the process, the agent has AGENT_KEPT_MAX times struct agent_kept: the descriptors of device memory that it
+	 * shares. 0: an agent that does not tell.
+	 */
+	uint64_t kept_address;
 };
-static_assert(sizeof(struct agent_page) == 224, "struct agent_page is 224 bytes");
+static_assert(sizeof(struct agent_page) == 232, "struct agent_page is 232 bytes");
 static_assert(offsetof(struct agent_page, control_descriptor) == 24, "struct agent_page keeps its order");
 static_assert(offsetof(struct agent_page, image_id) == 32, "struct agent_page keeps its order");
 static_assert(offsetof(struct agent_page, gate_address) == 56, "struct agent_page keeps its order");
 static_assert(offsetof(struct agent_page, withdrawn) == 84, "struct agent_page keeps its order");
 static_assert(offsetof(struct agent_page, passed_over) == 92, "struct agent_page keeps its order");
+
+/* A descriptor by which memory of the process was handed to others, or by which others' memory came to it. */
+struct agent_kept {
+	int32_t descriptor; /* number in the process; 0: the entry is free */
+	uint32_t imported;  /* 1: it is another process's memory */
+	uint64_t allocation_id;
+};
+static_assert(sizeof(struct agent_kept) == 16, "struct agent_kept is 16 bytes");
+#define AGENT_KEPT_MAX 4096u
 
 /*
  * Another note of the pool's, further on in the page: which threads the process had when CRIU had stopped it and the
@@ -100,9 +114,12 @@ static_assert(AGENT_PAGE_THREADS_OFFSET + sizeof(struct agent_page_threads) == 4
 
 enum agent_message_type {
 	/*
-	 * Request EXPORT: the agent answers with zero or more ALLOCATIONS messages, then one REPLY. Each ALLOCATIONS message
+	 * Request EXPORT: the agent answers with zero or more ALLOCATIONS messages, then IMPORTS, then one REPLY. Each ALLOCATIONS message
 	 * carries `count` entries and `count` descriptors, one exportable POSIX descriptor for each entry, in order. The agent
-	 * closes its own copies. Nothing is unmapped yet; a failure here leaves the application as it was, and the driver's
+	 * closes its own copies. IMPORTS, in the same form, are of other processes' memory that this one has imported: the
+	 * descriptor is the open file by which it came, and the owner's ALLOCATIONS have the same one; bytes and device are the
+	 * owner's to say, and 0. In the REPLY `last` says whether the process shares any memory, and so cannot be saved
+	 * without the others, nor by the driver. Nothing is unmapped yet; a failure here leaves the application as it was, and the driver's
 	 * own checkpoint can still save everything (native mode), except after -EOPNOTSUPP: then the process holds memory
 	 * that the driver cannot restore either, and the dump must fail with the reply's sentence. In any case the socket with
 	 * a name of agent/sharing/sharing_thread.h is gone until the process goes on.
@@ -110,8 +127,8 @@ enum agent_message_type {
 	AGENT_EXPORT = 1,
 	AGENT_ALLOCATIONS = 2,
 	/*
-	 * Request RELEASE: unmap and release the physical memory of everything that the last EXPORT sent, keep the reserved
-	 * addresses, remember image_id and go to AGENT_STATE_RELEASED. Answered by REPLY; `count` is the number released. On a
+	 * Request RELEASE: unmap and release the physical memory of everything that the last EXPORT sent, others' memory too,
+	 * close every descriptor of shared memory, keep the reserved addresses, remember image_id and go to AGENT_STATE_RELEASED. Answered by REPLY; `count` is the number released. On a
 	 * failure in the middle the state is AGENT_STATE_RELEASED too (some memory is gone), and MAP mends it. Answered with
 	 * -ECANCELED, and nothing done, where the page says withdrawn.
 	 */
@@ -124,6 +141,7 @@ enum agent_message_type {
 	 */
 	AGENT_MAP = 4,
 	AGENT_REPLY = 5,
+	AGENT_IMPORTS = 6,
 	/*
 	 * Request OFFER: like EXPORT, but asked of a process that runs, and goes on running: the agent hands out descriptors of
 	 * what it can at that moment, takes nothing from its place, and what it has handed out binds nobody. Left out is what an
@@ -151,7 +169,7 @@ struct agent_message {
 	uint32_t type;	/* enum agent_message_type */
 	uint32_t count; /* entries used */
 	int32_t result; /* REPLY: 0 or a negative errno code */
-	uint32_t last;	/* MAP: this is the last batch */
+	uint32_t last;	/* MAP: this is the last batch; REPLY to EXPORT: the process shares memory */
 	/*
 	 * Chosen by whoever asks, different each time; ALLOCATIONS and REPLY carry that of their request. Messages with
 	 * another one are late answers to somebody who is gone, and are thrown away.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -289,6 +290,7 @@ CUresult simulated_cuMemExportToShareableHandle(void *shareable, CUmemGenericAll
 {
 	CUresult result = CUDA_ERROR_INVALID_VALUE;
 	struct memory *memory;
+	char link[64];
 	int descriptor;
 
 	if (!shareable || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR || flags)
@@ -298,7 +300,9 @@ CUresult simulated_cuMemExportToShareableHandle(void *shareable, CUmemGenericAll
 	if (!memory || memory->imported ||
 	    !(memory->properties.requestedHandleTypes & CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR))
 		goto out;
-	descriptor = fcntl(memory->descriptor, F_DUPFD_CLOEXEC, 0);
+	/* As with the driver's, each is an open file of its own. */
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", memory->descriptor);
+	descriptor = open(link, O_RDWR | O_CLOEXEC);
 	if (descriptor < 0) {
 		result = CUDA_ERROR_OPERATING_SYSTEM;
 		goto out;

@@ -141,6 +141,7 @@ void gpu_image_free(struct gpu_image *image)
 		free(image->allocations[i].zero_chunks);
 	}
 	free(image->allocations);
+	free(image->imports);
 	free(image->devices);
 	free(image);
 }
@@ -148,6 +149,15 @@ void gpu_image_free(struct gpu_image *image)
 int32_t gpu_image_criu_pid(const struct gpu_image *image)
 {
 	return image->own_pid ? image->own_pid : image->pid;
+}
+
+int gpu_image_make_imports(struct gpu_image *image, uint32_t count)
+{
+	image->imports = calloc(count + 1, sizeof(*image->imports));
+	if (!image->imports)
+		return -ENOMEM;
+	image->import_count = count;
+	return 0;
 }
 
 int gpu_image_place(struct gpu_image *image, uint32_t index, uint64_t bytes)

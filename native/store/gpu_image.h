@@ -22,7 +22,8 @@
  * (Linux 6.18, benchmarks/copy-out).
  */
 
-#define GPU_IMAGE_FORMAT_VERSION 2u /* 1: one data file, and the manifest says where in it each allocation is */
+/* 1: one data file, and the manifest says where in it each allocation is. 2: no imports; written where there are none. */
+#define GPU_IMAGE_FORMAT_VERSION 3u
 #define GPU_IMAGE_NAME_MAX 96
 #define GPU_IMAGE_FILES_MAX 16u
 /* With the closing NUL: "rekindle-pages-", ten digits, "-", 32 digits, "-15", ".img" are 66. */
@@ -59,6 +60,20 @@ struct gpu_image_allocation {
 	uint8_t *zero_chunks;		/* likewise: 1 = all zero, not stored */
 };
 
+/* A process as the pool saw it that made the dump. */
+struct gpu_image_holder {
+	int32_t pid; /* 0: not known */
+	uint64_t start_time;
+};
+
+/* Memory that the process has imported, and of which another image, or this one, has the contents. */
+struct gpu_image_import {
+	uint64_t id, address;
+	uint8_t image_id[16];
+	uint64_t owner_id; /* of the allocation there */
+	struct gpu_image_holder owner;
+};
+
 struct gpu_image {
 	uint8_t id[16];
 	int32_t pid;
@@ -77,6 +92,9 @@ struct gpu_image {
 	uint32_t device_count;
 	struct gpu_image_allocation *allocations;
 	uint32_t allocation_count;
+	struct gpu_image_import *imports;
+	uint32_t import_count;
+	struct gpu_image_holder holder; /* itself; where it has imports */
 };
 
 /* What the name of a manifest says. */
@@ -94,6 +112,8 @@ struct gpu_image *gpu_image_create(int32_t pid, uint64_t chunk_bytes, uint32_t d
 void gpu_image_free(struct gpu_image *image);
 /* The pid by which CRIU's own images call the process: that of the process's pid namespace, where it is known. */
 int32_t gpu_image_criu_pid(const struct gpu_image *image);
+/* Makes room for so many imports, which are all zero. Returns 0 or -ENOMEM. */
+int gpu_image_make_imports(struct gpu_image *image, uint32_t count);
 
 /*
  * Chooses the number of data files for so many writers and bytes of contents. Call it before the first allocation is
@@ -150,6 +170,8 @@ int gpu_image_list(int folder, struct gpu_image_name **names, size_t *count, str
  * not of this name, -ENOTSUP where a newer version wrote it, -ENODATA where a data file is too short.
  */
 int gpu_image_read(int folder, const struct gpu_image_name *name, struct gpu_image **image, struct error_text *error);
+/* Opens a manifest, to be locked. Returns a descriptor, or a negative errno code. */
+int gpu_image_open_manifest(int folder, const struct gpu_image_name *name);
 /* Opens the data files of an image that was read. Returns 0 or a negative errno code. */
 int gpu_image_open_data(int folder, const struct gpu_image *image, struct gpu_image_data *data,
 			struct error_text *error);

@@ -115,7 +115,7 @@ static void be_of_format_1(Rekindle__GpuImage *message, uint64_t second_offset)
 		statement;                                     \
 	}
 CHANGE(nothing, message->reason = message->reason)
-CHANGE(version, message->format_version++)
+CHANGE(version, message->format_version = GPU_IMAGE_FORMAT_VERSION + 1)
 CHANGE(no_version, message->format_version = 0)
 CHANGE(id_length, message->image_id.len = 15)
 CHANGE(id, message->image_id.data[3] ^= 1)

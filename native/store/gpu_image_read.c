@@ -113,6 +113,11 @@ static const char *find_fault(const Rekindle__GpuImage *message, const struct gp
 		    allocation->zero_chunks.len != allocation->n_checksums)
 			return "an allocation's checksums";
 	}
+	if (message->n_imports > UINT32_MAX || (message->n_imports && message->format_version < 3))
+		return "a count";
+	for (i = 0; i < message->n_imports; i++)
+		if (message->imports[i]->image_id.len != 16)
+			return "an import";
 	if (message->data_bytes != data_bytes)
 		return "the size of the data";
 	return NULL;
@@ -132,6 +137,29 @@ static int copy_allocation(struct gpu_image *image, uint32_t index, const Rekind
 	return 0;
 }
 
+static void copy_holder(struct gpu_image_holder *holder, const Rekindle__GpuHolder *from)
+{
+	if (from)
+		*holder = (struct gpu_image_holder){.pid = from->pid, .start_time = from->start_time};
+}
+
+static int copy_imports(struct gpu_image *image, const Rekindle__GpuImage *message)
+{
+	uint32_t i;
+
+	if (gpu_image_make_imports(image, (uint32_t)message->n_imports))
+		return -ENOMEM;
+	for (i = 0; i < image->import_count; i++) {
+		image->imports[i].id = message->imports[i]->id;
+		image->imports[i].address = message->imports[i]->address;
+		memcpy(image->imports[i].image_id, message->imports[i]->image_id.data,
+		       sizeof(image->imports[i].image_id));
+		image->imports[i].owner_id = message->imports[i]->owner_id;
+		copy_holder(&image->imports[i].owner, message->imports[i]->owner);
+	}
+	return 0;
+}
+
 static struct gpu_image *copy_message(const Rekindle__GpuImage *message)
 {
 	struct gpu_image *image;
@@ -143,6 +171,7 @@ static struct gpu_image *copy_message(const Rekindle__GpuImage *message)
 		return NULL;
 	memcpy(image->id, message->image_id.data, sizeof(image->id));
 	image->own_pid = message->own_pid;
+	copy_holder(&image->holder, message->holder);
 	image->mode = message->mode;
 	snprintf(image->reason, sizeof(image->reason), "%s", message->reason);
 	plain_text(image->reason, sizeof(image->reason));
@@ -162,6 +191,10 @@ static struct gpu_image *copy_message(const Rekindle__GpuImage *message)
 		image->devices[i].ordinal = message->devices[i]->ordinal;
 		image->devices[i].memory_bytes = message->devices[i]->memory_bytes;
 		image->devices[i].driver_bytes = message->devices[i]->driver_bytes;
+	}
+	if (copy_imports(image, message)) {
+		gpu_image_free(image);
+		return NULL;
 	}
 	for (i = 0; i < image->allocation_count; i++) {
 		if (copy_allocation(image, i, message->allocations[i])) {
@@ -204,6 +237,14 @@ int gpu_image_open_data(int folder, const struct gpu_image *image, struct gpu_im
 	if (result)
 		gpu_image_close_data(data);
 	return result;
+}
+
+int gpu_image_open_manifest(int folder, const struct gpu_image_name *name)
+{
+	char file_name[GPU_IMAGE_FILE_NAME_MAX];
+
+	gpu_image_manifest_name(file_name, name);
+	return open_regular(folder, file_name, NULL);
 }
 
 int gpu_image_read(int folder, const struct gpu_image_name *name, struct gpu_image **image_out,

@@ -55,6 +55,29 @@ static void reads_back_what_was_written(void **state)
 	gpu_image_free(written);
 }
 
+/* Of a process that has only imported memory; one that has not can be read by older versions. */
+static void imports_are_kept(void **state)
+{
+	struct folder_fixture *fixture = *state;
+	struct gpu_image *image = gpu_image_create(7, CHUNK, 0, 0), *read = NULL;
+	struct gpu_image_name name = gpu_image_name_of(image);
+	struct error_text error;
+
+	image->mode = GPU_IMAGE_OFFLOAD;
+	image->holder = (struct gpu_image_holder){.pid = 5, .start_time = 500};
+	assert_int_equal(gpu_image_make_imports(image, 2), 0);
+	image->imports[1] = (struct gpu_image_import){
+		.id = 3, .address = 0x7f0000000000, .owner_id = 9, .owner = {.pid = 6, .start_time = 600}};
+	memset(image->imports[1].image_id, 0x5a, sizeof(image->imports[1].image_id));
+	assert_int_equal(gpu_image_commit(fixture->folder, image, &error), 0);
+	assert_int_equal(gpu_image_read(fixture->folder, &name, &read, &error), 0);
+	assert_int_equal(read->import_count, 2);
+	assert_memory_equal(read->imports, image->imports, 2 * sizeof(*read->imports));
+	assert_memory_equal(&read->holder, &image->holder, sizeof(read->holder));
+	gpu_image_free(read);
+	gpu_image_free(image);
+}
+
 static void native_image_has_a_manifest_only(void **state)
 {
 	struct folder_fixture *fixture = *state;
@@ -297,6 +320,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FOLDER_TEST(reads_back_what_was_written),
+		FOLDER_TEST(imports_are_kept),
 		FOLDER_TEST(native_image_has_a_manifest_only),
 		FOLDER_TEST(lists_and_removes),
 		FOLDER_TEST(two_images_of_one_process_stand_beside_each_other),

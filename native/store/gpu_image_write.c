@@ -87,6 +87,12 @@ static void count_stored(struct gpu_image *image)
 				image->stored_bytes += gpu_image_chunk_bytes(image, i, chunk);
 }
 
+/* What an older version can read as it is, it shall. */
+static uint32_t version_of(const struct gpu_image *image)
+{
+	return image->import_count ? GPU_IMAGE_FORMAT_VERSION : 2;
+}
+
 /* Builds the protobuf message over the image's own arrays and packs it, behind room for a header. */
 static int pack_manifest(struct gpu_image *image, uint8_t **buffer, size_t *bytes)
 {
@@ -96,12 +102,17 @@ static int pack_manifest(struct gpu_image *image, uint8_t **buffer, size_t *byte
 	Rekindle__GpuAllocation *allocations = calloc(image->allocation_count + 1, sizeof(*allocations));
 	Rekindle__GpuAllocation **allocation_pointers =
 		calloc(image->allocation_count + 1, sizeof(*allocation_pointers));
+	Rekindle__GpuImport *imports = calloc(image->import_count + 1, sizeof(*imports));
+	Rekindle__GpuHolder holder = REKINDLE__GPU_HOLDER__INIT,
+			    *owners = calloc(image->import_count + 1, sizeof(*owners));
+	Rekindle__GpuImport **import_pointers = calloc(image->import_count + 1, sizeof(*import_pointers));
 	struct gpu_image_allocation *from;
 	int result = -ENOMEM;
 	uint32_t i;
 
 	*buffer = NULL;
-	if (!devices || !device_pointers || !allocations || !allocation_pointers)
+	if (!devices || !device_pointers || !allocations || !allocation_pointers || !imports || !import_pointers ||
+	    !owners)
 		goto out;
 	for (i = 0; i < image->device_count; i++) {
 		rekindle__gpu_device__init(&devices[i]);
@@ -126,7 +137,20 @@ static int pack_manifest(struct gpu_image *image, uint8_t **buffer, size_t *byte
 		allocations[i].zero_chunks.len = from->chunk_count;
 		allocation_pointers[i] = &allocations[i];
 	}
-	message.format_version = GPU_IMAGE_FORMAT_VERSION;
+	for (i = 0; i < image->import_count; i++) {
+		rekindle__gpu_import__init(&imports[i]);
+		imports[i].id = image->imports[i].id;
+		imports[i].address = image->imports[i].address;
+		imports[i].image_id.data = image->imports[i].image_id;
+		imports[i].image_id.len = sizeof(image->imports[i].image_id);
+		imports[i].owner_id = image->imports[i].owner_id;
+		rekindle__gpu_holder__init(&owners[i]);
+		owners[i].pid = image->imports[i].owner.pid;
+		owners[i].start_time = image->imports[i].owner.start_time;
+		imports[i].owner = &owners[i];
+		import_pointers[i] = &imports[i];
+	}
+	message.format_version = version_of(image);
 	message.image_id.data = image->id;
 	message.image_id.len = sizeof(image->id);
 	message.pid = image->pid;
@@ -146,6 +170,11 @@ static int pack_manifest(struct gpu_image *image, uint8_t **buffer, size_t *byte
 	message.n_devices = image->device_count;
 	message.allocations = allocation_pointers;
 	message.n_allocations = image->allocation_count;
+	message.imports = import_pointers;
+	message.n_imports = image->import_count;
+	holder.pid = image->holder.pid;
+	holder.start_time = image->holder.start_time;
+	message.holder = image->import_count ? &holder : NULL;
 
 	*bytes = rekindle__gpu_image__get_packed_size(&message);
 	*buffer = malloc(sizeof(struct manifest_header) + *bytes);
@@ -158,12 +187,16 @@ out:
 	free(device_pointers);
 	free(allocations);
 	free(allocation_pointers);
+	free(imports);
+	free(import_pointers);
+	free(owners);
 	return result;
 }
 
 int gpu_image_commit(int folder, struct gpu_image *image, struct error_text *error)
 {
 	struct gpu_image_name name = gpu_image_name_of(image);
+	struct manifest_kind kind = gpu_image_manifest;
 	char file_name[GPU_IMAGE_FILE_NAME_MAX];
 	uint8_t *buffer;
 	size_t bytes;
@@ -174,7 +207,8 @@ int gpu_image_commit(int folder, struct gpu_image *image, struct error_text *err
 	if (pack_manifest(image, &buffer, &bytes))
 		return fail(error, -ENOMEM, "Out of memory");
 	gpu_image_manifest_name(file_name, &name);
-	result = manifest_write(folder, file_name, &gpu_image_manifest, buffer, bytes, error);
+	kind.format_version = version_of(image);
+	result = manifest_write(folder, file_name, &kind, buffer, bytes, error);
 	for (i = 0; i < image->file_count && result == 0; i++)
 		result = rename_temporary(folder, image->files[i].name, error);
 	if (result == 0)

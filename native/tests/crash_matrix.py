@@ -64,6 +64,9 @@ ALWAYS = {  # (scene, role, name): faults. Whatever the seed they are among the 
     # Several processes are worked on at once when whoever does it, or whoever asked for it, dies.
     ("dump-two-processes", "pool", "cuCheckpointProcessCheckpoint"): ("pool", "criu"),
     ("restore-two-processes", "pool", "cuCheckpointProcessRestore"): ("pool", "criu"),
+    # One has given up memory that another one still has, or both have: they come back to the same.
+    ("dump-two-that-share", "pool", "send RELEASE"): ("pool", "both"),
+    ("dump-two-that-share-leave-running", "script", "post-dump"): ("pool",),
 }
 
 

@@ -233,7 +233,7 @@ test_a_restored_process_needs_its_agent() {
 	check_worker worker "$checksum"
 	former=$(hide_agent "$pid" 0)
 	must_not_dump "$pid" image --leave-running
-	expect_line image/dump.log "was restored, and the driver cannot save its memory without the agent"
+	expect_line image/dump.log "was restored, or shares device memory, and the driver cannot save that without the agent"
 	after_failure worker "$checksum" image
 	hide_agent "$pid" "$former" >/dev/null
 	rm -rf image

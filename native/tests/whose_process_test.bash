@@ -171,7 +171,7 @@ test_a_suspended_process_that_was_restored() {
 	suspender --action lock
 	suspender --action checkpoint
 	must_not_dump "$pid" image2
-	expect_line image2/dump.log "Error \(rekindle\): .*CUDA of process $pid, which was restored, was suspended by another program"
+	expect_line image2/dump.log "Error \(rekindle\): .*CUDA of process $pid, which was restored or shares device memory, was suspended by another program"
 	expect "its state" "$(state)" checkpointed
 }
 

@@ -18,6 +18,7 @@
 #include "worker/worker_driver.h"
 #include "worker/worker_memory.h"
 #include "worker/worker_seccomp.h"
+#include "worker/worker_sharing.h"
 
 #define CHILDREN_MAX 16
 #define STEP_BYTES ((size_t)64 << 10)
@@ -34,6 +35,7 @@ static const char usage[] =
 	"  --children C        C further such processes below this one, with FILE.1, FILE.2, ... (default 0)\n"
 	"  --meet              each step waits, on the GPU, for the same step of all of them, as ranks do in a "
 	"collective\n"
+	"  --share             device memory of this one is mapped in all of them, and they take steps only with it\n"
 	"  --busy              no pause between the steps: it is in a CUDA call nearly always\n"
 	"  --seccomp KIND      a filter that forbids what a dump does in the process: errno, kill, errno-all, "
 	"kill-all\n"
@@ -45,7 +47,8 @@ struct worker {
 	struct worker_state *state;
 	struct cuda_driver driver;
 	struct worker_memory memory;
-	bool no_cuda, busy;
+	bool no_cuda, busy, shares;
+	struct worker_sharing sharing;
 	_Atomic uint64_t *arrived; /* shared by all of a tree that meet; NULL where they do not */
 	unsigned int parties;
 	const char *path;
@@ -141,6 +144,13 @@ static void meet(void *unused)
 static int step(struct error_text *error)
 {
 	unsigned char value = (unsigned char)(worker.state->steps + 1), read_back = (unsigned char)~value;
+	bool goes_on = true;
+	int result = 0;
+
+	if (worker.shares && !worker.no_cuda)
+		result = worker_sharing_step(&worker.sharing, &worker.driver, &goes_on, error);
+	if (result || !goes_on)
+		return result;
 
 	if (!worker.no_cuda) {
 		CHECK(cuMemsetD8Async(worker.step_buffer, value, STEP_BYTES, worker.step_stream));
@@ -313,6 +323,7 @@ static const struct option long_options[] = {
 	{"children", required_argument, NULL, 'c'},
 	{"zero-percent", required_argument, NULL, 'z'},
 	{"meet", no_argument, NULL, 'M'},
+	{"share", no_argument, NULL, 'H'},
 	{"busy", no_argument, NULL, 'b'},
 	{"seccomp", required_argument, NULL, 'F'},
 	{"semaphore", required_argument, NULL, 'e'},
@@ -382,6 +393,9 @@ int main(int argument_count, char **arguments)
 		case 'M':
 			meets = true;
 			break;
+		case 'H':
+			worker.shares = true;
+			break;
 		case 'n':
 			options.no_cuda = true;
 			break;
@@ -405,12 +419,16 @@ int main(int argument_count, char **arguments)
 		worker.arrived = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (worker.arrived == MAP_FAILED)
 		return 1;
+	if (worker.shares && worker_sharing_prepare(&worker.sharing, children, &error))
+		return 1;
 	child = fork_children(path, children);
 	if (child < 0)
 		return 1;
 	options.seed += (uint64_t)child * 7919u;
 	if (!options.no_cuda)
 		result = start_cuda(&gpus, &error);
+	if (!result && worker.shares)
+		result = worker_sharing_start(&worker.sharing, &worker.driver, gpus.devices[0], child == 0, &error);
 	if (!result)
 		result = worker_memory_create(&worker.memory, options.no_cuda ? NULL : &worker.driver,
 					      options.no_cuda ? NULL : &gpus, &options, &error);

@@ -12,6 +12,8 @@
 #include "protocol/agent_protocol.h"
 
 #define MINIMUM_BYTES ((size_t)2 << 20)
+/* Each takes a whole piece of device memory then; less is asked for only where it is to be shared. */
+#define LOWEST_MINIMUM ((size_t)1 << 10)
 
 /*
  * Read by whoever asks first, by several threads perhaps: all read the same. pthread_once would make one wait for
@@ -86,9 +88,9 @@ static size_t read_minimum(void)
 	const char *minimum = getenv("REKINDLE_AGENT_MINIMUM");
 	size_t bytes = MINIMUM_BYTES;
 
-	if (!minimum || (parse_bytes(minimum, &bytes) && bytes >= MINIMUM_BYTES))
+	if (!minimum || (parse_bytes(minimum, &bytes) && bytes >= LOWEST_MINIMUM))
 		return bytes;
-	agent_complain("REKINDLE_AGENT_MINIMUM=%s is not a size of 2M or more; using 2M", minimum);
+	agent_complain("REKINDLE_AGENT_MINIMUM=%s is not a size of 1K or more; using 2M", minimum);
 	return MINIMUM_BYTES;
 }
 

@@ -53,13 +53,14 @@ static void settings_come_from_the_environment(void **state)
 	check("0", "1G", false, (size_t)1 << 30, false);
 	check(NULL, "4194304", true, (size_t)4 << 20, false);
 	check(NULL, "4096K", true, (size_t)4 << 20, false);
+	check(NULL, "1K", true, 1024, false);
 }
 
 static void wrong_settings_are_named_and_change_nothing(void **state)
 {
 	(void)state;
 	check("yes", NULL, true, (size_t)2 << 20, true);
-	check(NULL, "1M", true, (size_t)2 << 20, true);
+	check(NULL, "1023", true, (size_t)2 << 20, true);
 	check(NULL, "-1", true, (size_t)2 << 20, true);
 	check(NULL, "2MB", true, (size_t)2 << 20, true);
 	check(NULL, "99999999999G", true, (size_t)2 << 20, true);

@@ -3,22 +3,16 @@
 
 #include "agent/base/agent_settings.h"
 #include "agent/calls/sharing.h"
+#include "agent/control/published_page.h"
 #include "agent/interpose/interposed.h"
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/handle_use.h"
+#include "agent/sharing/memory_export.h"
 
-/* Handles that go out to others. What others hold cannot be replaced behind their back: it stays with the driver. */
-
-static void retain_foreign(CUmemGenericAllocationHandle real)
-{
-	struct physical_memory *memory;
-
-	table_lock();
-	memory = memory_of_foreign_handle(real);
-	if (memory)
-		memory->references++;
-	table_unlock();
-}
+/*
+ * Handles that go out to others. What others hold cannot be replaced behind their back: where they hold it by a descriptor,
+ * all of them are given the same memory again (memory_export.h); else it stays with the driver.
+ */
 
 CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, void *address)
 {
@@ -34,19 +28,14 @@ CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, void 
 	table_lock();
 	mapping = mapping_containing(pointer);
 	memory = mapping ? &table.memories[mapping->memory] : NULL;
-	ours = memory && (!memory->foreign || plain_containing(pointer));
+	ours = memory != NULL;
 	if (ours && !plain_containing(pointer)) {
 		memory->references++;
 		*handle = virtual_handle(memory);
 		result = CUDA_SUCCESS;
 	}
 	table_unlock();
-	if (ours)
-		return result;
-	result = real_driver()->cuMemRetainAllocationHandle(handle, address);
-	if (result == CUDA_SUCCESS && memory)
-		retain_foreign(*handle);
-	return result;
+	return ours ? result : real_driver()->cuMemRetainAllocationHandle(handle, address);
 }
 
 CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp *properties, CUmemGenericAllocationHandle handle)
@@ -62,7 +51,8 @@ CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp *properties,
 	if (memory && use.result == CUDA_SUCCESS) {
 		/* As the application asked for it, whatever the memory was made with since. */
 		table_lock();
-		*properties = memory->properties;
+		if (!memory->foreign)
+			*properties = memory->properties;
 		table_unlock();
 	}
 	handle_use_end(&use);
@@ -84,19 +74,6 @@ static void mark_shared(const struct handle_use *use)
 	table_unlock();
 }
 
-static bool is_imported(const struct handle_use *use)
-{
-	const struct physical_memory *memory = handle_use_memory(use);
-	bool imported = false;
-
-	if (memory) {
-		table_lock();
-		imported = memory->imported;
-		table_unlock();
-	}
-	return imported;
-}
-
 void complain_of_restored_memory(void)
 {
 	static atomic_flag complained = ATOMIC_FLAG_INIT;
@@ -110,15 +87,22 @@ CUresult cuMemExportToShareableHandle(void *shareable, CUmemGenericAllocationHan
 				      unsigned long long flags)
 {
 	struct handle_use use;
+	bool restored;
 
 	handle_use_begin(&use, handle);
 	if (use.result != CUDA_SUCCESS)
 		return use.result;
-	use.result = real_driver()->cuMemExportToShareableHandle(shareable, use.real, type, flags);
-	if (use.result == CUDA_SUCCESS)
-		mark_shared(&use);
-	else if (is_imported(&use))
-		complain_of_restored_memory();
+	if (handle_use_memory(&use) && shareable && type == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR && !flags) {
+		use.result = memory_export(&use, shareable, &restored);
+		if (restored)
+			complain_of_restored_memory();
+		if (use.result == CUDA_SUCCESS)
+			published_page_need_agent();
+	} else {
+		use.result = real_driver()->cuMemExportToShareableHandle(shareable, use.real, type, flags);
+		if (use.result == CUDA_SUCCESS)
+			mark_shared(&use);
+	}
 	handle_use_end(&use);
 	return use.result;
 }

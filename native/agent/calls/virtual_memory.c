@@ -4,10 +4,12 @@
 
 #include "agent/base/agent_settings.h"
 #include "agent/control/control_thread.h"
+#include "agent/control/published_page.h"
 #include "agent/interpose/interposed.h"
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/device_access.h"
 #include "agent/memory/handle_use.h"
+#include "agent/memory/kept_descriptors.h"
 
 /*
  * The application's own virtual memory management. It gets virtual handles, so that the physical memory behind them can be
@@ -73,49 +75,59 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t bytes, const C
 	return CUDA_SUCCESS;
 }
 
+/*
+ * Device memory that came by a descriptor, of an owner with an agent: it can be followed. 0 for all else, a multicast
+ * object for one, which has no properties.
+ */
+static uint32_t keep_imported(CUmemGenericAllocationHandle real, void *shareable, int type)
+{
+	CUmemAllocationProp properties = {0};
+
+	if (type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR ||
+	    real_driver()->cuMemGetAllocationPropertiesFromHandle(&properties, real) != CUDA_SUCCESS ||
+	    properties.type != CU_MEM_ALLOCATION_TYPE_PINNED || properties.location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+		return 0;
+	return kept_add((int)(intptr_t)shareable, true, 0);
+}
+
+/* *handle becomes virtual where there is room; else the count of what cannot be followed stays. */
+static void track_imported(CUmemGenericAllocationHandle *handle, uint32_t kept)
+{
+	struct physical_memory *memory;
+
+	table_lock();
+	memory = memory_add();
+	if (memory) {
+		memory->real = *handle;
+		memory->references = 1;
+		memory_set_foreign(memory, kept);
+		*handle = virtual_handle(memory);
+		atomic_fetch_sub(&table.foreign_count, 1);
+	}
+	table_unlock();
+	if (!memory)
+		kept_drop(kept);
+}
+
 CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *shareable, int type)
 {
 	bool tracked = agent_is_enabled() && table_open();
-	struct physical_memory *memory;
 	CUresult result;
 
+	/* From before the import on: the driver could not restore such memory. */
 	if (tracked)
 		atomic_fetch_add(&table.foreign_count, 1);
 	result = real_driver()->cuMemImportFromShareableHandle(handle, shareable, type);
 	if (!tracked)
 		return result;
-	table_lock();
-	memory = result == CUDA_SUCCESS ? memory_add() : NULL;
-	if (memory) {
-		memory->real = *handle;
-		memory->references = 1;
-		memory->foreign = true;
-		memory->shared = true;
-	} else if (result != CUDA_SUCCESS) {
+	if (result != CUDA_SUCCESS) {
 		atomic_fetch_sub(&table.foreign_count, 1);
-	}
-	table_unlock();
-	if (result == CUDA_SUCCESS)
-		control_thread_start();
-	return result;
-}
-
-static CUresult release_real(CUmemGenericAllocationHandle handle)
-{
-	CUresult result = real_driver()->cuMemRelease(handle);
-	struct physical_memory *memory;
-
-	if (result != CUDA_SUCCESS)
 		return result;
-	table_lock();
-	memory = memory_of_foreign_handle(handle);
-	if (memory) {
-		memory->references--;
-		if (memory_is_unused(memory))
-			memory_remove(memory);
 	}
-	table_unlock();
-	return result;
+	track_imported(handle, keep_imported(*handle, shareable, type));
+	control_thread_start();
+	published_page_need_agent();
+	return CUDA_SUCCESS;
 }
 
 CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
@@ -125,7 +137,7 @@ CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
 	uint64_t id = 0;
 
 	if (!handle_is_virtual(handle))
-		return release_real(handle);
+		return real_driver()->cuMemRelease(handle);
 	table_lock();
 	memory = memory_of_handle(handle);
 	if (!memory || !memory->references) {
@@ -154,8 +166,6 @@ CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t offset, CUmemGeneric
 	if (use.result == CUDA_SUCCESS) {
 		table_lock();
 		memory = handle_use_memory(&use);
-		if (!memory)
-			memory = memory_of_foreign_handle(handle);
 		if (memory) {
 			mapping.memory = memory_index(memory);
 			if (!mapping_add(&mapping))

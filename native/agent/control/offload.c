@@ -7,6 +7,7 @@
 
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/in_place.h"
+#include "agent/memory/kept_descriptors.h"
 #include "agent/sharing/sharing_thread.h"
 #include "support/clock.h"
 
@@ -19,6 +20,20 @@ static bool is_whole(const struct physical_memory *memory)
 		if (!mapping->mapped)
 			return false;
 	return !memory->released;
+}
+
+/* Of memory that has just come: what others have, or have made, stays known by the descriptor by which all got it. */
+static int keep_descriptor(struct physical_memory *memory, int descriptor, struct error_text *error)
+{
+	if (!memory->foreign && !memory->exported)
+		return 0;
+	memory->kept = kept_add(descriptor, memory->foreign, memory->allocation_id);
+	if (memory->kept)
+		return 0;
+	return fail(error, -EMFILE,
+		    "the process may open no more descriptors to keep that of allocation %llu, which it shares: raise "
+		    "its limit (ulimit -n)",
+		    (unsigned long long)memory->allocation_id);
 }
 
 static int release(struct agent_page *page, const struct agent_message *request, struct agent_message *reply)
@@ -58,6 +73,7 @@ static int release(struct agent_page *page, const struct agent_message *request,
 		reply->released_bytes += memory->bytes;
 		reply->count++;
 	}
+	offload_forget_descriptors();
 	return 0;
 }
 
@@ -83,7 +99,7 @@ static int map_one(const struct agent_allocation *allocation, int descriptor, st
 
 	if (!memory)
 		return fail(error, -ENOENT, "the process has no allocation %llu; this is not its GPU image", id);
-	if (memory->bytes != allocation->bytes)
+	if (!memory->foreign && memory->bytes != allocation->bytes)
 		return fail(error, -EINVAL, "allocation %llu has %zu bytes in the process and %llu in the GPU image",
 			    id, memory->bytes, (unsigned long long)allocation->bytes);
 	if (memory->released) {
@@ -99,6 +115,12 @@ static int map_one(const struct agent_allocation *allocation, int descriptor, st
 			return fail(error, -EIO, "importing allocation %llu failed with CUDA error %d", id, result);
 		memory->released = false;
 		memory_set_imported(memory, true);
+	}
+	if (!memory->kept) {
+		int code = keep_descriptor(memory, descriptor, error);
+
+		if (code)
+			return code;
 	}
 	result = map_everywhere(memory, memory->real);
 	if (result != CUDA_SUCCESS)
@@ -187,12 +209,14 @@ void offload_answer(struct agent_page *page, int socket, const struct agent_mess
 		reply->result = table_claim(&reply->error);
 	if (!reply->result) {
 		reply->result = answer_claimed(page, socket, request, fds, fd_count, reply);
+		if (request->type == AGENT_EXPORT)
+			reply->last = kept_any();
 		table_unclaim();
 	} else if (request->type != AGENT_OFFER &&
-		   (atomic_load(&table.imported_count) || atomic_load(&table.foreign_count))) {
+		   (atomic_load(&table.imported_count) || atomic_load(&table.foreign_count) || kept_any())) {
 		/* Memory that the driver could not restore: native mode is no way out. */
 		reply->result = -EOPNOTSUPP;
 	}
-	page->needs_agent = atomic_load(&table.imported_count) != 0;
+	page->needs_agent = atomic_load(&table.imported_count) != 0 || kept_any();
 	reply->nanoseconds = monotonic_nanoseconds() - start;
 }

@@ -39,6 +39,9 @@ static inline bool offload_is_withdrawn(const struct agent_page *page)
 	return *(const volatile uint32_t *)&page->withdrawn != 0;
 }
 
+/* Closes what is kept of shared memory: whoever dumps the process would meet it. The table is claimed. */
+void offload_forget_descriptors(void);
+
 #define DESCRIPTORS_LEFT_MAX 8
 /* May the process open so many descriptors more, DESCRIPTORS_LEFT_MAX at most? (offload_export.c) */
 bool descriptors_are_left(unsigned int wanted);

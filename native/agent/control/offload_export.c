@@ -9,6 +9,7 @@
 #include "agent/control/offload.h"
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/device_access.h"
+#include "agent/memory/kept_descriptors.h"
 #include "protocol/message_socket.h"
 #include "protocol/socket_mark.h"
 
@@ -41,6 +42,15 @@ bool descriptors_are_left(unsigned int wanted)
 	return are_left;
 }
 
+void offload_forget_descriptors(void)
+{
+	size_t index;
+
+	for (index = 0; index < table.memories_end; index++)
+		table.memories[index].kept = 0;
+	kept_drop_all();
+}
+
 static void close_batch(struct batch *batch)
 {
 	uint32_t index;
@@ -56,7 +66,6 @@ static int send_batch(int socket, struct batch *batch, struct error_text *error)
 
 	if (!batch->message.count)
 		return 0;
-	batch->message.type = AGENT_ALLOCATIONS;
 	for (attempt = 0; attempt < SEND_ATTEMPTS; attempt++) {
 		struct timespec millisecond = {.tv_nsec = 1000000};
 
@@ -107,21 +116,63 @@ static int export_descriptor(int socket, const struct physical_memory *memory, s
 	return fail(error, -EIO, "cuMemExportToShareableHandle failed with CUDA error %d", result);
 }
 
-/* Into the batch, of which there is room. */
-static int add_to_batch(int socket, const struct physical_memory *memory, struct batch *batch, struct error_text *error)
+/* The descriptor by which others have the memory. The memory stays what it is: they hold it. */
+static int kept_descriptor(int socket, const struct physical_memory *memory, struct batch *batch, int *descriptor,
+			   struct error_text *error)
+{
+	*descriptor = kept_duplicate(memory->kept, true);
+	if (*descriptor < 0 && errno == EMFILE && batch->message.count) {
+		int code = send_batch(socket, batch, error);
+
+		if (code)
+			return code;
+		*descriptor = kept_duplicate(memory->kept, true);
+	}
+	if (*descriptor >= 0)
+		return 0;
+	return fail(error, -EOPNOTSUPP,
+		    "the descriptor by which %zu MiB of device memory are shared with another process cannot be "
+		    "duplicated: the program has closed it, which it did not open, or may open no more (ulimit -n)",
+		    memory->bytes >> 20);
+}
+
+/* The memory of another process, or that others have, or only this one. */
+static int find_descriptor(struct agent_page *page, int socket, struct physical_memory *memory, struct batch *batch,
+			   int *descriptor, struct error_text *error)
+{
+	int code;
+
+	/* Those who have it are not found any more, and where they are to be dumped as well that is said of them. */
+	if (memory->kept && !memory->imported && !kept_is_there(memory->kept)) {
+		kept_drop(memory->kept);
+		memory->kept = 0;
+	}
+	if (memory->kept)
+		return kept_descriptor(socket, memory, batch, descriptor, error);
+	if (memory->imported) {
+		code = replace_imported_memory(page, memory, error);
+		if (code)
+			return code;
+	}
+	return export_descriptor(socket, memory, batch, descriptor, error);
+}
+
+/* Into the batch, of which there is room; the descriptor is the batch's, or closed. */
+static int add_to_batch(const struct physical_memory *memory, int descriptor, struct batch *batch,
+			struct error_text *error)
 {
 	struct mapping_walk walk = mapping_walk(memory);
 	struct agent_allocation *allocation;
 	const struct mapping *first;
-	int descriptor = -1;
-	CUuuid device;
-	int code;
+	CUuuid device = {.bytes = {0}};
+	int code = 0;
 
-	code = device_uuid(memory->properties.location.id, &device, error);
-	if (!code)
-		code = export_descriptor(socket, memory, batch, &descriptor, error);
-	if (code)
+	if (!memory->foreign)
+		code = device_uuid(memory->properties.location.id, &device, error);
+	if (code) {
+		close(descriptor);
 		return code;
+	}
 	allocation = &batch->message.allocations[batch->message.count];
 	allocation->device = device;
 	allocation->allocation_id = memory->allocation_id;
@@ -135,10 +186,11 @@ static int add_to_batch(int socket, const struct physical_memory *memory, struct
 static int export_one(struct agent_page *page, int socket, struct physical_memory *memory, struct batch *batch,
 		      struct error_text *error)
 {
-	int code = memory->imported ? replace_imported_memory(page, memory, error) : 0;
+	int descriptor = -1;
+	int code = find_descriptor(page, socket, memory, batch, &descriptor, error);
 
 	if (!code)
-		code = add_to_batch(socket, memory, batch, error);
+		code = add_to_batch(memory, descriptor, batch, error);
 	memory->sent = !code;
 	return code;
 }
@@ -150,9 +202,47 @@ static const char *obstacle(const struct physical_memory *memory)
 		return "a thread was stopped in the middle of a call that changes it; try again";
 	if (memory->shared)
 		return "other processes can see it; end the sharing before the dump";
-	if (!memory->exportable || memory->bytes < agent_minimum_bytes())
+	if (!memory->foreign && (!memory->exportable || memory->bytes < agent_minimum_bytes()))
 		return "it cannot be exported";
 	return NULL;
+}
+
+/* All of one kind: of this process's own memory, or of others'. */
+static int export_all(struct agent_page *page, int socket, bool foreign, struct batch *batch, uint32_t *count,
+		      struct error_text *error)
+{
+	int result = 0;
+	size_t index;
+
+	batch->message.type = foreign ? AGENT_IMPORTS : AGENT_ALLOCATIONS;
+	for (index = 0; !result && index < table.memories_end; index++) {
+		struct physical_memory *memory = &table.memories[index];
+		const char *why;
+
+		if (!memory->allocation_id || memory->foreign != foreign)
+			continue;
+		why = obstacle(memory);
+		if (why && foreign)
+			result = fail(error, -EOPNOTSUPP,
+				      "device memory of another process at 0x%llx cannot be taken out of this one: %s",
+				      (unsigned long long)memory->lowest, why);
+		else if (why && memory->imported)
+			result = fail(error, -EOPNOTSUPP,
+				      "%zu MiB of device memory of this restored process cannot be saved: %s",
+				      memory->bytes >> 20, why);
+		if (why)
+			continue;
+		result = export_one(page, socket, memory, batch, error);
+		if (result)
+			break;
+		++*count;
+		if (batch->message.count == AGENT_ALLOCATIONS_MAX)
+			result = send_batch(socket, batch, error);
+	}
+	if (!result)
+		result = send_batch(socket, batch, error);
+	close_batch(batch);
+	return result;
 }
 
 int offload_export(struct agent_page *page, int socket, uint64_t request_id, uint32_t *count, struct error_text *error)
@@ -162,9 +252,11 @@ int offload_export(struct agent_page *page, int socket, uint64_t request_id, uin
 	size_t index;
 
 	if (atomic_load(&table.foreign_count))
-		return fail(error, -EOPNOTSUPP,
-			    "the process has imported device memory of another process, which cannot be restored; end "
-			    "the sharing before the dump");
+		return fail(
+			error, -EOPNOTSUPP,
+			"the process has imported device memory of another process that cannot be followed there (one "
+			"without the agent, a multicast object, or handed over by no descriptor), which cannot be "
+			"restored; end the sharing before the dump");
 	result = replace_memory_tidy(error);
 	if (result)
 		return result;
@@ -177,50 +269,35 @@ int offload_export(struct agent_page *page, int socket, uint64_t request_id, uin
 	batch.message.request_id = request_id;
 	for (index = 0; index < table.memories_end; index++)
 		table.memories[index].sent = false;
-	for (index = 0; !result && index < table.memories_end; index++) {
-		struct physical_memory *memory = &table.memories[index];
-		const char *why;
-
-		if (!memory->allocation_id)
-			continue;
-		why = obstacle(memory);
-		if (why && memory->imported)
-			result = fail(error, -EOPNOTSUPP,
-				      "%zu MiB of device memory of this restored process cannot be saved: %s",
-				      memory->bytes >> 20, why);
-		if (why)
-			continue;
-		result = export_one(page, socket, memory, &batch, error);
-		if (result)
-			break;
-		++*count;
-		if (batch.message.count == AGENT_ALLOCATIONS_MAX)
-			result = send_batch(socket, &batch, error);
-	}
+	result = export_all(page, socket, false, &batch, count, error);
 	if (!result)
-		result = send_batch(socket, &batch, error);
-	close_batch(&batch);
-	/* What was imported after a restore the driver could not restore once more. */
+		result = export_all(page, socket, true, &batch, count, error);
+	/* What was imported the driver could not restore once more. What it saves of the rest nobody else has afterwards. */
 	if (result && atomic_load(&table.imported_count))
 		result = -EOPNOTSUPP;
+	else if (result)
+		offload_forget_descriptors();
 	return result;
 }
 
 int offload_offer(int socket, uint64_t request_id, uint32_t *count, struct error_text *error)
 {
 	static struct batch batch;
-	int result = 0;
+	int result = 0, descriptor = -1;
 	size_t index;
 
 	memset(&batch, 0, sizeof(batch));
+	batch.message.type = AGENT_ALLOCATIONS;
 	batch.message.request_id = request_id;
 	for (index = 0; !result && index < table.memories_end; index++) {
 		const struct physical_memory *memory = &table.memories[index];
 
-		if (!memory->allocation_id || memory->foreign || memory->imported || memory->released ||
+		if (!memory->allocation_id || memory->foreign || memory->imported || memory->released || memory->kept ||
 		    obstacle(memory))
 			continue;
-		result = add_to_batch(socket, memory, &batch, error);
+		result = export_descriptor(socket, memory, &batch, &descriptor, error);
+		if (!result)
+			result = add_to_batch(memory, descriptor, &batch, error);
 		*count += !result;
 		if (!result && batch.message.count == OFFER_BATCH)
 			result = send_batch(socket, &batch, error);

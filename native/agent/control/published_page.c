@@ -12,6 +12,7 @@
 #include "agent/base/io_uring_filter.h"
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/allocation_table.h"
+#include "agent/memory/kept_descriptors.h"
 #include "protocol/agent_protocol.h"
 
 static _Atomic(struct agent_page *) published;
@@ -46,6 +47,7 @@ static void fill(struct agent_page *page)
 	page->process_id = getpid();
 	page->filters = io_uring_is_off();
 	page->foreign_address = (uintptr_t)&table.foreign_count;
+	page->kept_address = (uintptr_t)kept_table();
 	page->waiting = 1;
 	if (passed_over)
 		snprintf(page->passed_over, sizeof(page->passed_over), "%s", passed_over);
@@ -74,4 +76,12 @@ struct agent_page *published_page(void)
 	if (page->passed_over[0])
 		agent_complain(AGENT_PASSES_OVER, page->passed_over);
 	return page;
+}
+
+void published_page_need_agent(void)
+{
+	struct agent_page *page = published_page();
+
+	if (page)
+		page->needs_agent = 1;
 }

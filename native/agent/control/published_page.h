@@ -10,4 +10,7 @@ struct agent_page;
  */
 struct agent_page *published_page(void);
 
+/* The process has shared memory from now on, and cannot be dumped without the agent. By any thread. */
+void published_page_need_agent(void);
+
 #endif

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "agent/base/fork_handler.h"
+#include "agent/memory/kept_descriptors.h"
 
 #define CLAIM_ATTEMPTS 200 /* of a millisecond each */
 
@@ -138,6 +139,7 @@ void table_after_fork(void)
 	if (table.memories)
 		unmap_arrays(&table);
 	memset(&table, 0, sizeof(table));
+	kept_drop_all();
 	pthread_mutex_init(&table_mutex, NULL);
 	atomic_store(&claimed, false);
 }
@@ -205,8 +207,10 @@ void memory_remove(struct physical_memory *memory)
 	uint32_t index = memory_index(memory);
 
 	memory_set_imported(memory, false);
-	if (memory->foreign)
+	if (memory->unfollowed)
 		atomic_fetch_sub(&table.foreign_count, 1);
+	kept_drop(memory->kept);
+	memory->kept = 0;
 	memory->allocation_id = 0;
 	if (index < table.free_hint)
 		table.free_hint = index;
@@ -241,19 +245,16 @@ struct physical_memory *memory_of_handle(CUmemGenericAllocationHandle handle)
 	return memory;
 }
 
-struct physical_memory *memory_of_foreign_handle(CUmemGenericAllocationHandle real)
+void memory_set_foreign(struct physical_memory *memory, uint32_t kept)
 {
-	size_t index;
-
-	if (!atomic_load(&table.foreign_count))
-		return NULL;
-	for (index = 0; index < table.memories_end; index++) {
-		struct physical_memory *memory = &table.memories[index];
-
-		if (memory->allocation_id && memory->foreign && memory->real == real && memory->references)
-			return memory;
-	}
-	return NULL;
+	memory->foreign = true;
+	memory->kept = kept;
+	memory->unfollowed = !kept;
+	kept_name(kept, memory->allocation_id);
+	if (kept)
+		memory_set_imported(memory, true);
+	else
+		atomic_fetch_add(&table.foreign_count, 1);
 }
 
 void memory_set_imported(struct physical_memory *memory, bool imported)

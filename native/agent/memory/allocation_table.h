@@ -42,18 +42,21 @@ struct physical_memory {
 	uint32_t mappings;
 	CUdeviceptr lowest; /* no mapping of it is below this address */
 	bool exportable;    /* made with a POSIX descriptor handle type */
-	bool shared;	    /* seen by others; stays with the driver */
+	bool shared;	    /* seen by others in a way that cannot be followed; stays with the driver */
+	bool exported;	    /* handed out by a descriptor, which is kept, or by a handle for one */
 	bool foreign;	    /* another process's, see below */
-	bool imported;	    /* imported by the agent after a restore: cannot be exported, nor restored by the driver */
+	bool unfollowed;    /* likewise, and nobody can find out whose */
+	bool imported;	    /* cannot be exported, nor restored by the driver: foreign, or from a restore */
 	bool leaving;	    /* its last release is under way */
 	bool sent;	    /* by the last EXPORT */
 	bool released;	    /* by RELEASE, until MAP: real is not valid */
+	uint32_t kept;	    /* the descriptor by which it is shared, see kept_descriptors.h; 0: none */
 };
 
 /*
- * Foreign memory is what the application itself imported or opened: another process's memory, or a multicast object.
- * Neither the agent nor the driver can save it, so all that matters is whether there is any. The application keeps the
- * driver's handle of what it imported.
+ * Foreign memory is what the application itself imported or opened. Its contents are the owner's to save; here it is
+ * unmapped for the dump, and mapped again from what is kept of the owner's. That of an owner without an agent, a multicast
+ * object, or what did not come by a descriptor nobody can save: all that matters then is whether there is any.
  */
 
 struct mapping {
@@ -101,7 +104,7 @@ struct allocation_table {
 	uint64_t next_id;
 	struct flight *flights;
 	atomic_uint imported_count; /* entries with imported set; may be read without the mutex */
-	atomic_uint foreign_count;  /* entries with foreign set, and imports under way; likewise */
+	atomic_uint foreign_count;  /* entries with unfollowed set, and imports under way; likewise */
 };
 extern struct allocation_table table;
 
@@ -139,8 +142,8 @@ bool handle_is_virtual(CUmemGenericAllocationHandle handle);
 /* NULL where there is no such memory (any more). */
 struct physical_memory *memory_of_handle(CUmemGenericAllocationHandle handle);
 
-/* Foreign memory by the driver's handle, or NULL. */
-struct physical_memory *memory_of_foreign_handle(CUmemGenericAllocationHandle real);
+/* Another process's memory, by the descriptor that is kept of it; 0: none is, and it cannot be followed. */
+void memory_set_foreign(struct physical_memory *memory, uint32_t kept);
 
 /* Sets or clears memory->imported. */
 void memory_set_imported(struct physical_memory *memory, bool imported);

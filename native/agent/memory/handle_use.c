@@ -14,10 +14,6 @@ CUresult memory_give_back_if_unused(uint32_t index, uint64_t id)
 
 	table_lock();
 	unused = memory->allocation_id == id && memory_is_unused(memory) && !memory->released;
-	if (unused && memory->foreign) {
-		memory_remove(memory); /* the application has released the handle itself */
-		unused = false;
-	}
 	if (unused) {
 		memory->leaving = true;
 		real = memory->real;

@@ -7,6 +7,7 @@
 #include "agent/base/agent_settings.h"
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/device_access.h"
+#include "agent/memory/kept_descriptors.h"
 
 size_t pieces_of(size_t bytes)
 {
@@ -46,8 +47,10 @@ void pieces_undo(const struct pieces *pieces)
 
 	for (index = 0; index < pieces->mapped; index++)
 		driver->cuMemUnmap(pieces->address + index * PIECE_BYTES, piece_bytes(pieces->bytes, index));
-	for (index = 0; index < pieces->created; index++)
+	for (index = 0; index < pieces->created; index++) {
 		driver->cuMemRelease(pieces->handles[index]);
+		kept_drop(pieces->kept[index]);
+	}
 	driver->cuMemAddressFree(pieces->address, pieces->bytes);
 }
 
@@ -78,7 +81,7 @@ undo:
 }
 
 /* Table locked. */
-static bool record_piece(const struct pieces *pieces, size_t index, const CUmemAllocationProp *properties,
+static bool record_piece(struct pieces *pieces, size_t index, const CUmemAllocationProp *properties,
 			 const struct plain_allocation *allocation)
 {
 	struct physical_memory *memory = memory_add();
@@ -99,9 +102,8 @@ static bool record_piece(const struct pieces *pieces, size_t index, const CUmemA
 		memory->properties = *properties;
 		memory->exportable = true;
 	} else {
-		memory->foreign = true;
-		memory->shared = true;
-		atomic_fetch_add(&table.foreign_count, 1);
+		memory_set_foreign(memory, pieces->kept[index]);
+		pieces->kept[index] = 0;
 	}
 	mapping.memory = memory_index(memory);
 	if (mapping_add(&mapping))
@@ -110,7 +112,7 @@ static bool record_piece(const struct pieces *pieces, size_t index, const CUmemA
 	return false;
 }
 
-bool plain_record(const struct pieces *pieces, const CUmemAllocationProp *properties,
+bool plain_record(struct pieces *pieces, const CUmemAllocationProp *properties,
 		  const struct plain_allocation *allocation)
 {
 	size_t done = 0;

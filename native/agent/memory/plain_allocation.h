@@ -22,6 +22,7 @@ struct pieces {
 	size_t bytes; /* reserved */
 	size_t created, mapped;
 	CUmemGenericAllocationHandle handles[PIECES_MAX];
+	uint32_t kept[PIECES_MAX]; /* of another process's memory, see kept_descriptors.h */
 };
 
 /* How many pieces that many bytes are. */
@@ -32,7 +33,7 @@ size_t piece_bytes(size_t bytes, size_t index);
 void pieces_undo(const struct pieces *pieces);
 
 /* Puts the allocation into the table; false where that is full. properties: NULL where foreign. Table locked. */
-bool plain_record(const struct pieces *pieces, const CUmemAllocationProp *properties,
+bool plain_record(struct pieces *pieces, const CUmemAllocationProp *properties,
 		  const struct plain_allocation *allocation);
 
 /* False where the driver is to allocate, also where that would fail: its error is the right one. */

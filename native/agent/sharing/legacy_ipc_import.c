@@ -7,6 +7,7 @@
 
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/device_access.h"
+#include "agent/memory/kept_descriptors.h"
 #include "agent/memory/plain_allocation.h"
 #include "agent/sharing/legacy_ipc.h"
 #include "protocol/message_socket.h"
@@ -71,6 +72,7 @@ static CUresult import_piece(struct pieces *pieces, int descriptor)
 							CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
 	if (result != CUDA_SUCCESS)
 		return result;
+	pieces->kept[index] = kept_add(descriptor, true, 0);
 	pieces->created++;
 	result = driver->cuMemMap(pieces->address + index * PIECE_BYTES, piece_bytes(pieces->bytes, index), 0,
 				  pieces->handles[index], 0);

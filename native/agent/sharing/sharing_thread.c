@@ -16,10 +16,10 @@
 #include "agent/base/agent_settings.h"
 #include "agent/base/agent_thread.h"
 #include "agent/base/fork_handler.h"
-#include "agent/interpose/real_driver.h"
 #include "agent/memory/handle_use.h"
 #include "agent/memory/plain_allocation.h"
 #include "agent/sharing/legacy_ipc.h"
+#include "agent/sharing/memory_export.h"
 #include "protocol/message_socket.h"
 #include "protocol/peer_trust.h"
 #include "protocol/socket_mark.h"
@@ -80,7 +80,7 @@ static CUmemGenericAllocationHandle find_piece(const struct ipc_request *request
 	if (mapping)
 		memory = &table.memories[mapping->memory];
 	/* The pieces of an allocation have ids in a row, and no id is ever used again. */
-	if (memory && memory->shared && memory->allocation_id == request->allocation_id + index)
+	if (memory && memory->exported && memory->allocation_id == request->allocation_id + index)
 		handle = virtual_handle(memory);
 	table_unlock();
 	return handle;
@@ -90,14 +90,14 @@ static CUresult export_piece(const struct ipc_request *request, size_t index, in
 {
 	CUmemGenericAllocationHandle handle = find_piece(request, index);
 	struct handle_use use;
+	bool restored;
 
 	if (!handle)
 		return CUDA_ERROR_INVALID_HANDLE;
 	handle_use_begin(&use, handle);
 	if (use.result != CUDA_SUCCESS)
 		return use.result == CUDA_ERROR_INVALID_VALUE ? CUDA_ERROR_INVALID_HANDLE : use.result;
-	use.result = real_driver()->cuMemExportToShareableHandle(descriptor, use.real,
-								 CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
+	use.result = memory_export(&use, descriptor, &restored);
 	handle_use_end(&use);
 	return use.result;
 }

@@ -158,8 +158,6 @@ static unsigned int count_own_descriptors(void)
 static void failures_leave_nothing_behind(void **state)
 {
 	static const char *const rules[] = {
-		"cuMemExportToShareableHandle=999@1",
-		"cuMemExportToShareableHandle=999@2",
 		"cuMemAddressReserve=2@1",
 		"cuMemImportFromShareableHandle=999@1",
 		"cuMemImportFromShareableHandle=999@2",
@@ -170,6 +168,8 @@ static void failures_leave_nothing_behind(void **state)
 	struct message message = {0};
 	CUdeviceptr address = make_shared(GIB + 4 * MIB, &message);
 	unsigned int descriptors, mappings, own_descriptors;
+	CUipcMemHandle handle;
+	CUdeviceptr other;
 	size_t rule;
 
 	(void)state;
@@ -195,7 +195,21 @@ static void failures_leave_nothing_behind(void **state)
 		assert_int_equal(tell(&processes[0], &message, CLOSE), CUDA_SUCCESS);
 	}
 	assert_int_equal(count_own_descriptors(), own_descriptors);
+	/* What is exported when the handle is asked for, one descriptor for each piece, is there for whoever opens it. */
+	assert_success(cuMemAlloc_v2(&other, GIB + 4 * MIB));
+	for (rule = 1; rule <= 2; rule++) {
+		char text[64];
+
+		sprintf(text, "cuMemExportToShareableHandle=999@%zu", rule);
+		inject(text);
+		assert_int_equal(cuIpcGetMemHandle(&handle, other), 999);
+		inject("");
+	}
+	assert_success(cuIpcGetMemHandle(&handle, other));
+	assert_success(cuMemFree_v2(other));
 	assert_success(cuMemFree_v2(address));
+	/* Of each of the two pieces the one that was kept, and the simulated driver's own. */
+	assert_int_equal(count_own_descriptors(), own_descriptors - 4);
 }
 
 static void memory_freed_while_it_is_opened(void **state)

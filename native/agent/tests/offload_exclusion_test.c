@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Device memory that must stay with the driver in a dump. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,25 +16,43 @@
 /* The name of the thread that is in an injected delay. */
 #define SLOW "slow-call"
 
+/* A multicast object, a dma-buf: nobody could follow it to those who have it. */
 static void memory_that_others_see_stays(void **state)
 {
-	struct virtual_memory memory;
+	struct virtual_memory memory = make_virtual_memory(CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+	int descriptor = -1;
+
+	(void)state;
+	assert_success(cuMemGetHandleForAddressRange(&descriptor, memory.address, 4 * MIB,
+						     CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD, 0));
+	assert_nothing_to_offload();
+	close(descriptor);
+	drop_virtual_memory(&memory);
+}
+
+/* What came by a descriptor that no agent has given out. */
+static void memory_of_a_stranger_ends_the_dump(void **state)
+{
+	struct virtual_memory memory = make_virtual_memory(CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
 	CUmemGenericAllocationHandle imported;
 	int descriptor = -1;
 
 	(void)state;
-	memory = make_virtual_memory(CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
 	assert_success(
 		cuMemExportToShareableHandle(&descriptor, memory.handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
-	assert_nothing_to_offload();
+	assert_int_equal(fcntl(descriptor, F_SETSIG, 0), 0);
 	assert_success(cuMemImportFromShareableHandle(&imported, (void *)(intptr_t)descriptor,
 						      CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
 	assert_int_equal(agent_export(&saved, &reply), -EOPNOTSUPP);
 	assert_non_null(strstr(reply.error.text, "imported device memory"));
 	assert_success(cuMemRelease(imported));
-	assert_nothing_to_offload();
+	/* The owner saves it, whoever else may have it. */
+	assert_int_equal(agent_export(&saved, &reply), 0);
+	assert_int_equal(saved.count, 1);
+	agent_forget(&saved);
 	close(descriptor);
 	drop_virtual_memory(&memory);
+	assert_nothing_to_offload();
 }
 
 static void assert_one_to_offload(void)
@@ -108,7 +127,7 @@ static void memory_that_is_just_being_shared_stays(void **state)
 	pthread_join(thread, &result);
 	assert_null(result);
 	inject("");
-	assert_nothing_to_offload();
+	assert_one_to_offload();
 	drop_virtual_memory(&memory);
 }
 
@@ -232,6 +251,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory_that_others_see_stays),
+		cmocka_unit_test(memory_of_a_stranger_ends_the_dump),
 		cmocka_unit_test(memory_that_others_were_refused_goes),
 		cmocka_unit_test(memory_of_a_range_that_others_see_stays),
 		cmocka_unit_test(memory_that_is_just_being_shared_stays),

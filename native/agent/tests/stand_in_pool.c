@@ -110,7 +110,8 @@ static int ask_for_memory(uint32_t type, struct saved_memory *saved, struct agen
 			return result;
 		if (reply->type == AGENT_REPLY)
 			return reply->result;
-		if (reply->type != AGENT_ALLOCATIONS || reply->count != count || saved->count + count > SAVED_MAX)
+		if ((reply->type != AGENT_ALLOCATIONS && reply->type != AGENT_IMPORTS) || reply->count != count ||
+		    saved->count + count > SAVED_MAX)
 			return -EPROTO;
 		for (index = 0; index < count; index++) {
 			saved->allocations[saved->count].allocation = reply->allocations[index];

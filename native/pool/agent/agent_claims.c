@@ -33,12 +33,21 @@ int agent_claims_add(struct pool *pool, struct agent_export *export, const struc
 	int result = 0;
 	uint32_t i;
 
-	if (export->count + message->count > EXPORT_COUNT_MAX)
+	if (export->own.count + message->count > EXPORT_COUNT_MAX)
 		return fail(error, -EPROTO, "The agent in the process reports more than %u allocations",
 			    EXPORT_COUNT_MAX);
 	for (i = 0; result == 0 && i < message->count; i++)
 		result = add_one(pool, export, &message->allocations[i], error);
 	return result;
+}
+
+int agent_claims_add_imports(const struct agent_export *export, const struct agent_message *message,
+			     struct error_text *error)
+{
+	if (export->imports.count + message->count <= EXPORT_COUNT_MAX)
+		return 0;
+	return fail(error, -EPROTO, "The agent in the process reports more than %u imported allocations",
+		    EXPORT_COUNT_MAX);
 }
 
 static int compare_ids(const void *left, const void *right)
@@ -65,20 +74,20 @@ static bool overlap(const struct agent_allocation *first, const struct agent_all
 
 int agent_claims_check(const struct agent_export *export, struct error_text *error)
 {
-	const struct agent_allocation **sorted = calloc(export->count + 1, sizeof(*sorted));
+	uint32_t count = export->own.count, all = count + export->imports.count, i;
+	const struct agent_allocation **sorted = calloc(all + 1, sizeof(*sorted));
 	const char *fault = NULL;
-	uint32_t i;
 
 	if (!sorted)
 		return fail(error, -ENOMEM, "Out of memory");
-	for (i = 0; i < export->count; i++)
-		sorted[i] = &export->allocations[i];
-	qsort(sorted, export->count, sizeof(*sorted), compare_ids);
-	for (i = 1; i < export->count; i++)
+	for (i = 0; i < all; i++)
+		sorted[i] = i < count ? &export->own.allocations[i] : &export->imports.allocations[i - count];
+	qsort(sorted, all, sizeof(*sorted), compare_ids);
+	for (i = 1; i < all; i++)
 		if (sorted[i - 1]->allocation_id == sorted[i]->allocation_id)
 			fault = "with one id";
-	qsort(sorted, export->count, sizeof(*sorted), compare_addresses);
-	for (i = 1; i < export->count; i++)
+	qsort(sorted, all, sizeof(*sorted), compare_addresses);
+	for (i = 1; i < all; i++)
 		if (overlap(sorted[i - 1], sorted[i]))
 			fault = "at one address";
 	free(sorted);

@@ -13,6 +13,10 @@
 int agent_claims_add(struct pool *pool, struct agent_export *export, const struct agent_message *message,
 		     struct error_text *error);
 
+/* Likewise of a message that says what it has imported. */
+int agent_claims_add_imports(const struct agent_export *export, const struct agent_message *message,
+			     struct error_text *error);
+
 /* All of them, at the end: no id comes twice, and no two lie at one address. */
 int agent_claims_check(const struct agent_export *export, struct error_text *error);
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "pool/agent/agent_claims.h"
-#include "pool/agent/foreign_descriptors.h"
+#include "pool/memory/foreign_descriptors.h"
 #include "protocol/message_socket.h"
 #include "support/clock.h"
 #include "support/plain_text.h"
@@ -148,7 +148,7 @@ static bool is_well_formed(const struct conversation *conversation)
 {
 	const struct agent_message *message = &conversation->message;
 
-	if (message->type == AGENT_ALLOCATIONS)
+	if (message->type == AGENT_ALLOCATIONS || message->type == AGENT_IMPORTS)
 		return message->count > 0 && message->count <= AGENT_ALLOCATIONS_MAX &&
 		       message->count == conversation->count;
 	return message->type == AGENT_REPLY && conversation->count == 0 && message->result <= 0 &&
@@ -206,7 +206,7 @@ static int hear_reply(struct conversation *conversation, struct error_text *erro
 }
 
 /* Takes over the entries and descriptors of a message, all or none. */
-static int add_allocations(struct agent_export *export, struct conversation *conversation, struct error_text *error)
+static int add_offers(struct agent_offers *offers, struct conversation *conversation, struct error_text *error)
 {
 	const struct agent_message *message = &conversation->message;
 	struct agent_allocation *allocations;
@@ -218,21 +218,38 @@ static int add_allocations(struct agent_export *export, struct conversation *con
 			return fail(error, -EPROTO,
 				    "The agent in the process hands over a file that is no device memory of the "
 				    "driver's");
-	allocations = realloc(export->allocations, (export->count + message->count) * sizeof(*allocations));
+	allocations = realloc(offers->allocations, (offers->count + message->count) * sizeof(*allocations));
 	if (allocations)
-		export->allocations = allocations;
-	grown = realloc(export->descriptors, (export->count + message->count) * sizeof(*grown));
+		offers->allocations = allocations;
+	grown = realloc(offers->descriptors, (offers->count + message->count) * sizeof(*grown));
 	if (grown)
-		export->descriptors = grown;
+		offers->descriptors = grown;
 	if (!allocations || !grown)
 		return fail(error, -ENOMEM, "Out of memory");
-	memcpy(&allocations[export->count], message->allocations, message->count * sizeof(*allocations));
-	memcpy(&grown[export->count], conversation->descriptors, message->count * sizeof(*grown));
-	for (i = 0; i < message->count; i++)
-		export->bytes += message->allocations[i].bytes;
-	export->count += message->count;
+	memcpy(&allocations[offers->count], message->allocations, message->count * sizeof(*allocations));
+	memcpy(&grown[offers->count], conversation->descriptors, message->count * sizeof(*grown));
+	offers->count += message->count;
 	conversation->count = 0;
 	return 0;
+}
+
+static int take_offers(struct conversation *conversation, struct pool *pool, struct agent_export *export,
+		       struct error_text *error)
+{
+	const struct agent_message *message = &conversation->message;
+	int result;
+	uint32_t i;
+
+	if (message->type == AGENT_IMPORTS) {
+		result = agent_claims_add_imports(export, message, error);
+		return result ? result : add_offers(&export->imports, conversation, error);
+	}
+	result = agent_claims_add(pool, export, message, error);
+	if (result == 0)
+		result = add_offers(&export->own, conversation, error);
+	for (i = 0; result == 0 && i < message->count; i++)
+		export->bytes += message->allocations[i].bytes;
+	return result;
 }
 
 /* The messages of one export, as far as they are well-formed and plausible. */
@@ -248,14 +265,13 @@ static int hear_export(struct conversation *conversation, struct pool *pool, str
 			return result;
 		if (message->type == AGENT_REPLY)
 			break;
-		result = agent_claims_add(pool, export, message, error);
-		if (result == 0)
-			result = add_allocations(export, conversation, error);
+		result = take_offers(conversation, pool, export, error);
 		drop_descriptors(conversation);
 		if (result)
 			return result;
 	}
 	*answered = true;
+	export->shares = message->last || export->imports.count;
 	if (message->result < 0)
 		return fail(error, message->result, "%s", message->error.text);
 	result = agent_claims_check(export, error);
@@ -271,7 +287,7 @@ static int ask_for_memory(const struct agent_client *agent, uint32_t type, struc
 	struct conversation conversation;
 	int result;
 
-	*export = (struct agent_export){.count = 0};
+	*export = (struct agent_export){.bytes = 0};
 	*answered = false;
 	conversation_begin(&conversation, agent);
 	result = ask(&conversation, &question, NULL, error);
@@ -294,16 +310,22 @@ int agent_offer_all(const struct agent_client *agent, struct pool *pool, struct 
 	return ask_for_memory(agent, AGENT_OFFER, pool, export, answered, error);
 }
 
-void agent_export_free(struct agent_export *export)
+static void free_offers(struct agent_offers *offers)
 {
 	uint32_t i;
 
-	for (i = 0; i < export->count; i++)
-		if (export->descriptors[i] >= 0)
-			close(export->descriptors[i]);
-	free(export->allocations);
-	free(export->descriptors);
-	*export = (struct agent_export){.count = 0};
+	for (i = 0; i < offers->count; i++)
+		if (offers->descriptors[i] >= 0)
+			close(offers->descriptors[i]);
+	free(offers->allocations);
+	free(offers->descriptors);
+}
+
+void agent_export_free(struct agent_export *export)
+{
+	free_offers(&export->own);
+	free_offers(&export->imports);
+	*export = (struct agent_export){.bytes = 0};
 }
 
 int agent_release_all(const struct agent_client *agent, const uint8_t image_id[16], uint32_t expected,

@@ -15,10 +15,17 @@ struct agent_client {
 	int timeout_ms; /* for each of the calls below, however many messages it takes */
 };
 
-struct agent_export {
+/* Allocations, and a descriptor for each. */
+struct agent_offers {
 	struct agent_allocation *allocations;
-	int *descriptors; /* one each */
+	int *descriptors;
 	uint32_t count;
+};
+
+struct agent_export {
+	struct agent_offers own;     /* the process's memory */
+	struct agent_offers imports; /* that of others, of which it knows neither bytes nor device */
+	bool shares;		     /* it has imports, or has given memory of its own to others */
 	uint64_t bytes;
 	uint64_t claimed[POOL_DEVICES_MAX]; /* of the memory of each of the pool's devices */
 };

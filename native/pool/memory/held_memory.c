@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "protocol/share_mark.h"
+
 static int call_failed(const struct held_memory *memory, const char *call, CUresult status, struct error_text *error)
 {
 	return fail(error, cuda_result_to_errno(status), "%s failed for allocation %llu (%llu MiB) on GPU %d: %s", call,
@@ -109,6 +111,22 @@ int held_memory_export(struct held_memory *memory, struct error_text *error)
 	status = memory->device->pool->driver.cuMemExportToShareableHandle(&descriptor, memory->handle,
 									   CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
 	return status == CUDA_SUCCESS ? descriptor : call_failed(memory, "cuMemExportToShareableHandle", status, error);
+}
+
+int held_memory_share(struct held_memory *memory, struct error_text *error)
+{
+	int descriptor;
+
+	if (memory->descriptor >= 0)
+		return 0;
+	descriptor = held_memory_export(memory, error);
+	if (descriptor < 0)
+		return descriptor;
+	memory->descriptor = descriptor;
+	return share_mark_set(descriptor, memory->allocation_id)
+		       ? 0
+		       : fail(error, -errno, "A descriptor of device memory could not be marked: %s",
+			      errno_text(errno));
 }
 
 void held_memory_release(struct held_memory *memory)

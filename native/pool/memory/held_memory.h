@@ -9,7 +9,7 @@ struct held_memory {
 	uint64_t allocation_id, bytes;
 	uint64_t address; /* in the application */
 	struct pool_device *device;
-	int descriptor; /* the application's own export, owned, or -1: memory made here, exported when needed */
+	int descriptor; /* the application's own export, or one for all who share it; -1: memory made here, exported when needed */
 	bool has_handle, reserved, mapped;
 	CUmemGenericAllocationHandle handle;
 	CUdeviceptr here; /* where it is mapped in this process */
@@ -24,6 +24,8 @@ int held_memory_map(struct held_memory *memory, struct error_text *error);
 void held_memory_unmap(struct held_memory *memory);
 /* A descriptor for the application: duplicate or fresh export, the caller's to close. Negative errno on failure. */
 int held_memory_export(struct held_memory *memory, struct error_text *error);
+/* What it is exported by from now on is one open file, with a mark, see protocol/share_mark.h: processes share it. */
+int held_memory_share(struct held_memory *memory, struct error_text *error);
 /* Lets go of everything, the descriptor too. */
 void held_memory_release(struct held_memory *memory);
 

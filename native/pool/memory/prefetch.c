@@ -31,6 +31,7 @@ static int load_images(struct prefetch *prefetch, int folder, struct error_text 
 		result = fail(error, -ENOMEM, "Out of memory");
 	for (i = 0; i < count && result == 0; i++) {
 		image = &prefetch->images[prefetch->count];
+		image->lock = -1;
 		if (only_id && names[i].has_id && memcmp(names[i].id, only_id, sizeof(names[i].id)))
 			continue;
 		result = gpu_image_read(folder, &names[i], &image->image, error);
@@ -44,38 +45,57 @@ static int load_images(struct prefetch *prefetch, int folder, struct error_text 
 		prefetch->count++;
 		image->bytes = gpu_image_device_bytes(image->image);
 		prefetch->bytes += image->bytes;
+		prefetch->shares |= image->image->import_count != 0;
 		result = gpu_image_open_data(folder, image->image, &image->data, error);
 	}
+	if (only_id && result == 0 && prefetch->count)
+		result = prefetch_load_guests(prefetch, folder, names, count, error);
 	free(names);
+	return result;
+}
+
+/* Makes it, or, where another process has what it shares with this one, takes that. */
+static int make_piece(struct prefetch *prefetch, const struct prefetch_image *image, uint32_t i,
+		      const struct gpu_match *gpus, struct error_text *error)
+{
+	const struct gpu_image *manifest = image->image;
+	struct held_memory *memory = &image->memory[i];
+	int result;
+
+	memory->allocation_id = manifest->allocations[i].id;
+	memory->address = manifest->allocations[i].address;
+	memory->bytes = manifest->allocations[i].bytes;
+	memory->device = gpu_match_find(gpus, manifest->devices[manifest->allocations[i].device].uuid);
+	result = pool_device_warm(memory->device, error);
+	if (result == 0)
+		result = pool_device_use(memory->device, error);
+	if (result == 0 && prefetch->brings_back)
+		result = prefetch_adopt_memory(prefetch, image, i, memory, error);
+	if (result)
+		return result < 0 ? result : 0;
+	result = prefetch_make_room(prefetch, memory, error);
+	if (result == 0)
+		result = held_memory_map(memory, error);
+	if (result == 0 && prefetch_is_imported(prefetch, manifest, i))
+		result = held_memory_share(memory, error);
 	return result;
 }
 
 static int make_memory(struct prefetch *prefetch, struct prefetch_image *image, const struct gpu_match *gpus,
 		       struct error_text *error)
 {
-	const struct gpu_image *manifest = image->image;
-	struct held_memory *memory;
+	uint32_t count = image->image->allocation_count, all = count + image->image->import_count, i;
 	int result = 0;
-	uint32_t i;
 
-	image->memory = calloc(manifest->allocation_count + 1, sizeof(*image->memory));
+	image->memory = calloc(all + 1, sizeof(*image->memory));
 	if (!image->memory)
 		return fail(error, -ENOMEM, "Out of memory");
-	for (i = 0; i < manifest->allocation_count; i++)
+	for (i = 0; i < all; i++)
 		image->memory[i].descriptor = -1;
-	for (i = 0; i < manifest->allocation_count && result == 0; i++) {
-		memory = &image->memory[i];
-		memory->allocation_id = manifest->allocations[i].id;
-		memory->address = manifest->allocations[i].address;
-		memory->bytes = manifest->allocations[i].bytes;
-		memory->device = gpu_match_find(gpus, manifest->devices[manifest->allocations[i].device].uuid);
-		result = pool_device_warm(memory->device, error);
-		if (result == 0)
-			result = pool_device_use(memory->device, error);
-		if (result == 0)
-			result = prefetch_make_room(prefetch, memory, error);
-		if (result == 0)
-			result = held_memory_map(memory, error);
+	for (i = 0; i < count && result == 0; i++) {
+		if (!prefetch_is_wanted(prefetch, image, i))
+			continue;
+		result = make_piece(prefetch, image, i, gpus, error);
 		atomic_fetch_add(&prefetch->pieces_made, 1);
 		if (result == 0 && prefetch_is_cancelled(prefetch))
 			result = fail(error, -ECANCELED, "The restore was cancelled");
@@ -105,8 +125,11 @@ static int make_jobs(struct prefetch_image *image, struct error_text *error)
 	image->jobs = calloc(manifest->device_count + 1, sizeof(*image->jobs));
 	if (!image->jobs)
 		return fail(error, -ENOMEM, "Out of memory");
+	/* What is not mapped here has its contents already, or is not wanted. */
 	for (i = 0; i < manifest->allocation_count; i++)
-		job_of_device(image, image->memory[i].device)->chunk_count += manifest->allocations[i].chunk_count;
+		if (image->memory[i].mapped)
+			job_of_device(image, image->memory[i].device)->chunk_count +=
+				manifest->allocations[i].chunk_count;
 	for (i = 0; i < image->job_count; i++) {
 		image->jobs[i].chunks = calloc(image->jobs[i].chunk_count, sizeof(*image->jobs[i].chunks));
 		if (!image->jobs[i].chunks)
@@ -115,6 +138,8 @@ static int make_jobs(struct prefetch_image *image, struct error_text *error)
 	}
 	for (i = 0; i < manifest->allocation_count; i++) {
 		allocation = &manifest->allocations[i];
+		if (!image->memory[i].mapped)
+			continue;
 		job = job_of_device(image, image->memory[i].device);
 		for (number = 0; number < allocation->chunk_count; number++) {
 			chunk = &job->chunks[job->chunk_count++];
@@ -301,6 +326,7 @@ int prefetch_start(struct pool *pool, int folder, const struct prefetch_options 
 	prefetch->pool = pool;
 	prefetch->options = *options;
 	prefetch->allowed = options->overlap;
+	prefetch->brings_back = options->only_id != NULL;
 	if (options->device_map)
 		snprintf(prefetch->device_map, sizeof(prefetch->device_map), "%s", options->device_map);
 	pthread_mutex_init(&prefetch->lock, NULL);
@@ -312,6 +338,9 @@ int prefetch_start(struct pool *pool, int folder, const struct prefetch_options 
 	prefetch_note_origin(prefetch, folder);
 	result = load_images(prefetch, folder, error);
 	prefetch->options.only_id = NULL;
+	/* One process after the other, see pool/run/resume.c. */
+	if (prefetch->brings_back && prefetch->shares)
+		prefetch->allowed = false;
 	prefetch->options.device_map = NULL; /* the copy counts */
 	if (result == 0 && pthread_create(&prefetch->thread, NULL, prefetch_main, prefetch))
 		result = fail(error, -EAGAIN, "Could not start a thread");
@@ -332,101 +361,6 @@ void prefetch_allow(struct prefetch *prefetch)
 	pthread_mutex_unlock(&prefetch->lock);
 }
 
-struct prefetch_image *prefetch_find(struct prefetch *prefetch, const uint8_t image_id[16])
-{
-	size_t i;
-
-	for (i = 0; prefetch && i < prefetch->count; i++)
-		if (memcmp(prefetch->images[i].image->id, image_id, 16) == 0)
-			return &prefetch->images[i];
-	return NULL;
-}
-
-static int given_away(const struct prefetch_image *image, struct error_text *error)
-{
-	return fail(error, -EINVAL, "The image of process %d was given away already", image->image->pid);
-}
-
-int prefetch_claim(struct prefetch *prefetch, struct prefetch_image *image, const void *claimant,
-		   struct error_text *error)
-{
-	int result = 0;
-
-	pthread_mutex_lock(&prefetch->lock);
-	if (image->claimant && image->claimant != claimant)
-		result = given_away(image, error);
-	else
-		image->claimant = claimant;
-	pthread_mutex_unlock(&prefetch->lock);
-	return result;
-}
-
-void prefetch_mark_taken(struct prefetch *prefetch, struct prefetch_image *image)
-{
-	pthread_mutex_lock(&prefetch->lock);
-	image->taken = true;
-	pthread_mutex_unlock(&prefetch->lock);
-}
-
-/* A dump makes one image for each process: another one of the same process is another dump's. Under the lock. */
-static bool is_of_a_process_that_has_its_own(const struct prefetch *prefetch, const struct gpu_image *image)
-{
-	size_t i;
-
-	for (i = 0; i < prefetch->count; i++)
-		if (prefetch->images[i].taken && prefetch->images[i].image->pid == image->pid)
-			return true;
-	return false;
-}
-
-const struct gpu_image *prefetch_find_untaken(struct prefetch *prefetch)
-{
-	const struct gpu_image *found = NULL, *image;
-	size_t i;
-
-	pthread_mutex_lock(&prefetch->lock);
-	for (i = 0; i < prefetch->count && !found; i++) {
-		image = prefetch->images[i].image;
-		if (image->allocation_count && !is_of_a_process_that_has_its_own(prefetch, image))
-			found = image;
-	}
-	pthread_mutex_unlock(&prefetch->lock);
-	return found;
-}
-
-/* Waits for a state or a later one. */
-static int wait_for_state(struct prefetch *prefetch, struct prefetch_image *image, enum prefetch_state wanted,
-			  int timeout_ms, struct error_text *error)
-{
-	uint64_t end = monotonic_nanoseconds() + (uint64_t)timeout_ms * 1000000u;
-	struct timespec until = {.tv_sec = (time_t)(end / 1000000000u), .tv_nsec = (long)(end % 1000000000u)};
-	int result;
-
-	pthread_mutex_lock(&prefetch->lock);
-	while (image->state < wanted)
-		if (pthread_cond_timedwait(&prefetch->changed, &prefetch->lock, &until) == ETIMEDOUT)
-			break;
-	result = image->state < wanted ? -EINPROGRESS : image->result;
-	if (image->result && error)
-		*error = image->error;
-	if (image->taken)
-		result = given_away(image, error);
-	pthread_mutex_unlock(&prefetch->lock);
-	return result;
-}
-
-int prefetch_wait_memory(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
-			 struct error_text *error)
-{
-	return wait_for_state(prefetch, image, PREFETCH_FILLING, timeout_ms, error);
-}
-
-int prefetch_wait_filled(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
-			 struct error_text *error)
-{
-	return wait_for_state(prefetch, image, PREFETCH_FILLED, timeout_ms, error);
-}
-
 uint64_t prefetch_progress(struct prefetch *prefetch)
 {
 	return atomic_load(&prefetch->pieces_made) + prefetch_bytes_done(prefetch);
@@ -440,6 +374,8 @@ bool prefetch_drop_taken(struct prefetch *prefetch)
 
 	pthread_mutex_lock(&prefetch->lock);
 	for (i = 0; i < prefetch->count; i++) {
+		/* It wants memory of others. */
+		filling |= prefetch->images[i].image->import_count && !prefetch->images[i].taken;
 		filling |= prefetch->images[i].state < PREFETCH_FILLED;
 		taken |= prefetch->images[i].taken && prefetch->images[i].memory;
 	}

@@ -25,8 +25,11 @@ struct prefetch_job {
 struct prefetch_image {
 	struct gpu_image *image;
 	struct gpu_image_data data;
-	struct held_memory *memory; /* one for each allocation, all there from PREFETCH_FILLING on */
-	struct prefetch_job *jobs;  /* one for each device */
+	/* One for each allocation, all there from PREFETCH_FILLING on; then one for each import, see prefetch_wait_imports. */
+	struct held_memory *memory;
+	bool guest;		   /* for what another image has imported of it only */
+	int lock;		   /* its manifest, where processes are brought back that share memory; -1 where not */
+	struct prefetch_job *jobs; /* one for each device */
 	unsigned int job_count;
 	uint64_t bytes;
 
@@ -79,6 +82,8 @@ struct prefetch {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool allowed, cancelled;
+	bool brings_back; /* what a dump has taken: of the memory that is shared, some may be in its place */
+	bool shares;	  /* some image has imports */
 };
 
 /* Returns 0 also where the folder has no GPU image; count is 0 then. folder is needed during the call only. */
@@ -104,6 +109,15 @@ int prefetch_wait_memory(struct prefetch *prefetch, struct prefetch_image *image
 /* Likewise for the end of the filling. */
 int prefetch_wait_filled(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
 			 struct error_text *error);
+/* Likewise for a state or a later one, of an image of which others may have mapped what there is. */
+int prefetch_wait_state(struct prefetch *prefetch, struct prefetch_image *image, enum prefetch_state wanted,
+			int timeout_ms, struct error_text *error);
+/*
+ * Likewise until what the image has imported is filled, wherever it is from; from then on memory has it behind the
+ * allocations.
+ */
+int prefetch_wait_imports(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
+			  struct error_text *error);
 /*
  * Lets go of the memory that processes have mapped, once nothing is being filled any more: the driver may wait for all
  * copies before it unmaps. Returns whether there is some of which it could not let go yet.
@@ -114,6 +128,27 @@ uint64_t prefetch_progress(struct prefetch *prefetch);
 uint64_t prefetch_bytes_done(struct prefetch *prefetch);
 /* When the filling of all images began and ended, 0 while not known. */
 void prefetch_times(struct prefetch *prefetch, uint64_t *began, uint64_t *ended);
+
+/* ---- prefetch_sharing.c: memory of which several processes have a part ---- */
+
+/* To bring one process back: reads the images that have something to do with its shared memory, as guests. */
+int prefetch_load_guests(struct prefetch *prefetch, int folder, const struct gpu_image_name *names, size_t count,
+			 struct error_text *error);
+/*
+ * Whoever brings back a process that shares memory holds this, one after the other, whatever pool or guardian it is: each
+ * looks whether another process has the memory, and only then makes it. False where somebody else has it.
+ */
+bool prefetch_lock_shared(struct prefetch *prefetch);
+/* Does some image of the prefetch import it? */
+bool prefetch_is_imported(const struct prefetch *prefetch, const struct gpu_image *image, uint32_t allocation);
+/* Is it to be made, or only somebody else's? */
+bool prefetch_is_wanted(const struct prefetch *prefetch, const struct prefetch_image *image, uint32_t allocation);
+/*
+ * Of a process that is brought back: takes the memory from another one that has it in its place, as that is the one which
+ * both shared. Returns 1 where it did, 0 where nobody has it, a negative errno code on failure.
+ */
+int prefetch_adopt_memory(struct prefetch *prefetch, const struct prefetch_image *image, uint32_t allocation,
+			  struct held_memory *memory, struct error_text *error);
 
 /* ---- prefetch_end.c ---- */
 

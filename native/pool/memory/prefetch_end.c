@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "pool/memory/prefetch.h"
 #include "support/log.h"
@@ -16,7 +17,7 @@ void prefetch_image_release(struct prefetch_image *image)
 	free(image->jobs);
 	image->jobs = NULL;
 	image->job_count = 0;
-	for (i = 0; image->memory && i < image->image->allocation_count; i++) {
+	for (i = 0; image->memory && i < image->image->allocation_count + image->image->import_count; i++) {
 		if (image->memory[i].has_handle && pool_device_use(image->memory[i].device, &error))
 			log_error("%s", error.text);
 		held_memory_release(&image->memory[i]);
@@ -33,6 +34,8 @@ void prefetch_free(struct prefetch *prefetch)
 	for (i = 0; i < prefetch->count; i++) {
 		prefetch_image_release(&prefetch->images[i]);
 		gpu_image_free(prefetch->images[i].image);
+		if (prefetch->images[i].lock >= 0)
+			close(prefetch->images[i].lock);
 	}
 	gpu_match_free(&prefetch->gpus);
 	free(prefetch->images);

@@ -80,7 +80,7 @@ static int compare_ids(const void *left, const void *right, void *image)
 
 static int make_ahead(struct beginning *beginning, struct error_text *error)
 {
-	uint32_t count = beginning->offer.count;
+	uint32_t count = beginning->offer.own.count;
 	struct copy_ahead *ahead = calloc(1, sizeof(*ahead));
 
 	beginning->ahead = ahead;
@@ -101,7 +101,7 @@ static int make_ahead(struct beginning *beginning, struct error_text *error)
 
 static int take_one(struct beginning *beginning, uint32_t i, struct error_text *error)
 {
-	const struct agent_allocation *offered = &beginning->offer.allocations[i];
+	const struct agent_allocation *offered = &beginning->offer.own.allocations[i];
 	struct held_memory *memory = &beginning->memory[i];
 	struct copy_ahead *ahead = beginning->ahead;
 	struct gpu_image_allocation *allocation = &ahead->image->allocations[i];
@@ -111,10 +111,10 @@ static int take_one(struct beginning *beginning, uint32_t i, struct error_text *
 		.allocation_id = offered->allocation_id,
 		.bytes = offered->bytes,
 		.address = offered->address,
-		.descriptor = beginning->offer.descriptors[i],
+		.descriptor = beginning->offer.own.descriptors[i],
 		.device = pool_device_find(ahead->pool, offered->device.bytes),
 	};
-	beginning->offer.descriptors[i] = -1;
+	beginning->offer.own.descriptors[i] = -1;
 	beginning->memory_count++;
 	if (!memory->device)
 		return fail(error, -ENODEV, "It holds memory on a GPU that the pool does not see");
@@ -209,14 +209,14 @@ static int begin(struct beginning *beginning, struct error_text *error)
 	result = agent_offer_all(&agent, beginning->run->pool, &beginning->offer, &answered, error);
 	if (result)
 		return result;
-	if (beginning->offer.count == 0)
+	if (beginning->offer.own.count == 0)
 		return fail(error, -ENODATA, "it has no device memory that could be copied while it runs");
 	result = make_ahead(beginning, error);
-	for (i = 0; i < beginning->offer.count && result == 0; i++)
+	for (i = 0; i < beginning->offer.own.count && result == 0; i++)
 		result = take_one(beginning, i, error);
 	if (result)
 		return result;
-	qsort_r(beginning->ahead->by_id, beginning->offer.count, sizeof(uint32_t), compare_ids,
+	qsort_r(beginning->ahead->by_id, beginning->offer.own.count, sizeof(uint32_t), compare_ids,
 		beginning->ahead->image);
 	return copy_all(beginning, error);
 }

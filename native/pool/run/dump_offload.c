@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "pool/agent/agent_look.h"
 #include "pool/device/driver_bytes.h"
@@ -28,8 +29,8 @@ static void warm_all(const struct offload *offload)
 	struct pool_device *device;
 	uint32_t i;
 
-	for (i = 0; i < offload->export.count; i++) {
-		device = pool_device_find(offload->run->pool, offload->export.allocations[i].device.bytes);
+	for (i = 0; i < offload->export.own.count; i++) {
+		device = pool_device_find(offload->run->pool, offload->export.own.allocations[i].device.bytes);
 		if (device)
 			pool_device_warm_begin(device);
 	}
@@ -42,62 +43,99 @@ static void begin_or_continue(struct offload *offload)
 
 	if (ahead) {
 		gpu_image_continue(offload->image, copy_ahead_image(ahead));
-		copy_ahead_arrange(ahead, offload->export.allocations, offload->export.descriptors,
-				   offload->export.count);
+		copy_ahead_arrange(ahead, offload->export.own.allocations, offload->export.own.descriptors,
+				   offload->export.own.count);
 	} else {
 		gpu_image_spread(offload->image, offload->run->pool->settings.streams, offload->export.bytes);
 	}
+}
+
+/* An entry for it, and its descriptor. */
+static struct held_memory *take_offer(struct run_process *process, struct agent_offers *offers, uint32_t i)
+{
+	struct held_memory *memory = &process->memory[process->memory_count++];
+
+	memory->allocation_id = offers->allocations[i].allocation_id;
+	memory->address = offers->allocations[i].address;
+	memory->bytes = offers->allocations[i].bytes;
+	memory->descriptor = offers->descriptors[i];
+	offers->descriptors[i] = -1;
+	return memory;
+}
+
+static int take_one(struct offload *offload, uint32_t i, struct error_text *error)
+{
+	struct held_memory *memory = take_offer(offload->process, &offload->export.own, i);
+	struct pool *pool = offload->run->pool;
+	int result;
+
+	memory->device = pool_device_find(pool, offload->export.own.allocations[i].device.bytes);
+	if (!memory->device)
+		return fail(error, -ENODEV,
+			    "Process %d holds memory on a GPU that the pool does not see; start the pool without "
+			    "CUDA_VISIBLE_DEVICES",
+			    offload->process->pid);
+	offload->image->allocations[i].id = memory->allocation_id;
+	offload->image->allocations[i].address = memory->address;
+	offload->image->allocations[i].device = (uint32_t)(memory->device - pool->devices);
+	if (gpu_image_place(offload->image, i, memory->bytes))
+		return fail(error, -ENOMEM, "Out of memory");
+	result = pool_device_warm(memory->device, error);
+	if (result == 0)
+		result = pool_device_use(memory->device, error);
+	if (result == 0)
+		result = held_memory_import(memory, error);
+	return result ? result : held_memory_map(memory, error);
 }
 
 /* Takes what the agent exported: the descriptors become held memory, and the image gets its layout. */
 static int take_memory(struct offload *offload, struct error_text *error)
 {
 	struct run_process *process = offload->process;
-	struct pool *pool = offload->run->pool;
-	struct held_memory *memory;
-	int result;
-	uint32_t i;
+	uint32_t own = offload->export.own.count, imports = offload->export.imports.count, i;
+	int result = 0;
 
 	run_process_end_check(process);
 	run_process_drop_memory(process); /* of an earlier CHECKPOINT in this run */
-	process->memory = calloc(offload->export.count + 1, sizeof(*process->memory));
-	offload->image = run_make_image(offload->run, process, GPU_IMAGE_OFFLOAD, offload->export.count);
-	if (!process->memory || !offload->image)
+	process->memory = calloc(own + imports + 1, sizeof(*process->memory));
+	process->imports = calloc(imports + 1, sizeof(*process->imports));
+	offload->image = run_make_image(offload->run, process, GPU_IMAGE_OFFLOAD, own);
+	if (!process->memory || !process->imports || !offload->image || gpu_image_make_imports(offload->image, imports))
 		return fail(error, -ENOMEM, "Out of memory");
+	memcpy(process->next_image_id, offload->image->id, sizeof(process->next_image_id));
 	warm_all(offload);
 	begin_or_continue(offload);
-	for (i = 0; i < offload->export.count; i++) {
-		memory = &process->memory[i];
-		memory->allocation_id = offload->export.allocations[i].allocation_id;
-		memory->address = offload->export.allocations[i].address;
-		memory->bytes = offload->export.allocations[i].bytes;
-		memory->descriptor = offload->export.descriptors[i];
-		offload->export.descriptors[i] = -1;
-		process->memory_count++;
-		memory->device = pool_device_find(pool, offload->export.allocations[i].device.bytes);
-		if (!memory->device)
-			return fail(error, -ENODEV,
-				    "Process %d holds memory on a GPU that the pool does not see; start the pool "
-				    "without CUDA_VISIBLE_DEVICES",
-				    process->pid);
-		offload->image->allocations[i].id = memory->allocation_id;
-		offload->image->allocations[i].address = memory->address;
-		offload->image->allocations[i].device = (uint32_t)(memory->device - pool->devices);
-		if (gpu_image_place(offload->image, i, memory->bytes))
-			return fail(error, -ENOMEM, "Out of memory");
-		result = pool_device_warm(memory->device, error);
-		if (result == 0)
-			result = pool_device_use(memory->device, error);
-		if (result == 0)
-			result = held_memory_import(memory, error);
-		if (result == 0)
-			result = held_memory_map(memory, error);
-		if (result)
-			return result;
-	}
-	if (offload->export.count)
+	for (i = 0; i < own && result == 0; i++)
+		result = take_one(offload, i, error);
+	if (result)
+		return result;
+	process->own_count = own;
+	for (i = 0; i < imports; i++)
+		take_offer(process, &offload->export.imports, i);
+	if (own)
 		run_note_gpu(offload->run, process->memory[0].device);
 	return 0;
+}
+
+/* Waits for the others of the tree with which it shares memory, and notes whose what it has imported is. */
+static int meet_others(struct offload *offload, struct error_text *error)
+{
+	struct run_process *process = offload->process;
+	struct gpu_image_import *import;
+	uint32_t i;
+	int result;
+
+	result = run_meet(offload->run, process, offload->export.shares, error);
+	for (i = 0; i < offload->image->import_count && result == 0; i++) {
+		import = &offload->image->imports[i];
+		import->id = process->memory[process->own_count + i].allocation_id;
+		import->address = process->memory[process->own_count + i].address;
+		memcpy(import->image_id, process->imports[i].image_id, sizeof(import->image_id));
+		import->owner_id = process->imports[i].allocation_id;
+		import->owner = process->imports[i].owner;
+		offload->image->holder = run_sharing_holder(process);
+	}
+	return result;
 }
 
 /* The data files of an image that was begun while the process ran, or new ones. */
@@ -234,7 +272,7 @@ enum save_outcome run_offload(struct run *run, struct run_process *process, int 
 {
 	struct offload offload = {.run = run, .process = process};
 	struct error_text other;
-	bool answered = false;
+	bool answered = false, shares;
 	int result;
 
 	offload.agent = run_agent(run, process);
@@ -252,6 +290,8 @@ enum save_outcome run_offload(struct run *run, struct run_process *process, int 
 	if (result == 0)
 		result = take_memory(&offload, error);
 	if (result == 0)
+		result = meet_others(&offload, error);
+	if (result == 0)
 		result = write_image(&offload, error);
 	if (result == 0 && run_is_unwanted(run))
 		result = fail(error, -ECANCELED, "The dump was cancelled");
@@ -267,6 +307,7 @@ enum save_outcome run_offload(struct run *run, struct run_process *process, int 
 		answered = false; /* the driver cannot save what it cannot lock */
 	}
 out:
+	shares = offload.export.shares;
 	offload_free(&offload);
 	run_drop_ahead(run, process);
 	if (result && !process_lacks_memory(process)) {
@@ -280,5 +321,6 @@ out:
 	if (result == 0)
 		return SAVED;
 	/* Without an answer nobody knows whether the process holds memory that the driver cannot save. */
-	return answered && !offload.release_tried && !is_final(result) ? LEFT_TO_DRIVER : NOT_SAVED;
+	/* Nor can the driver save what others have or own. */
+	return answered && !shares && !offload.release_tried && !is_final(result) ? LEFT_TO_DRIVER : NOT_SAVED;
 }

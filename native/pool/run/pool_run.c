@@ -349,8 +349,10 @@ void run_process_drop_memory(struct run_process *process)
 		held_memory_release(&process->memory[i]);
 	}
 	free(process->memory);
+	free(process->imports);
 	process->memory = NULL;
-	process->memory_count = 0;
+	process->imports = NULL;
+	process->memory_count = process->own_count = 0;
 }
 
 void run_progress_ended(struct run *run)

@@ -17,6 +17,13 @@
  * process, the thread of the work that is under way for it; what all of them write is under the run's mutex.
  */
 
+/* Whose memory a process has imported. */
+struct run_import {
+	uint8_t image_id[16];	/* of the image that its owner gets */
+	uint64_t allocation_id; /* there */
+	struct gpu_image_holder owner;
+};
+
 struct run_process {
 	int32_t pid; /* as the client calls it: for messages, images and statistics */
 	struct target target;
@@ -32,11 +39,18 @@ struct run_process {
 	enum way_back way_back;
 	enum image_origin origin; /* of what the last RESUME has mapped */
 	bool image_written;
-	struct image_check *check;  /* of the image's data, NULL where there is nothing to check */
-	uint8_t image_id[16];	    /* of that image */
-	struct copy_ahead *ahead;   /* what was copied while it ran, until that is an image's; see copy_ahead.h */
-	struct held_memory *memory; /* the application's own memory, from the dump */
-	uint32_t memory_count;
+	struct image_check *check; /* of the image's data, NULL where there is nothing to check */
+	uint8_t image_id[16];	   /* of that image */
+	struct copy_ahead *ahead;  /* what was copied while it ran, until that is an image's; see copy_ahead.h */
+	/* From the dump: the application's own memory, own_count of it, and then what it has imported, of which only the
+	 * descriptor is held. */
+	struct held_memory *memory;
+	uint32_t memory_count, own_count;
+	struct run_import *imports; /* one for each of the latter */
+	uint8_t next_image_id[16];  /* of the image in the making */
+	/* Of a CHECKPOINT under way, under the run's mutex: memory has all that its agent has exported; and the process shares
+	 * some of it, and waits for the others of the run. */
+	bool has_exported, shares;
 	uint32_t phase; /* enum phase, what is being done for it */
 	uint64_t bytes_done, bytes_total;
 	/* For the statistics. */
@@ -51,9 +65,13 @@ struct run {
 	int folder, work, progress, lock; /* descriptors, -1: none */
 	/* over phase, progress and figures, the words to the client, the failure, the list of processes */
 	pthread_mutex_t mutex;
-	pthread_cond_t changed;		  /* a work has ended */
-	unsigned int working;		  /* works that have their turn */
-	bool locks_wait;		  /* until the last one has been begun */
+	pthread_cond_t changed; /* a work has ended */
+	unsigned int working;	/* works that have their turn */
+	bool locks_wait;	/* until the last one has been begun */
+	bool saves_wait;	/* likewise, CHECKPOINTs */
+	bool sharing_known;	/* whose memory is whose, and what came of it: */
+	int sharing_result;
+	struct error_text sharing_error;
 	uint64_t bytes_done, bytes_total; /* as the progress file says */
 	bool parallel, verify, warm, started_by_us;
 	char device_map[1024]; /* of a restore or a client: the GPUs that it takes */
@@ -189,6 +207,17 @@ struct run_order {
 };
 int run_work_begin(struct run *run, struct run_process *process, const struct run_order *order,
 		   struct error_text *error);
+/* run_turn.c: waits until it is this thread's turn to work, which ends with run->working. */
+void run_take_turn(struct run *run);
+/*
+ * On the thread of a CHECKPOINT: its process has exported its memory. One that shares some of it waits, without its turn,
+ * until all others have, and fails where something is shared with a process that is not dumped with it.
+ */
+int run_meet(struct run *run, struct run_process *process, bool shares, struct error_text *error);
+/* run_sharing.c: finds out whose memory is whose. All processes that share have exported theirs, and wait. */
+int run_sharing_match(struct run *run, struct error_text *error);
+/* What names the process to a pool that brings it back. */
+struct gpu_image_holder run_sharing_holder(const struct run_process *process);
 /* Waits for its end. Returns how it went. */
 int run_work_collect(struct run *run, struct run_process *process, struct pool_reply *reply);
 /* Waits for all that is under way; what failed is logged. */

@@ -266,8 +266,10 @@ static int map_from_image(struct run *run, struct run_process *process, const st
 	/* A restore maps while memory is still being filled. A process that lives on must not see wrong contents. */
 	if (result == 0 && run->stage == POOL_STAGE_DUMP)
 		result = wait_for(run, process, source, prefetch_wait_filled, error);
+	if (result == 0 && manifest->import_count)
+		result = wait_for(run, process, source, prefetch_wait_imports, error);
 	if (result == 0)
-		result = map(run, process, image->memory, manifest->allocation_count, error);
+		result = map(run, process, image->memory, manifest->allocation_count + manifest->import_count, error);
 	if (result == 0 && run->stage != POOL_STAGE_DUMP)
 		result = wait_for(run, process, source, prefetch_wait_filled, error);
 	if (result)
@@ -317,6 +319,22 @@ static int resume_from(struct run *run, struct run_process *process, const struc
 	return result;
 }
 
+/* Those that bring back processes which share memory with it have limits of their own, so this ends. */
+static int wait_for_sharers(struct run *run, const struct run_process *process, struct prefetch *prefetch,
+			    struct error_text *error)
+{
+	while (!prefetch_lock_shared(prefetch)) {
+		if (run_is_abandoned(run))
+			return fail(error, -ECANCELED, "The restore was cancelled");
+		if (target_has_ended(&process->target))
+			return fail(error, -ESRCH, "Process %d has ended", process->pid);
+		run_say_progress(run);
+		usleep(LOOK_AROUND_MS * 1000);
+	}
+	prefetch_allow(prefetch);
+	return 0;
+}
+
 int run_resume(struct run *run, struct run_process *process, const struct resume_request *request,
 	       struct error_text *error)
 {
@@ -328,6 +346,8 @@ int run_resume(struct run *run, struct run_process *process, const struct resume
 	result = put_back_waiting_calls(run, process, error);
 	if (result == 0)
 		result = find_source(run, process, request, &source, error);
+	if (result == 0 && source.own && source.own->shares)
+		result = wait_for_sharers(run, process, source.own, error);
 	if (result == 0)
 		result = resume_from(run, process, &source, request->initial_state, error);
 	prefetch_end(source.own);

@@ -22,15 +22,6 @@ struct run_work {
 	struct error_text error;
 };
 
-static void take_turn(struct run *run)
-{
-	pthread_mutex_lock(&run->mutex);
-	while (run->working && run->working >= run->pool->settings.side_by_side)
-		pthread_cond_wait(&run->changed, &run->mutex);
-	run->working++;
-	pthread_mutex_unlock(&run->mutex);
-}
-
 static void end_turn(struct run_work *work)
 {
 	struct run *run = work->run;
@@ -39,6 +30,8 @@ static void end_turn(struct run_work *work)
 	run->working -= !work->order.lock;
 	work->ended = monotonic_nanoseconds();
 	work->done = true;
+	/* Those that share memory with it wait no longer. */
+	work->process->has_exported = true;
 	pthread_cond_broadcast(&run->changed);
 	pthread_mutex_unlock(&run->mutex);
 }
@@ -110,7 +103,7 @@ static void *work_main(void *argument)
 	struct run_work *work = argument;
 
 	if (!work->order.lock)
-		take_turn(work->run);
+		run_take_turn(work->run);
 	work->result = carry_out(work);
 	if (work->result)
 		run_keep_error(work->run, work->process, work->result, &work->error);
@@ -133,6 +126,11 @@ int run_work_begin(struct run *run, struct run_process *process, const struct ru
 	process->work = work;
 	pthread_mutex_lock(&run->mutex);
 	run->locks_wait |= order->lock;
+	if (!order->lock && !order->resume) {
+		run->saves_wait = true;
+		run->sharing_known = false;
+		process->has_exported = process->shares = false;
+	}
 	pthread_mutex_unlock(&run->mutex);
 	if (!pthread_create(&work->thread, NULL, work_main, work))
 		return 0;
@@ -172,7 +170,7 @@ int run_work_collect(struct run *run, struct run_process *process, struct pool_r
 	int result;
 
 	pthread_mutex_lock(&run->mutex);
-	run->locks_wait = false;
+	run->locks_wait = run->saves_wait = false;
 	pthread_cond_broadcast(&run->changed);
 	while (!work->done)
 		pthread_cond_wait(&run->changed, &run->mutex);

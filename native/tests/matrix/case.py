@@ -29,6 +29,9 @@ SCENES = {  # action, what it is about; kept in this order in the table
     "dump-two-processes-leave-running": {"children": 1, "leave_running": True},
     "restore-two-processes": {"children": 1},
     "dump-copying-ahead": {"ahead": True, "busy": True},
+    "dump-two-that-share": {"children": 1, "shares": True},
+    "dump-two-that-share-leave-running": {"children": 1, "shares": True, "leave_running": True},
+    "restore-two-that-share": {"children": 1, "shares": True},
     "dump-lasting-pool": {"lasting": True},
     "restore-lasting-pool": {"lasting": True},
 }
@@ -79,7 +82,8 @@ class Stage:
         self.action = name.split("-")[0]
         self.leave_running = self.settings.get("leave_running", False)
         self.busy = self.settings.get("busy", False)
-        self.scene = Scene(build, children=self.settings.get("children", 0), busy=self.busy)
+        self.scene = Scene(build, children=self.settings.get("children", 0), busy=self.busy,
+                           shares=self.settings.get("shares", False))
         self.script = self.scene.make_script() if "children" in self.settings or self.leave_running else []
         self.notes = []
 

@@ -45,10 +45,11 @@ class Build:
 
 
 class Scene:
-    def __init__(self, build, children=0, mib=8, pieces=3, busy=False, steps=True):
+    def __init__(self, build, children=0, mib=8, pieces=3, busy=False, shares=False, steps=True):
         self.build, self.with_steps = build, steps
         self.processes = Children()
-        self.options = ["--mib", mib, "--pieces", pieces, "--children", children, *(["--busy"] if busy else [])]
+        self.options = ["--mib", mib, "--pieces", pieces, "--children", children, *(["--busy"] if busy else []),
+                        *(["--share"] if shares else [])]
         self.names = ["worker", *(f"worker.{number}" for number in range(1, children + 1))]
         self.plan = WORK / "steps"
         self.plan.mkdir(parents=True)

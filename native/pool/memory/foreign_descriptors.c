@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pool/agent/foreign_descriptors.h"
+#include "pool/memory/foreign_descriptors.h"
 
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "pool/memory/prefetch.h"
+#include "support/clock.h"
+
+/* The images of a prefetch, and who waits for them. */
+
+struct prefetch_image *prefetch_find(struct prefetch *prefetch, const uint8_t image_id[16])
+{
+	size_t i;
+
+	for (i = 0; prefetch && i < prefetch->count; i++)
+		if (memcmp(prefetch->images[i].image->id, image_id, 16) == 0)
+			return &prefetch->images[i];
+	return NULL;
+}
+
+static int given_away(const struct prefetch_image *image, struct error_text *error)
+{
+	return fail(error, -EINVAL, "The image of process %d was given away already", image->image->pid);
+}
+
+int prefetch_claim(struct prefetch *prefetch, struct prefetch_image *image, const void *claimant,
+		   struct error_text *error)
+{
+	int result = 0;
+
+	pthread_mutex_lock(&prefetch->lock);
+	if (image->claimant && image->claimant != claimant)
+		result = given_away(image, error);
+	else
+		image->claimant = claimant;
+	pthread_mutex_unlock(&prefetch->lock);
+	return result;
+}
+
+void prefetch_mark_taken(struct prefetch *prefetch, struct prefetch_image *image)
+{
+	pthread_mutex_lock(&prefetch->lock);
+	image->taken = true;
+	pthread_mutex_unlock(&prefetch->lock);
+}
+
+/* A dump makes one image for each process: another one of the same process is another dump's. Under the lock. */
+static bool is_of_a_process_that_has_its_own(const struct prefetch *prefetch, const struct gpu_image *image)
+{
+	size_t i;
+
+	for (i = 0; i < prefetch->count; i++)
+		if (prefetch->images[i].taken && prefetch->images[i].image->pid == image->pid)
+			return true;
+	return false;
+}
+
+const struct gpu_image *prefetch_find_untaken(struct prefetch *prefetch)
+{
+	const struct gpu_image *found = NULL, *image;
+	size_t i;
+
+	pthread_mutex_lock(&prefetch->lock);
+	for (i = 0; i < prefetch->count && !found; i++) {
+		image = prefetch->images[i].image;
+		if ((image->allocation_count || image->import_count) &&
+		    !is_of_a_process_that_has_its_own(prefetch, image))
+			found = image;
+	}
+	pthread_mutex_unlock(&prefetch->lock);
+	return found;
+}
+
+int prefetch_wait_state(struct prefetch *prefetch, struct prefetch_image *image, enum prefetch_state wanted,
+			int timeout_ms, struct error_text *error)
+{
+	uint64_t end = monotonic_nanoseconds() + (uint64_t)timeout_ms * 1000000u;
+	struct timespec until = {.tv_sec = (time_t)(end / 1000000000u), .tv_nsec = (long)(end % 1000000000u)};
+	int result;
+
+	pthread_mutex_lock(&prefetch->lock);
+	while (image->state < wanted)
+		if (pthread_cond_timedwait(&prefetch->changed, &prefetch->lock, &until) == ETIMEDOUT)
+			break;
+	result = image->state < wanted ? -EINPROGRESS : image->result;
+	if (image->result && error)
+		*error = image->error;
+	pthread_mutex_unlock(&prefetch->lock);
+	return result;
+}
+
+/* Of an image that nobody has mapped yet. */
+static int wait_for_own(struct prefetch *prefetch, struct prefetch_image *image, enum prefetch_state wanted,
+			int timeout_ms, struct error_text *error)
+{
+	int result = prefetch_wait_state(prefetch, image, wanted, timeout_ms, error);
+	bool taken;
+
+	pthread_mutex_lock(&prefetch->lock);
+	taken = image->taken;
+	pthread_mutex_unlock(&prefetch->lock);
+	return taken ? given_away(image, error) : result;
+}
+
+int prefetch_wait_memory(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
+			 struct error_text *error)
+{
+	return wait_for_own(prefetch, image, PREFETCH_FILLING, timeout_ms, error);
+}
+
+int prefetch_wait_filled(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
+			 struct error_text *error)
+{
+	return wait_for_own(prefetch, image, PREFETCH_FILLED, timeout_ms, error);
+}
