@@ -449,15 +449,19 @@ bool checkpoint_folder_is_settled(int folder, const uint8_t id[16])
 	return !may_be_undone(folder) && checkpoint_folder_holds(folder, id);
 }
 
+int checkpoint_folder_tidy(int folder, struct error_text *error)
+{
+	if (!is_there(folder, CHECKPOINT_REPLACED_FOLDER) || drop_replaced(folder, error) == 0)
+		return 0;
+	/* What a filesystem refused in passing it does when asked again; otherwise it stays until the next run. */
+	return drop_replaced(folder, error);
+}
+
 int checkpoint_folder_keep(int folder, struct error_text *error)
 {
 	int result = checkpoint_folder_commit(folder, error);
 
-	if (result || !is_there(folder, CHECKPOINT_REPLACED_FOLDER))
-		return result;
-	/* What a filesystem refused in passing it does when asked again; otherwise it stays until the next run. */
-	result = drop_replaced(folder, error);
-	return result ? drop_replaced(folder, error) : 0;
+	return result ? result : checkpoint_folder_tidy(folder, error);
 }
 
 /* Everything that CRIU wrote, and the manifest. */

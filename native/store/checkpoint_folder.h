@@ -52,6 +52,8 @@ int checkpoint_folder_commit(int folder, struct error_text *error);
 bool checkpoint_folder_is_settled(int folder, const uint8_t id[16]);
 /* Likewise known good, and the older checkpoint goes. */
 int checkpoint_folder_keep(int folder, struct error_text *error);
+/* For whoever comes after one that ended in the middle of that: only where the new one is known good already. */
+int checkpoint_folder_tidy(int folder, struct error_text *error);
 /*
  * The dump failed: the folder is as before. written_directly: there was no hidden folder. GPU images that are still
  * there are the only copies of somebody's memory, and stay in the folder.

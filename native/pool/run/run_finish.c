@@ -185,8 +185,13 @@ void run_put_folder_in_order(const struct run *run)
 	bool directly;
 	struct error_text error;
 
-	if (run->lock < 0 || run->settled)
+	if (run->lock < 0)
 		return;
+	if (run->settled) {
+		if (!client_is_there(run) && checkpoint_folder_tidy(run->lock, &error))
+			log_warning("%s; the next dump into this folder does it", error.text);
+		return;
+	}
 	directly = writes_directly(run);
 	/* Another run's, which has written there since: this one's client lived on, and gave the folder up. */
 	if (directly && checkpoint_folder_is_complete(run->lock) &&
