@@ -230,13 +230,14 @@ kill_held_up_pool() {
 
 # The pool is killed at one moment after the other, alone, or with its criu.
 kill_pool_at() { # CALL=DELAY [also]: of the simulated driver in the pool
-	local dumped
+	local dumped process
 	rm -rf image
 	remember pair
 	REKINDLE_SIMCUDA_DELAY=$1 dump "$pid" image --leave-running &
 	dumped=$!
 	wait_until 60 kill_held_up_pool
-	[ -z "${2:-}" ] || processes_named criu | xargs -r kill -KILL
+	# A child of criu's may have ended with it.
+	[ -z "${2:-}" ] || for process in $(processes_named criu); do kill -KILL "$process" 2>/dev/null || true; done
 	wait $dumped || true
 	wait_until 120 no_pool
 	is_as_remembered pair
