@@ -23,6 +23,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+import shared_memory  # noqa: E402
 from case import Parts, add_arguments, collect_orphans, descendants, say  # noqa: E402
 from measure import machine  # noqa: E402
 from programs import programs  # noqa: E402
@@ -67,6 +68,7 @@ def run_case(arguments, program, side):
         if getattr(arguments, name):
             command += [f"--{name}", getattr(arguments, name)]
     failed = None
+    before = shared_memory.names()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
         status = process.wait(limit)
@@ -83,6 +85,7 @@ def run_case(arguments, program, side):
         with open(arguments.records, "a", encoding="utf-8") as file:
             file.write(json.dumps(dict(target=program.name, side=side, failure=failed, at="time limit")) + "\n")
     end_descendants()
+    shared_memory.clean(before)
     shutil.rmtree(work, ignore_errors=True)
     return status == 0
 
