@@ -94,25 +94,35 @@ ssize_t __wrap_message_receive_keeping(int socket, void *message, size_t capacit
 	for (i = 0; i < answer->count && i < AGENT_ALLOCATIONS_MAX && answers.size; i++)
 		make_allocation(&answer->allocations[i], shape);
 	for (i = 0; i < (kinds & 32 ? kinds % 8u : answer->count) && i < MESSAGE_DESCRIPTORS_MAX; i++)
-		if (answer->type == AGENT_ALLOCATIONS)
+		if (answer->type == AGENT_ALLOCATIONS || answer->type == AGENT_IMPORTS)
 			fds[(*fd_count)++] = make_descriptor(kinds);
 	return kinds & 128 && shape & 128 ? shape : (ssize_t)sizeof(*answer);
 }
 
-/* What the pool would write. */
+static const struct agent_allocation *allocation_at(const struct agent_export *export, uint32_t i)
+{
+	return i < export->own.count ? &export->own.allocations[i]
+				     : &export->imports.allocations[i - export->own.count];
+}
+
+/* What the pool would write, and look for. */
 static void check_export(const struct pool *pool, const struct agent_export *export)
 {
 	uint64_t bytes[2] = {0, 0};
 	uint32_t i, j;
 
-	for (i = 0; i < export->count; i++) {
-		if (export->descriptors[i] < 0 || export->allocations[i].bytes == 0)
+	for (i = 0; i < export->own.count; i++) {
+		if (export->own.descriptors[i] < 0 || export->own.allocations[i].bytes == 0)
 			abort();
-		bytes[export->allocations[i].device.bytes[0] ? 1 : 0] += export->allocations[i].bytes;
-		for (j = 0; j < i; j++)
-			if (export->allocations[i].allocation_id == export->allocations[j].allocation_id)
-				abort();
+		bytes[export->own.allocations[i].device.bytes[0] ? 1 : 0] += export->own.allocations[i].bytes;
 	}
+	for (i = 0; i < export->imports.count; i++)
+		if (export->imports.descriptors[i] < 0)
+			abort();
+	for (i = 0; i < export->own.count + export->imports.count; i++)
+		for (j = 0; j < i; j++)
+			if (allocation_at(export, i)->allocation_id == allocation_at(export, j)->allocation_id)
+				abort();
 	if (bytes[0] > pool->devices[0].memory_bytes)
 		abort();
 }

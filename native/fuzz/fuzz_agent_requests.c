@@ -14,6 +14,7 @@
 #include "agent/base/fork_handler.h"
 #include "agent/control/control_thread.h"
 #include "agent/control/offload.h"
+#include "agent/control/published_page.h"
 #include "agent/interpose/interposed.h"
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/allocation_table.h"
@@ -192,6 +193,10 @@ void fork_handler_add(enum fork_part part, void (*forget)(void))
 {
 	(void)part;
 	(void)forget;
+}
+
+void published_page_need_agent(void)
+{
 }
 
 int sharing_pause(void)
