@@ -216,26 +216,32 @@ void run_remove_left_images(const struct run *run, pid_t named)
 	gpu_image_remove_unfinished(run->folder, named);
 }
 
+/* Images of a failed dump would only mislead; the only copy of somebody's memory would not. */
+static void drop_images_of(struct run *run, struct run_process *process)
+{
+	if (process->image_written && !run->settled)
+		run_remove_image(run, process);
+	else if (!run->settled && run_has_a_folder_of_its_own(run))
+		run_remove_left_images(run, process->pid);
+	else /* what a pool that died in the middle of it has left */
+		gpu_image_remove_unfinished(run->folder, process->pid);
+}
+
 int run_bring_back(struct run *run)
 {
-	int result = 0;
-	bool whole;
+	bool all = true;
 	size_t i;
 
 	for (i = 0; i < run->process_count; i++) {
-		whole = bring_back(run, run->processes[i]);
-		if (!whole)
-			result = -EIO;
-		/* Images of a failed dump would only mislead; the only copy of somebody's memory would not. */
-		if (whole && run->processes[i]->image_written && !run->settled)
-			run_remove_image(run, run->processes[i]);
-		else if (whole && !run->settled && run_has_a_folder_of_its_own(run))
-			run_remove_left_images(run, run->processes[i]->pid);
-		else if (whole) /* what a pool that died in the middle of it has left */
-			gpu_image_remove_unfinished(run->folder, run->processes[i]->pid);
+		run->processes[i]->brought_back = bring_back(run, run->processes[i]);
+		all &= run->processes[i]->brought_back;
 	}
+	/* Not before: the image of one says what it shares with the next. */
+	for (i = 0; i < run->process_count; i++)
+		if (run->processes[i]->brought_back)
+			drop_images_of(run, run->processes[i]);
 	run_put_folder_in_order(run);
-	return result;
+	return all ? 0 : -EIO;
 }
 
 /*
