@@ -219,25 +219,31 @@ test_a_restore_that_fails() {
 	check_pair pair
 }
 
-# A guardian has the pool's name for a moment when it starts.
-kill_held_up_pool() {
+# The pool that a delay keeps. A guardian has the pool's name for a moment when it starts.
+held_up_pool() {
 	local process
 	for process in $(processes_named rekindled); do
-		! grep -qs "^230 " "/proc/$process/task/"*/syscall || { kill -KILL "$process" 2>/dev/null && return; }
+		! grep -qs "^230 " "/proc/$process/task/"*/syscall || { echo "$process" && return; }
 	done
 	return 1
 }
 
-# The pool is killed at one moment after the other, alone, or with its criu.
-kill_pool_at() { # CALL=DELAY [also]: of the simulated driver in the pool
-	local dumped process
+signal_criu() { # SIGNAL: a child of it may end meanwhile
+	local process
+	for process in $(processes_named criu); do kill "-$1" "$process" 2>/dev/null || true; done
+}
+
+# The pool is killed at one moment after the other, alone, with its criu, or with a criu that can start no other one.
+kill_pool_at() { # CALL=DELAY [also|at-once]: of the simulated driver in the pool
+	local dumped pool
 	rm -rf image
 	remember pair
 	REKINDLE_SIMCUDA_DELAY=$1 dump "$pid" image --leave-running &
 	dumped=$!
-	wait_until 60 kill_held_up_pool
-	# A child of criu's may have ended with it.
-	[ -z "${2:-}" ] || for process in $(processes_named criu); do kill -KILL "$process" 2>/dev/null || true; done
+	pool=$(wait_until 60 held_up_pool)
+	[ "${2:-}" != at-once ] || signal_criu STOP
+	kill -KILL "$pool"
+	[ -z "${2:-}" ] || signal_criu KILL
 	wait $dumped || true
 	wait_until 120 no_pool
 	is_as_remembered pair
@@ -258,6 +264,7 @@ test_the_pool_is_lost() {
 test_criu_and_the_pool_are_lost() {
 	start_pair pair
 	kill_pool_at cuCheckpointProcessCheckpoint=2000ms also
+	kill_pool_at cuCheckpointProcessCheckpoint=2000ms at-once
 	kill_pool_at cuMemcpyDtoHAsync=500ms also
 	rm -rf image
 	must_dump "$pid" image

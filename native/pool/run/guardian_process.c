@@ -65,28 +65,63 @@ static int wait_for_lock(const struct target *target)
 	return lock;
 }
 
-static void bring_back(struct pool *pool, const struct watched *watched)
+static struct abandoned_process as_abandoned(const struct watched *watched)
 {
 	struct abandoned_process process = {.target = watched->target,
+					    .lock = -1,
 					    .folder = watched->folder,
 					    .folder_lock = watched->folder_lock,
-					    .others_follow = watched->next != NULL,
 					    .was_locked = watched->was_locked};
 
 	memcpy(process.checkpoint_id, watched->checkpoint_id, sizeof(process.checkpoint_id));
+	return process;
+}
 
+/* One of several: the folder stays as it is. Returns whether nothing is left to be done for it. */
+static bool bring_back(struct pool *pool, const struct watched *watched, bool is_alone)
+{
+	struct abandoned_process process = as_abandoned(watched);
+	bool whole = true;
+
+	process.others_follow = process.images_stay = !is_alone;
 	process.lock = wait_for_lock(&watched->target);
 	if (process.lock < 0)
-		return;
+		return true;
 	/* The pool's client may have found another pool for it, or its own has brought it back before it died. */
 	if (!target_has_ended(&watched->target) && revive_is_needed(pool, &process)) {
 		log_warning("Process %d was left behind by a dump whose criu and pool are gone: bringing it back",
 			    watched->target.named);
-		revive(pool, &process);
-	} else if (!target_has_ended(&watched->target)) {
+		whole = revive(pool, &process) == 0;
+	} else if (is_alone && !target_has_ended(&watched->target)) {
 		revive_folder(pool, &process);
 	}
 	close(process.lock);
+	return whole;
+}
+
+/* Where one is not back, all images stay: one may be its only memory, and others say with whom it shares that. */
+static void put_folder_in_order(struct pool *pool, const struct watched *list, bool all)
+{
+	struct abandoned_process process;
+
+	for (; list; list = list->next) {
+		process = as_abandoned(list);
+		process.others_follow = list->next != NULL;
+		process.images_stay = !all;
+		if (!target_has_ended(&list->target))
+			revive_folder(pool, &process);
+	}
+}
+
+static void bring_back_all(struct pool *pool, const struct watched *list)
+{
+	const struct watched *watched;
+	bool all = true, is_alone = list && !list->next;
+
+	for (watched = list; watched; watched = watched->next)
+		all &= bring_back(pool, watched, is_alone);
+	if (!is_alone)
+		put_folder_in_order(pool, list, all);
 }
 
 static void forget(struct watched *list)
@@ -105,7 +140,7 @@ static void forget(struct watched *list)
 int guardian_main(int pool)
 {
 	struct guardian_message message, last = {.named = 0};
-	struct watched *list = NULL, *watched;
+	struct watched *list = NULL;
 	struct error_text error;
 	struct pool *own = NULL;
 	int descriptors[GUARDED_DESCRIPTORS];
@@ -131,8 +166,7 @@ int guardian_main(int pool)
 		log_error("%s", error.text);
 		return 1;
 	}
-	for (watched = list; watched; watched = watched->next)
-		bring_back(own, watched);
+	bring_back_all(own, list);
 	forget(list);
 	pool_destroy(own);
 	return 0;

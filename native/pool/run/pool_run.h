@@ -80,6 +80,7 @@ struct run {
 	enum run_life life;
 	bool answering;		   /* somebody waits for the reply to a request */
 	uint64_t last_word;	   /* when they were last told that there is progress */
+	bool images_stay;	   /* those of a failed dump too, after its processes were brought back */
 	bool lost;		   /* the other side has gone before it was finished */
 	uint8_t checkpoint_id[16]; /* of a dump */
 	bool settled;		   /* the checkpoint is good and in its place, and nothing of it is undone */

@@ -68,7 +68,8 @@ void revive_folder(struct pool *pool, const struct abandoned_process *process)
 	take_over_folder(&run, process);
 	/* Where that run wrote directly, a complete checkpoint is somebody else's, who knew of no lock. */
 	if (!run.settled && run_has_a_folder_of_its_own(&run)) {
-		run_remove_left_images(&run, process->target.named);
+		if (!process->images_stay)
+			run_remove_left_images(&run, process->target.named);
 		if (!process->others_follow)
 			run_put_folder_in_order(&run);
 	}
@@ -89,6 +90,7 @@ static int take_over(struct run *run, const struct abandoned_process *abandoned,
 	run->stage = POOL_STAGE_DUMP;
 	run->parallel = true;
 	run->verify = true;
+	run->images_stay = abandoned->images_stay;
 	take_over_folder(run, abandoned);
 	if (abandoned->others_follow)
 		close_if_open(&run->lock);

@@ -16,6 +16,7 @@ struct abandoned_process {
 	/* Of its guardian, which knows the run: */
 	int folder_lock;	   /* that run's lock on the folder, -1: none */
 	bool others_follow;	   /* and have their memory in the folder, which is put in order after the last one */
+	bool images_stay;	   /* also its own: they say what it shares with the others, who may not be back yet */
 	uint8_t checkpoint_id[16]; /* what that run gave its checkpoint */
 };
 

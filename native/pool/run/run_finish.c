@@ -238,7 +238,7 @@ int run_bring_back(struct run *run)
 	}
 	/* Not before: the image of one says what it shares with the next. */
 	for (i = 0; i < run->process_count; i++)
-		if (run->processes[i]->brought_back)
+		if (run->processes[i]->brought_back && !run->images_stay)
 			drop_images_of(run, run->processes[i]);
 	run_put_folder_in_order(run);
 	return all ? 0 : -EIO;
