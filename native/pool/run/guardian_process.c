@@ -77,7 +77,7 @@ static struct abandoned_process as_abandoned(const struct watched *watched)
 	return process;
 }
 
-/* One of several: the folder stays as it is. Returns whether nothing is left to be done for it. */
+/* Of several, the images stay where they are. Returns whether nothing is left to be done for it. */
 static bool bring_back(struct pool *pool, const struct watched *watched, bool is_alone)
 {
 	struct abandoned_process process = as_abandoned(watched);
@@ -85,8 +85,9 @@ static bool bring_back(struct pool *pool, const struct watched *watched, bool is
 
 	process.others_follow = process.images_stay = !is_alone;
 	process.lock = wait_for_lock(&watched->target);
+	/* What could not be looked at may have its only memory in its image. */
 	if (process.lock < 0)
-		return true;
+		return target_has_ended(&watched->target);
 	/* The pool's client may have found another pool for it, or its own has brought it back before it died. */
 	if (!target_has_ended(&watched->target) && revive_is_needed(pool, &process)) {
 		log_warning("Process %d was left behind by a dump whose criu and pool are gone: bringing it back",
