@@ -220,7 +220,7 @@ test_the_command_while_the_agent_is_at_work() {
 	must_restore image
 	rm -rf image
 	checksum=$(ask worker checksum)
-	inject worker cuMemCreate=5000ms
+	inject worker cuMemCreate=9000ms # until everybody is gone, and one was told that it takes long
 	slow_dump cuMemcpyDtoHAsync=1ms
 	wait_until 30 agent_sleeps
 	kill -KILL $(guardian)

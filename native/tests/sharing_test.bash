@@ -272,4 +272,29 @@ test_criu_and_the_pool_are_lost() {
 	check_pair pair
 }
 
+# CRIU is lost, and its pool can bring back only one of them; later, by hand, the other one comes back too, and shares again
+# with the first, which has gone on.
+test_one_is_brought_back_by_hand() {
+	local dumped left
+	start_pair pair
+	remember pair
+	REKINDLE_SIMCUDA_FAIL=$(printf 'cuCheckpointProcessRestore=999@%s,' {2..9}) \
+	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessCheckpoint=1000ms dump "$pid" image &
+	dumped=$!
+	wait_until 60 held_up_pool >held_up
+	signal_criu KILL
+	wait $dumped || true
+	wait_until 60 no_pool
+	left=$(grep -ao "rekindled --revive .*" image/rekindled.log) || fail "no process was left behind"
+	expect "processes that are left behind" "$(wc -l <<<"$left")" 1
+	# shellcheck disable=SC2086 # words of a command
+	"$build/bin/"$left 2>revive.log || { cat revive.log; fail "it was not brought back"; }
+	is_as_remembered pair
+	check_pair pair
+	rm -rf image
+	must_dump "$pid" image
+	must_restore image
+	check_pair pair
+}
+
 run_tests "$@"

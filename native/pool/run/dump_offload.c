@@ -126,6 +126,7 @@ static int meet_others(struct offload *offload, struct error_text *error)
 	int result;
 
 	result = run_meet(offload->run, process, offload->export.shares, error);
+	process->has_imported = offload->image->import_count != 0;
 	for (i = 0; i < offload->image->import_count && result == 0; i++) {
 		import = &offload->image->imports[i];
 		import->id = process->memory[process->own_count + i].allocation_id;

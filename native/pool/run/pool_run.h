@@ -40,6 +40,7 @@ struct run_process {
 	enum image_origin origin; /* of what the last RESUME has mapped */
 	bool image_written;
 	bool brought_back;	   /* in run_bring_back() */
+	bool has_imported;	   /* its image says whose memory it has as well, in a dump that is not undone yet */
 	struct image_check *check; /* of the image's data, NULL where there is nothing to check */
 	uint8_t image_id[16];	   /* of that image */
 	struct copy_ahead *ahead;  /* what was copied while it ran, until that is an image's; see copy_ahead.h */

@@ -236,9 +236,12 @@ int run_bring_back(struct run *run)
 		run->processes[i]->brought_back = bring_back(run, run->processes[i]);
 		all &= run->processes[i]->brought_back;
 	}
-	/* Not before: the image of one says what it shares with the next. */
+	/*
+	 * Not before: the image of one says what it shares with the next. Where one could not be brought back, whoever
+	 * does that later (--revive) learns from the others' which memory of theirs is also its own.
+	 */
 	for (i = 0; i < run->process_count; i++)
-		if (run->processes[i]->brought_back && !run->images_stay)
+		if (run->processes[i]->brought_back && !run->images_stay && (all || !run->processes[i]->has_imported))
 			drop_images_of(run, run->processes[i]);
 	run_put_folder_in_order(run);
 	return all ? 0 : -EIO;
