@@ -88,7 +88,9 @@ struct run {
 	uint64_t hook_time, hello_time, first_resume, last_resume;
 	struct prefetch *prefetch;
 	struct guardian *guardian; /* NULL: none */
-	bool report_due;	   /* a process came back: CRIU may say the end of the run only when the tree ends */
+	ino_t statistics_file;	   /* as the run found the file of statistics, or wrote it last; 0: there was none */
+	struct timespec statistics_time;
+	bool report_due; /* a process came back: CRIU may say the end of the run only when the tree ends */
 	struct run_process **processes;
 	size_t process_count;
 	char gpu_name[96];
@@ -235,5 +237,7 @@ int run_lock(struct run *run, struct run_process *process, unsigned int timeout_
 
 /* run_statistics.c: stats-rekindle.json in the work folder. Logs what goes wrong. */
 void run_write_statistics(struct run *run, int criu_result, const char *criu_note);
+/* Of an earlier run, or none. */
+void run_note_statistics_file(struct run *run);
 
 #endif

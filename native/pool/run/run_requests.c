@@ -54,6 +54,7 @@ static int hello(struct run *run, const struct pool_request *request, struct rec
 		if (!is_folder(run->folder) || !is_folder(run->work))
 			return fail(&reply->error, -EPROTO,
 				    "HELLO of a run needs the folder of images and the work folder");
+		run_note_statistics_file(run);
 		run->progress = openat(run->work, POOL_PROGRESS_FILE, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 		atomic_fetch_add(&run->pool->runs, 1);
 		run->counted = true;

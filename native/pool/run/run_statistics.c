@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "pool/run/pool_run.h"
 #include "report/kept_records.h"
@@ -87,6 +89,27 @@ static void note_processes(const struct run *run, struct run_record *record)
 	}
 }
 
+void run_note_statistics_file(struct run *run)
+{
+	struct stat status;
+
+	run->statistics_file = 0;
+	if (fstatat(run->work, RUN_RECORD_FILE, &status, AT_SYMLINK_NOFOLLOW))
+		return;
+	run->statistics_file = status.st_ino;
+	run->statistics_time = status.st_mtim;
+}
+
+/* Each time it is a new file: see run_record_write(). */
+static bool somebody_else_has_written(const struct run *run)
+{
+	struct stat status;
+
+	return fstatat(run->work, RUN_RECORD_FILE, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       (status.st_ino != run->statistics_file || status.st_mtim.tv_sec != run->statistics_time.tv_sec ||
+		status.st_mtim.tv_nsec != run->statistics_time.tv_nsec);
+}
+
 void run_write_statistics(struct run *run, int criu_result, const char *criu_note)
 {
 	struct run_record record = {
@@ -98,12 +121,16 @@ void run_write_statistics(struct run *run, int criu_result, const char *criu_not
 	};
 	int result;
 
+	/* Its client lives, has lost this pool only, and has ended the run with another one, which knows how. */
+	if (run->lost && somebody_else_has_written(run))
+		return;
 	if (!record.succeeded)
 		note_failure(run, criu_result, criu_note, &record);
 	snprintf(record.note, sizeof(record.note), "%s", criu_note);
 	note_pool(run, &record);
 	note_processes(run, &record);
 	result = run_record_write(run->work, &record);
+	run_note_statistics_file(run);
 	if (result)
 		log_warning("Could not write " RUN_RECORD_FILE ": %s", errno_text(-result));
 	if (*run->pool->settings.kept_statistics) {
