@@ -66,10 +66,12 @@ static int attempt(struct plugin_run *run, struct dumped_process *processes, con
 		if (process->turn != TURN_UNDER_WAY)
 			continue;
 		process->turn = NO_TURN;
-		one = run_lock_end(run, &process->call, limits, code ? &other : error);
+		/* Of several only one says why the pool is lost, and the others that there is none. */
+		one = run_lock_end(run, &process->call, limits, code && code != -ENOTCONN ? &other : error);
 		if (one && is_gone(run, process, one))
 			continue;
-		code = code ? code : one;
+		if (one && (!code || code == -ENOTCONN))
+			code = one;
 		*at_rest &= process_handle_has_ended(&process->handle) ||
 			    process->call.reply.state != CU_PROCESS_STATE_RUNNING;
 	}

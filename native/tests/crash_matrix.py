@@ -45,8 +45,10 @@ ALWAYS = {  # (scene, role, name): faults. Whatever the seed they are among the 
     # In mid copy of a program that runs: it must not notice.
     ("dump-copying-ahead", "agent", "receive OFFER"): ("pool", "criu"),
     ("dump-copying-ahead", "pool", "cuMemcpyDtoHAsync_v2"): ("pool", "criu"),
-    # A pool that was taken for lost, and is not, ends after the one that took over, and knows less.
+    # A pool that was taken for lost, and is not, ends after the one that took over, knows less, and leaves the folder alone.
     ("dump", "criu", "send RESUME"): ("fail",),
+    ("dump", "pool", "receive RESUME"): ("fail",),
+    ("restore", "criu", "send FINISH"): ("fail",),
     # Only the word is lost that the dump was good.
     ("dump", "pool", "receive FINISH"): ("fail",),
     ("dump", "criu", "rename to .rekindle-replaced"): ("fail",),

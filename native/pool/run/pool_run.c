@@ -11,6 +11,7 @@
 
 #include "process/process_lock.h"
 #include "protocol/message_socket.h"
+#include "protocol/peer_trust.h"
 #include "support/clock.h"
 #include "support/log.h"
 
@@ -23,6 +24,7 @@ void run_init(struct run *run, struct pool *pool, int socket)
 {
 	*run = (struct run){.pool = pool,
 			    .socket = socket,
+			    .client = socket < 0 ? -1 : peer_open(socket),
 			    .folder = -1,
 			    .work = -1,
 			    .progress = -1,

@@ -63,6 +63,7 @@ struct run_process {
 struct run {
 	struct pool *pool;
 	int socket;			  /* the connection; not owned */
+	int client;			  /* pidfd of the process at its other end, -1: not known */
 	uint32_t stage;			  /* enum pool_stage, 0 before HELLO */
 	int folder, work, progress, lock; /* descriptors, -1: none */
 	/* over phase, progress and figures, the words to the client, the failure, the list of processes */
@@ -82,7 +83,8 @@ struct run {
 	bool answering;		   /* somebody waits for the reply to a request */
 	uint64_t last_word;	   /* when they were last told that there is progress */
 	bool images_stay;	   /* those of a failed dump too, after its processes were brought back */
-	bool lost;		   /* the other side has gone before it was finished */
+	bool lost;		   /* the other side has gone before it was finished, or the connection to it */
+	bool client_stays;	   /* lives on although it is lost: the folder of a dump is in its hands */
 	uint8_t checkpoint_id[16]; /* of a dump */
 	bool settled;		   /* the checkpoint is good and in its place, and nothing of it is undone */
 	uint64_t hook_time, hello_time, first_resume, last_resume;
@@ -126,6 +128,8 @@ void run_put_folder_in_order(const struct run *run);
 void run_look_after_left_behind(struct run *run);
 /* Work that can wait until the reply is out. */
 void run_after_reply(struct run *run);
+/* No further request can be received, or answered: whoever waits for an answer learns that at once. */
+void run_lose_connection(struct run *run);
 /* The connection has closed: brings back what the run still holds, unless it is finished, and lets go of everything. */
 void run_close(struct run *run);
 /*

@@ -39,5 +39,6 @@ void run_close(struct run *run)
 	if (run->counted)
 		atomic_fetch_sub(&run->pool->runs, 1);
 	run->counted = false;
+	close_if_open(&run->client);
 	run_init(run, run->pool, -1);
 }

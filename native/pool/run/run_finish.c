@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -99,6 +100,25 @@ static bool client_is_there(const struct run *run)
 	return run->socket >= 0 && poll(&client, 1, 0) == 0;
 }
 
+void run_lose_connection(struct run *run)
+{
+	if (run->socket >= 0)
+		shutdown(run->socket, SHUT_RDWR);
+}
+
+/*
+ * A client of which only the connection was lost goes on with another pool, and its dump may yet succeed: until it has ended
+ * its processes are in its hands, and the folder is. That of a restore may stay as long as what it has restored: a moment
+ * shows whether it is dying, which closes the connection first.
+ */
+static void wait_for_client(struct run *run)
+{
+	struct pollfd end = {.fd = run->client, .events = POLLIN};
+	int limit_ms = run->stage == POOL_STAGE_DUMP ? (int)run->pool->settings.timeout_seconds * 1000 : 1000;
+
+	run->client_stays = run->client >= 0 && poll(&end, 1, limit_ms) <= 0;
+}
+
 static bool is_ours(const struct run_process *process)
 {
 	return process->taken != TAKEN_NOTHING || lacks_memory(process);
@@ -151,13 +171,30 @@ static bool bring_back(struct run *run, struct run_process *process)
 	return false;
 }
 
+static bool all_live(const struct run *run)
+{
+	size_t i;
+
+	for (i = 0; i < run->process_count; i++)
+		if (target_is_ending(&run->processes[i]->target))
+			return false;
+	return true;
+}
+
+/* Of a client that is lost: it was told all, and the kernel has ended none, as it does where CRIU dies before it lets go. */
+static bool is_restored(const struct run *run)
+{
+	return run->stage == POOL_STAGE_RESTORE && !run_has_waiting_processes(run) && all_live(run);
+}
+
 /*
  * CRIU died in the middle of a restore. As long as it has to be told about any process it has let none of them go; the
- * kernel ends those that it held, see process/restored_tree.h, and this ends what it did not hold, or not any more.
+ * kernel ends those that it held, see process/restored_tree.h, and this ends what it did not hold, or not any more: a tree
+ * comes back whole or not at all.
  */
 static void end_unfinished_restore(struct run *run)
 {
-	bool unfinished = run_has_waiting_processes(run);
+	bool unfinished = run_has_waiting_processes(run) || (!run->client_stays && !all_live(run));
 	size_t i;
 
 	for (i = 0; unfinished && i < run->process_count; i++)
@@ -185,7 +222,7 @@ void run_put_folder_in_order(const struct run *run)
 	bool directly;
 	struct error_text error;
 
-	if (run->lock < 0)
+	if (run->lock < 0 || run->client_stays)
 		return;
 	if (run->settled) {
 		if (!client_is_there(run) && checkpoint_folder_tidy(run->lock, &error))
@@ -241,7 +278,8 @@ int run_bring_back(struct run *run)
 	 * does that later (--revive) learns from the others' which memory of theirs is also its own.
 	 */
 	for (i = 0; i < run->process_count; i++)
-		if (run->processes[i]->brought_back && !run->images_stay && (all || !run->processes[i]->has_imported))
+		if (run->processes[i]->brought_back && !run->images_stay && !run->client_stays &&
+		    (all || !run->processes[i]->has_imported))
 			drop_images_of(run, run->processes[i]);
 	run_put_folder_in_order(run);
 	return all ? 0 : -EIO;
@@ -290,14 +328,16 @@ void run_finish(struct run *run, int criu_result, const char *criu_note)
 	run_work_collect_all(run);
 	run->life = RUN_ENDING;
 	run->lost = criu_result == -ECONNRESET;
+	if (run->lost)
+		wait_for_client(run);
 	if (run->lost || criu_result >= 0)
 		run_look_whether_settled(run);
 	if (run->stage == POOL_STAGE_RESTORE && run->lost)
 		end_unfinished_restore(run);
 	if (run->stage == POOL_STAGE_DUMP && criu_result < 0)
 		run_bring_back(run);
-	/* Only its word was lost. */
-	if (run->settled && run->lost && client_is_there(run))
+	/* Only the word is missing that it is so. */
+	if (run->lost && (run->settled || is_restored(run)))
 		criu_result = 0;
 	if (run->work >= 0)
 		run_write_statistics(run, criu_result, criu_note);

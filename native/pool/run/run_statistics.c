@@ -38,8 +38,10 @@ static void note_failure(const struct run *run, int criu_result, const char *cri
 	if (criu_result < 0 && !record->failure[0] && criu_note[0])
 		snprintf(record->failure, sizeof(record->failure), "%s", criu_note);
 	else if (criu_result < 0 && !record->failure[0])
-		snprintf(record->failure, sizeof(record->failure), "CRIU %s; its log says why",
-			 criu_result == -ECONNRESET ? "died before the run was finished" : "failed");
+		snprintf(record->failure, sizeof(record->failure), "%s; CRIU's log says why",
+			 criu_result != -ECONNRESET ? "CRIU failed"
+			 : run->client_stays	    ? "The connection to CRIU was lost"
+						    : "CRIU died before the run was finished");
 	record->failure_code = run->error_code ? run->error_code : criu_result;
 	record->failure_phase = run->error_code ? run->error_phase : PHASE_CRIU;
 }

@@ -57,6 +57,7 @@ void connection_serve(struct connection *connection)
 		result = message_send(connection->socket, &reply, sizeof(reply), NULL, 0);
 		run_after_reply(&run);
 	}
+	run_lose_connection(&run);
 	run_close(&run);
 	atomic_store(&connection->busy, false);
 }
