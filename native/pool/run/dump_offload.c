@@ -102,9 +102,10 @@ static int take_memory(struct offload *offload, struct error_text *error)
 	offload->image = run_make_image(offload->run, process, GPU_IMAGE_OFFLOAD, own);
 	if (!process->memory || !process->imports || !offload->image || gpu_image_make_imports(offload->image, imports))
 		return fail(error, -ENOMEM, "Out of memory");
-	memcpy(process->next_image_id, offload->image->id, sizeof(process->next_image_id));
 	warm_all(offload);
 	begin_or_continue(offload);
+	/* Not sooner: one that was begun while the process ran has its id from there, by which others will know the owner. */
+	memcpy(process->next_image_id, offload->image->id, sizeof(process->next_image_id));
 	for (i = 0; i < own && result == 0; i++)
 		result = take_one(offload, i, error);
 	if (result)
