@@ -145,7 +145,7 @@ enum agent_message_type {
 	/*
 	 * Request OFFER: like EXPORT, but asked of a process that runs, and goes on running: the agent hands out descriptors of
 	 * what it can at that moment, takes nothing from its place, and what it has handed out binds nobody. Left out is what an
-	 * EXPORT would have to replace first. The program may free, share or make memory meanwhile and afterwards; what it
+	 * EXPORT would have to replace first: memory that a restore has brought, and of which no descriptor is kept. The program may free, share or make memory meanwhile and afterwards; what it
 	 * frees is its device's again when whoever asked has let go of it too. A failure means nothing but that there is no
 	 * offer. RELEASE and MAP still go by the last EXPORT. An agent that does not know it says -EPROTO.
 	 */
@@ -176,7 +176,7 @@ struct agent_message {
 	 */
 	uint64_t request_id;
 	uint8_t image_id[16];
-	uint64_t released_bytes; /* REPLY to RELEASE */
+	uint64_t bytes;		 /* REPLY to RELEASE: released; to OFFER: left out */
 	uint64_t nanoseconds;	 /* REPLY: what the request took */
 	struct error_text error; /* REPLY: the sentence where result is negative */
 	struct agent_allocation allocations[AGENT_ALLOCATIONS_MAX];

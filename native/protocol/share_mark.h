@@ -11,14 +11,16 @@
  * with another mark, or none, is no longer the one that was kept.
  */
 
-#define SHARE_MARKS 64 /* the signals there are */
+#define SHARE_MARKS 63 /* the signals there are, but for the last one */
+/* Of an open file that nobody shares: the agent keeps it for itself, see agent/memory/restored_descriptors.h. */
+#define RESTORED_MARK 64
 
 /* 0: none. */
 static inline int share_mark_of(int descriptor)
 {
 	int mark = fcntl(descriptor, F_GETSIG);
 
-	return mark > 0 ? mark : 0;
+	return mark > 0 && mark <= SHARE_MARKS ? mark : 0;
 }
 
 /* Gives it one, for the memory with this id, where it has none. Returns its mark, or 0 where that cannot be done. */

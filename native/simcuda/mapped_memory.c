@@ -357,8 +357,8 @@ CUresult simulated_cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *
 	result = memory_adopt(descriptor, device, bytes, &memory);
 	if (result == CUDA_SUCCESS) {
 		memory->properties = (CUmemAllocationProp){
+			/* Measured: none of the handle types that it was made with. */
 			.type = CU_MEM_ALLOCATION_TYPE_PINNED,
-			.requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
 			.location = {CU_MEM_LOCATION_TYPE_DEVICE, device},
 		};
 		*handle = memory->handle;

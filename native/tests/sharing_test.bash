@@ -112,6 +112,61 @@ test_three_generations() {
 	for generation in 1 2 3; do reads $generation pair/1 "new$generation"; done
 }
 
+# What nobody had when it was restored, or got back, is shared afterwards, and dumped as any other that is.
+test_restored_memory_is_shared() {
+	local generation
+	start_ranks pair 2
+	must_tell pair/0 make mine 11
+	must_tell pair/1 make mine 22
+	must_tell pair/0 allocate plain 33
+	must_dump "$pid" image
+	must_restore image
+	hand_over pair/0 mine pair/1 theirs
+	hand_over pair/1 mine pair/0 theirs
+	hand_over_handle pair/0 plain pair/1 opened
+	check_pair pair
+	for generation in 1 2 3; do
+		rm -rf image
+		must_tell pair/0 make "late$generation" "$generation"
+		must_tell pair/1 allocate "late$generation" "$generation"
+		remember pair
+		if [ $generation = 2 ]; then
+			must_dump "$pid" image --leave-running
+		else
+			must_dump "$pid" image
+			must_restore image
+		fi
+		is_as_remembered pair
+		check_pair pair
+		hand_over pair/0 "late$generation" pair/1 "of$generation"
+		hand_over_handle pair/1 "late$generation" pair/0 "of$generation"
+		reads $generation pair/1 "of$generation"
+		reads $generation pair/0 "of$generation"
+	done
+	for generation in 1 2 3; do
+		must_tell pair/0 write "late$generation" $((100 + generation))
+		reads $((100 + generation)) pair/1 "of$generation"
+	done
+}
+
+# What is shared is copied while the processes run as everything else is.
+test_copied_while_they_run() {
+	local generation bytes
+	start_pair pair
+	for generation in 1 2 3; do
+		rm -rf image
+		remember pair
+		REKINDLE_COPY_WHILE_RUNNING=1 must_dump "$pid" image
+		# 6 MiB of its own each, three shared pieces of 4 MiB.
+		bytes=$(python3 -c 'import json
+print(*(sum(phase["bytes"] for process in json.load(open("image/stats-rekindle.json"))["processes"] for phase in process["phases"] if phase["phase"] == name) for name in ("copy_ahead", "compare", "copy_out")))')
+		expect "what was copied while they ran, compared, and copied when they stood" "$bytes" "$((24 << 20)) $((24 << 20)) 0"
+		must_restore image
+		is_as_remembered pair
+		check_pair pair
+	done
+}
+
 # Each piece is copied once, by its owner.
 test_a_piece_is_copied_once() {
 	start_pair pair

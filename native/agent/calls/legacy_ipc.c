@@ -14,6 +14,7 @@
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/device_access.h"
 #include "agent/memory/plain_allocation.h"
+#include "agent/memory/restored_descriptors.h"
 #include "agent/sharing/memory_export.h"
 #include "agent/sharing/sharing_thread.h"
 
@@ -31,7 +32,7 @@ bool ipc_is_shareable(const struct plain_allocation *allocation)
 
 		if (table.mappings[index].address >= end)
 			break;
-		if (memory->imported && !memory->kept)
+		if (memory->imported && !memory->kept && !restored_is_noted(memory->restored, memory->allocation_id))
 			return false;
 	}
 	return true;
@@ -80,6 +81,8 @@ static CUresult keep_piece(CUmemGenericAllocationHandle handle)
 	if (use.result != CUDA_SUCCESS)
 		return use.result;
 	use.result = memory_export(&use, &descriptor, &restored);
+	if (restored)
+		complain_of_restored_memory();
 	if (use.result == CUDA_SUCCESS)
 		close(descriptor);
 	handle_use_end(&use);

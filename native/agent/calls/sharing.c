@@ -79,8 +79,11 @@ void complain_of_restored_memory(void)
 	static atomic_flag complained = ATOMIC_FLAG_INIT;
 
 	if (!atomic_flag_test_and_set(&complained))
-		agent_complain("device memory that was there before this process was restored cannot be shared with "
-			       "other processes; allocate what is to be shared after the restore");
+		agent_complain(
+			"device memory that was there before this process was restored cannot be shared with "
+			"other processes: the process may open too few descriptors for all of it, or has closed "
+			"those that the agent had; raise its limit (ulimit -n), or allocate what is to be shared "
+			"after the restore");
 }
 
 CUresult cuMemExportToShareableHandle(void *shareable, CUmemGenericAllocationHandle handle, int type,

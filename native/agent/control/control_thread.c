@@ -79,6 +79,8 @@ static bool serve_one(void)
 	if ((size_t)received == sizeof(request)) {
 		offload_answer(page, sockets[0], &request, fds, count, &reply);
 	} else {
+		if (received == -EMFILE)
+			offload_make_room();
 		memset(&reply, 0, sizeof(reply));
 		reply.type = AGENT_REPLY;
 		reply.request_id = received == -EMFILE ? request.request_id : 0;

@@ -8,6 +8,7 @@
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/in_place.h"
 #include "agent/memory/kept_descriptors.h"
+#include "agent/memory/restored_descriptors.h"
 #include "agent/sharing/sharing_thread.h"
 #include "support/clock.h"
 
@@ -23,11 +24,11 @@ static bool is_whole(const struct physical_memory *memory)
 }
 
 /* Of memory that has just come: what others have, or have made, stays known by the descriptor by which all got it. */
-static int keep_descriptor(struct physical_memory *memory, int descriptor, struct error_text *error)
+static int keep_shared(struct physical_memory *memory, int descriptor, struct error_text *error)
 {
-	if (!memory->foreign && !memory->exported)
-		return 0;
-	memory->kept = kept_add(descriptor, memory->foreign, memory->allocation_id);
+	do
+		memory->kept = kept_add(descriptor, memory->foreign, memory->allocation_id);
+	while (!memory->kept && !descriptors_are_left(1) && restored_drop_smallest());
 	if (memory->kept)
 		return 0;
 	return fail(error, -EMFILE,
@@ -70,7 +71,11 @@ static int release(struct agent_page *page, const struct agent_message *request,
 			return fail(&reply->error, -EIO, "cuMemRelease failed with CUDA error %d", result);
 		memory->released = true;
 		memory_set_imported(memory, false);
-		reply->released_bytes += memory->bytes;
+		/* What comes in its place has another, which CRIU must not meet either. */
+		kept_drop(memory->kept);
+		memory->kept = 0;
+		restored_drop(memory->restored, memory->allocation_id);
+		reply->bytes += memory->bytes;
 		reply->count++;
 	}
 	offload_forget_descriptors();
@@ -95,6 +100,7 @@ static int map_one(const struct agent_allocation *allocation, int descriptor, st
 {
 	struct physical_memory *memory = memory_of_id(allocation->allocation_id);
 	unsigned long long id = allocation->allocation_id;
+	bool shared = memory && (memory->foreign || memory->exported);
 	CUresult result;
 
 	if (!memory)
@@ -103,8 +109,10 @@ static int map_one(const struct agent_allocation *allocation, int descriptor, st
 		return fail(error, -EINVAL, "allocation %llu has %zu bytes in the process and %llu in the GPU image",
 			    id, memory->bytes, (unsigned long long)allocation->bytes);
 	if (memory->released) {
-		result = real_driver()->cuMemImportFromShareableHandle(&memory->real, (void *)(intptr_t)descriptor,
-								       CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+		do
+			result = real_driver()->cuMemImportFromShareableHandle(
+				&memory->real, (void *)(intptr_t)descriptor, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+		while (result != CUDA_SUCCESS && !descriptors_are_left(1) && restored_drop_smallest());
 		/* A driver that opens something for it finds all numbers taken by the others of the batch. */
 		if (result != CUDA_SUCCESS && !descriptors_are_left(1))
 			return fail(error, -EMFILE,
@@ -115,9 +123,12 @@ static int map_one(const struct agent_allocation *allocation, int descriptor, st
 			return fail(error, -EIO, "importing allocation %llu failed with CUDA error %d", id, result);
 		memory->released = false;
 		memory_set_imported(memory, true);
+		if (!shared)
+			memory->restored = restored_keep(descriptor, memory->allocation_id, memory->bytes);
 	}
-	if (!memory->kept) {
-		int code = keep_descriptor(memory, descriptor, error);
+	/* The descriptor of what is in its place still may be another's: a GPU image's, of fresh memory. */
+	if (shared && memory->imported && !memory->kept) {
+		int code = keep_shared(memory, descriptor, error);
 
 		if (code)
 			return code;
@@ -181,7 +192,7 @@ static int answer_claimed(struct agent_page *page, int socket, const struct agen
 	case AGENT_OFFER:
 		if (page->state != AGENT_STATE_MAPPED)
 			return fail(&reply->error, -EBUSY, "the process's device memory is released");
-		return offload_offer(socket, request->request_id, &reply->count, &reply->error);
+		return offload_offer(socket, reply);
 	case AGENT_RELEASE:
 		return release(page, request, reply);
 	case AGENT_MAP:
@@ -190,6 +201,18 @@ static int answer_claimed(struct agent_page *page, int socket, const struct agen
 		return fail(&reply->error, -EPROTO,
 			    "the agent knows no request %u; use plugin and agent of one version", request->type);
 	}
+}
+
+void offload_make_room(void)
+{
+	struct error_text error;
+	int times;
+
+	if (table_claim(&error))
+		return;
+	for (times = 0; times < AGENT_ALLOCATIONS_MAX && restored_drop_smallest(); times++)
+		;
+	table_unclaim();
 }
 
 void offload_answer(struct agent_page *page, int socket, const struct agent_message *request, const int *fds,

@@ -19,8 +19,8 @@ void offload_answer(struct agent_page *page, int socket, const struct agent_mess
 /* EXPORT (offload_export.c). The table is claimed. */
 int offload_export(struct agent_page *page, int socket, uint64_t request_id, uint32_t *count, struct error_text *error);
 
-/* OFFER, of a process that runs (likewise). */
-int offload_offer(int socket, uint64_t request_id, uint32_t *count, struct error_text *error);
+/* OFFER, of a process that runs (likewise). reply->request_id is the request's; fills in what is to be said of it. */
+int offload_offer(int socket, struct agent_message *reply);
 
 /*
  * Puts fresh, exportable memory in the place of memory that was imported after a restore, with the same contents
@@ -41,6 +41,9 @@ static inline bool offload_is_withdrawn(const struct agent_page *page)
 
 /* Closes what is kept of shared memory: whoever dumps the process would meet it. The table is claimed. */
 void offload_forget_descriptors(void);
+
+/* Of the descriptors that are kept for later, as many go as a request brings. */
+void offload_make_room(void);
 
 #define DESCRIPTORS_LEFT_MAX 8
 /* May the process open so many descriptors more, DESCRIPTORS_LEFT_MAX at most? (offload_export.c) */

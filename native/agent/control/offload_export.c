@@ -10,6 +10,7 @@
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/device_access.h"
 #include "agent/memory/kept_descriptors.h"
+#include "agent/memory/restored_descriptors.h"
 #include "protocol/message_socket.h"
 #include "protocol/socket_mark.h"
 
@@ -49,6 +50,7 @@ void offload_forget_descriptors(void)
 	for (index = 0; index < table.memories_end; index++)
 		table.memories[index].kept = 0;
 	kept_drop_all();
+	restored_drop_all();
 }
 
 static void close_batch(struct batch *batch)
@@ -136,11 +138,26 @@ static int kept_descriptor(int socket, const struct physical_memory *memory, str
 		    memory->bytes >> 20);
 }
 
+/* The descriptor by which a restore has brought the memory. *descriptor is -1 where there is none (any more). */
+static int restored_descriptor(int socket, const struct physical_memory *memory, struct batch *batch, int *descriptor,
+			       struct error_text *error)
+{
+	*descriptor = restored_duplicate(memory->restored, memory->allocation_id);
+	if (*descriptor < 0 && errno == EMFILE && batch->message.count) {
+		int code = send_batch(socket, batch, error);
+
+		if (code)
+			return code;
+		*descriptor = restored_duplicate(memory->restored, memory->allocation_id);
+	}
+	return 0;
+}
+
 /* The memory of another process, or that others have, or only this one. */
 static int find_descriptor(struct agent_page *page, int socket, struct physical_memory *memory, struct batch *batch,
 			   int *descriptor, struct error_text *error)
 {
-	int code;
+	int code = 0;
 
 	/* Those who have it are not found any more, and where they are to be dumped as well that is said of them. */
 	if (memory->kept && !memory->imported && !kept_is_there(memory->kept)) {
@@ -149,12 +166,13 @@ static int find_descriptor(struct agent_page *page, int socket, struct physical_
 	}
 	if (memory->kept)
 		return kept_descriptor(socket, memory, batch, descriptor, error);
-	if (memory->imported) {
+	if (memory->imported)
+		code = restored_descriptor(socket, memory, batch, descriptor, error);
+	if (code || *descriptor >= 0)
+		return code;
+	if (memory->imported)
 		code = replace_imported_memory(page, memory, error);
-		if (code)
-			return code;
-	}
-	return export_descriptor(socket, memory, batch, descriptor, error);
+	return code ? code : export_descriptor(socket, memory, batch, descriptor, error);
 }
 
 /* Into the batch, of which there is room; the descriptor is the batch's, or closed. */
@@ -260,11 +278,14 @@ int offload_export(struct agent_page *page, int socket, uint64_t request_id, uin
 	result = replace_memory_tidy(error);
 	if (result)
 		return result;
-	if (!descriptors_are_left(DESCRIPTORS_FOR_MAP))
+	while (!descriptors_are_left(DESCRIPTORS_FOR_MAP)) {
+		if (restored_drop_smallest())
+			continue;
 		return fail(error, atomic_load(&table.imported_count) ? -EOPNOTSUPP : -EMFILE,
 			    "the process may open fewer than %d more descriptors, which it needs to get its device "
 			    "memory back: raise its limit (ulimit -n)",
 			    DESCRIPTORS_FOR_MAP);
+	}
 	memset(&batch, 0, sizeof(batch));
 	batch.message.request_id = request_id;
 	for (index = 0; index < table.memories_end; index++)
@@ -280,25 +301,41 @@ int offload_export(struct agent_page *page, int socket, uint64_t request_id, uin
 	return result;
 }
 
-int offload_offer(int socket, uint64_t request_id, uint32_t *count, struct error_text *error)
+/* What the process has it by. *descriptor is -1 where an export would have to replace it first. */
+static int offer_one(int socket, const struct physical_memory *memory, struct batch *batch, int *descriptor,
+		     struct error_text *error)
 {
+	*descriptor = -1;
+	if (memory->kept)
+		return kept_is_there(memory->kept) ? kept_descriptor(socket, memory, batch, descriptor, error) : 0;
+	if (memory->imported)
+		return restored_descriptor(socket, memory, batch, descriptor, error);
+	return export_descriptor(socket, memory, batch, descriptor, error);
+}
+
+int offload_offer(int socket, struct agent_message *reply)
+{
+	struct error_text *error = &reply->error;
 	static struct batch batch;
-	int result = 0, descriptor = -1;
+	int result = 0, descriptor;
 	size_t index;
 
 	memset(&batch, 0, sizeof(batch));
 	batch.message.type = AGENT_ALLOCATIONS;
-	batch.message.request_id = request_id;
+	batch.message.request_id = reply->request_id;
 	for (index = 0; !result && index < table.memories_end; index++) {
 		const struct physical_memory *memory = &table.memories[index];
 
-		if (!memory->allocation_id || memory->foreign || memory->imported || memory->released || memory->kept ||
-		    obstacle(memory))
+		if (!memory->allocation_id || memory->foreign || memory->released || obstacle(memory))
 			continue;
-		result = export_descriptor(socket, memory, &batch, &descriptor, error);
+		result = offer_one(socket, memory, &batch, &descriptor, error);
+		if (!result && descriptor < 0) {
+			reply->bytes += memory->bytes;
+			continue;
+		}
 		if (!result)
 			result = add_to_batch(memory, descriptor, &batch, error);
-		*count += !result;
+		reply->count += !result;
 		if (!result && batch.message.count == OFFER_BATCH)
 			result = send_batch(socket, &batch, error);
 	}

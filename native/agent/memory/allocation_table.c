@@ -10,6 +10,7 @@
 
 #include "agent/base/fork_handler.h"
 #include "agent/memory/kept_descriptors.h"
+#include "agent/memory/restored_descriptors.h"
 
 #define CLAIM_ATTEMPTS 200 /* of a millisecond each */
 
@@ -140,6 +141,7 @@ void table_after_fork(void)
 		unmap_arrays(&table);
 	memset(&table, 0, sizeof(table));
 	kept_drop_all();
+	restored_drop_all();
 	pthread_mutex_init(&table_mutex, NULL);
 	atomic_store(&claimed, false);
 }

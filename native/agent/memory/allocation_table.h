@@ -51,6 +51,7 @@ struct physical_memory {
 	bool sent;	    /* by the last EXPORT */
 	bool released;	    /* by RELEASE, until MAP: real is not valid */
 	uint32_t kept;	    /* the descriptor by which it is shared, see kept_descriptors.h; 0: none */
+	int restored;	    /* the one by which a restore has brought it, see restored_descriptors.h; 0: none */
 };
 
 /*

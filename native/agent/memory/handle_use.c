@@ -2,30 +2,37 @@
 #include "agent/memory/handle_use.h"
 
 #include <stdbool.h>
+#include <unistd.h>
 
 #include "agent/interpose/real_driver.h"
+#include "agent/memory/restored_descriptors.h"
+
+CUresult memory_give_back(struct physical_memory *memory)
+{
+	CUresult result = real_driver()->cuMemRelease(memory->real);
+	int descriptor;
+
+	table_lock();
+	descriptor = restored_take(memory->restored, memory->allocation_id);
+	memory_remove(memory);
+	table_unlock();
+	/* The last that holds the memory: the driver may take its time. */
+	if (descriptor >= 0)
+		close(descriptor);
+	return result;
+}
 
 CUresult memory_give_back_if_unused(uint32_t index, uint64_t id)
 {
 	struct physical_memory *memory = &table.memories[index];
-	CUmemGenericAllocationHandle real = 0;
-	CUresult result;
 	bool unused;
 
 	table_lock();
 	unused = memory->allocation_id == id && memory_is_unused(memory) && !memory->released;
-	if (unused) {
+	if (unused)
 		memory->leaving = true;
-		real = memory->real;
-	}
 	table_unlock();
-	if (!unused)
-		return CUDA_SUCCESS;
-	result = real_driver()->cuMemRelease(real);
-	table_lock();
-	memory_remove(memory);
-	table_unlock();
-	return result;
+	return unused ? memory_give_back(memory) : CUDA_SUCCESS;
 }
 
 void handle_use_begin(struct handle_use *use, CUmemGenericAllocationHandle handle)

@@ -21,7 +21,9 @@ struct physical_memory *handle_use_memory(const struct handle_use *use);
 /* Takes the flight off, and gives the memory back to the driver where it was the last to hold it. */
 void handle_use_end(struct handle_use *use);
 
-/* Gives the memory to the driver where nothing holds it any more. id tells whether it is still the same. */
+/* Gives memory that is marked as leaving to the driver, and takes it out of the table. */
+CUresult memory_give_back(struct physical_memory *memory);
+/* The same where nothing holds it any more. id tells whether it is still the same. */
 CUresult memory_give_back_if_unused(uint32_t index, uint64_t id);
 
 #endif

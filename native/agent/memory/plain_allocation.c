@@ -7,6 +7,7 @@
 #include "agent/base/agent_settings.h"
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/device_access.h"
+#include "agent/memory/handle_use.h"
 #include "agent/memory/kept_descriptors.h"
 
 size_t pieces_of(size_t bytes)
@@ -186,13 +187,8 @@ static CUresult drop_piece(CUdeviceptr address)
 	unused = memory_is_unused(memory);
 	memory->leaving = unused;
 	table_unlock();
-	if (!unused)
-		return CUDA_SUCCESS; /* the sharing thread is exporting it, and gives it back */
-	result = driver->cuMemRelease(memory->real);
-	table_lock();
-	memory_remove(memory);
-	table_unlock();
-	return result;
+	/* Else the sharing thread is exporting it, and gives it back. */
+	return unused ? memory_give_back(memory) : CUDA_SUCCESS;
 }
 
 /* The allocation is marked as leaving, the flight on record; both end here. */

@@ -6,6 +6,7 @@
 
 #include "agent/interpose/real_driver.h"
 #include "agent/memory/kept_descriptors.h"
+#include "agent/memory/restored_descriptors.h"
 
 /* As the driver's own descriptors are, which is the same for all of them. */
 static bool closes_on_exec(int descriptor)
@@ -53,6 +54,25 @@ static CUresult export_by_driver(const struct handle_use *use, struct physical_m
 	return CUDA_SUCCESS;
 }
 
+/*
+ * The driver exports no imported memory: others are given what a restore has brought it by, and that is kept as any other
+ * which is shared. All of it with the mutex, as another thread may be about to do the same. Table locked.
+ */
+static void share_restored(struct physical_memory *memory)
+{
+	int descriptor = restored_take(memory->restored, memory->allocation_id);
+
+	if (descriptor < 0)
+		return;
+	memory->kept = kept_add(descriptor, false, memory->allocation_id);
+	if (memory->kept) {
+		memory->exported = true;
+		close(descriptor);
+	} else {
+		restored_put_back(descriptor, memory->allocation_id, memory->bytes);
+	}
+}
+
 CUresult memory_export(const struct handle_use *use, int *descriptor, bool *restored)
 {
 	static atomic_bool inherited; /* whether the driver's descriptors are left to programs that are executed */
@@ -62,12 +82,13 @@ CUresult memory_export(const struct handle_use *use, int *descriptor, bool *rest
 	uint32_t kept;
 
 	table_lock();
+	if (!memory->kept)
+		share_restored(memory);
 	kept = memory->kept;
 	imported = memory->imported;
 	foreign = memory->foreign;
 	table_unlock();
 	*restored = false;
-	/* The driver exports no imported memory; others cannot tell that a restore has made it that. */
 	if (kept && !foreign) {
 		*descriptor = kept_duplicate(kept, !atomic_load(&inherited));
 		if (*descriptor >= 0)

@@ -5,50 +5,47 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "agent/tests/stand_in_pool.h"
+#include "agent/tests/offload_memory.h"
 #include "agent/tests/ipc_peer.h"
 #include "inspect/inspection.h"
 
 #include <cmocka.h>
 
-static struct saved_memory saved;
-static struct agent_message reply;
-
 /* ---- what programs do ---- */
 
 static void check_sharing(size_t bytes)
 {
-	const struct process *other = &processes[0];
+	const struct process *peer = &processes[0];
 	struct message message = {0};
 	CUdeviceptr address = make_shared(bytes, &message), theirs;
 
 	assert_success(cuMemsetD8_v2(address, 0x41, bytes));
-	assert_int_equal(tell(other, &message, OPEN), CUDA_SUCCESS);
+	assert_int_equal(tell(peer, &message, OPEN), CUDA_SUCCESS);
 	theirs = message.address;
 	/* Read and written from both sides, at both ends. */
-	assert_int_equal(tell(other, &message, READ), CUDA_SUCCESS);
+	assert_int_equal(tell(peer, &message, READ), CUDA_SUCCESS);
 	assert_int_equal(message.value, 0x41);
 	message.address = theirs + bytes - 1;
 	message.value = 0x42;
-	assert_int_equal(tell(other, &message, WRITE), CUDA_SUCCESS);
+	assert_int_equal(tell(peer, &message, WRITE), CUDA_SUCCESS);
 	assert_int_equal(read_byte(address + bytes - 1), 0x42);
 	assert_success(cuMemsetD8_v2(address, 0x43, bytes));
-	assert_int_equal(tell(other, &message, READ), CUDA_SUCCESS);
+	assert_int_equal(tell(peer, &message, READ), CUDA_SUCCESS);
 	assert_int_equal(message.value, 0x43);
 	/* What was opened looks like one allocation. */
 	message.address = theirs + bytes / 2;
-	assert_int_equal(tell(other, &message, RANGE), CUDA_SUCCESS);
+	assert_int_equal(tell(peer, &message, RANGE), CUDA_SUCCESS);
 	assert_int_equal(message.address, theirs);
 	assert_int_equal(message.bytes, bytes);
 	/* Closed by its beginning only, by no other function, and once. */
-	assert_int_not_equal(tell(other, &message, FREE), CUDA_SUCCESS);
-	assert_int_not_equal(tell(other, &message, SHARE), CUDA_SUCCESS);
+	assert_int_not_equal(tell(peer, &message, FREE), CUDA_SUCCESS);
+	assert_int_not_equal(tell(peer, &message, SHARE), CUDA_SUCCESS);
 	message.address = theirs + 4096;
-	assert_int_not_equal(tell(other, &message, CLOSE), CUDA_SUCCESS);
+	assert_int_not_equal(tell(peer, &message, CLOSE), CUDA_SUCCESS);
 	message.address = theirs;
-	assert_int_equal(tell(other, &message, CLOSE), CUDA_SUCCESS);
-	assert_int_not_equal(tell(other, &message, CLOSE), CUDA_SUCCESS);
-	assert_int_not_equal(tell(other, &message, READ), CUDA_SUCCESS);
+	assert_int_equal(tell(peer, &message, CLOSE), CUDA_SUCCESS);
+	assert_int_not_equal(tell(peer, &message, CLOSE), CUDA_SUCCESS);
+	assert_int_not_equal(tell(peer, &message, READ), CUDA_SUCCESS);
 	assert_int_equal(read_byte(address), 0x43);
 	assert_success(cuMemFree_v2(address));
 }
@@ -109,18 +106,18 @@ static void opened_memory_is_not_the_drivers_to_give(void **state)
 
 static void each_context_opens_for_itself(void **state)
 {
-	struct process *other = &processes[2];
+	struct process *peer = &processes[2];
 	struct message first = {0}, second = {0};
 	CUdeviceptr address = make_shared(4 * MIB, &first);
 
 	(void)state;
 	second = first;
-	assert_int_equal(tell(other, &first, OPEN), CUDA_SUCCESS);
-	assert_int_equal(tell(other, &second, SECOND_CONTEXT), CUDA_SUCCESS);
-	assert_int_equal(tell(other, &second, OPEN), CUDA_SUCCESS);
+	assert_int_equal(tell(peer, &first, OPEN), CUDA_SUCCESS);
+	assert_int_equal(tell(peer, &second, SECOND_CONTEXT), CUDA_SUCCESS);
+	assert_int_equal(tell(peer, &second, OPEN), CUDA_SUCCESS);
 	assert_int_not_equal(first.address, second.address);
-	assert_int_equal(tell(other, &first, CLOSE), CUDA_SUCCESS);
-	assert_int_equal(tell(other, &second, CLOSE), CUDA_SUCCESS);
+	assert_int_equal(tell(peer, &first, CLOSE), CUDA_SUCCESS);
+	assert_int_equal(tell(peer, &second, CLOSE), CUDA_SUCCESS);
 	assert_success(cuMemFree_v2(address));
 }
 
@@ -175,11 +172,53 @@ static void shared_memory_is_its_owners_to_save(void **state)
 	assert_success(cuMemFree_v2(own));
 }
 
-static void restored_memory_cannot_be_shared(void **state)
+/* Out and in again: it is imported memory afterwards. */
+static void leave_and_come_back(void)
+{
+	assert_int_equal(agent_export(&saved, &reply), 0);
+	agent_save(&saved);
+	assert_int_equal(agent_release(&reply), 0);
+	assert_int_equal(agent_map(&saved, 0, &reply), 0);
+	agent_forget(&saved);
+}
+
+static void restored_memory_is_shared(void **state)
+{
+	struct message message = {0};
+	CUdeviceptr address;
+	CUipcMemHandle handle;
+	unsigned int capable = 7, generation;
+
+	(void)state;
+	assert_success(cuMemAlloc_v2(&address, GIB + 4 * MIB)); /* two pieces */
+	assert_success(cuMemsetD8_v2(address, 0x31, GIB + 4 * MIB));
+	leave_and_come_back();
+	assert_success(cuPointerGetAttribute(&capable, CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE, address));
+	assert_int_equal(capable, 1);
+	assert_success(cuIpcGetMemHandle(&handle, address));
+	for (generation = 0; generation < 2; generation++) {
+		message.handle = handle;
+		assert_int_equal(tell(&processes[0], &message, OPEN), CUDA_SUCCESS);
+		assert_int_equal(tell(&processes[0], &message, READ), CUDA_SUCCESS);
+		assert_int_equal(message.value, 0x31);
+		message.address += GIB + MIB;
+		message.value = 0x32;
+		assert_int_equal(tell(&processes[0], &message, WRITE), CUDA_SUCCESS);
+		assert_int_equal(read_byte(address + GIB + MIB), 0x32);
+		message.address -= GIB + MIB;
+		assert_int_equal(tell(&processes[0], &message, CLOSE), CUDA_SUCCESS);
+		/* The handle is good in the next generation too, and the memory is shared as any other. */
+		leave_and_come_back();
+		assert_success(cuIpcGetMemHandle(&message.handle, address));
+		assert_memory_equal(&message.handle, &handle, sizeof(handle));
+	}
+	assert_success(cuMemFree_v2(address));
+}
+
+static void restored_memory_without_its_descriptor_cannot_be_shared(void **state)
 {
 	CUdeviceptr address;
 	CUipcMemHandle handle;
-	unsigned int capable = 7;
 
 	(void)state;
 	assert_success(cuMemAlloc_v2(&address, 4 * MIB));
@@ -189,9 +228,11 @@ static void restored_memory_cannot_be_shared(void **state)
 	assert_int_equal(cuIpcGetMemHandle(&handle, address), CUDA_ERROR_ILLEGAL_STATE);
 	assert_int_equal(agent_map(&saved, 0, &reply), 0);
 	agent_forget(&saved);
+	close_restored_descriptors();
 	assert_int_equal(cuIpcGetMemHandle(&handle, address), CUDA_ERROR_INVALID_VALUE);
-	assert_success(cuPointerGetAttribute(&capable, CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE, address));
-	assert_int_equal(capable, 0);
+	/* The next dump puts fresh memory in its place, and what comes back after that can be shared. */
+	leave_and_come_back();
+	assert_success(cuIpcGetMemHandle(&handle, address));
 	assert_success(cuMemFree_v2(address));
 }
 
@@ -203,7 +244,8 @@ int main(void)
 		cmocka_unit_test(opened_memory_is_not_the_drivers_to_give),
 		cmocka_unit_test(each_context_opens_for_itself),
 		cmocka_unit_test(shared_memory_is_its_owners_to_save),
-		cmocka_unit_test(restored_memory_cannot_be_shared),
+		cmocka_unit_test(restored_memory_is_shared),
+		cmocka_unit_test(restored_memory_without_its_descriptor_cannot_be_shared),
 	};
 
 	return cmocka_run_group_tests(tests, ipc_peers_start, ipc_peers_end);

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/tests/offload_memory.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "protocol/share_mark.h"
 
 #include <cmocka.h>
 
@@ -107,4 +112,46 @@ void cycle(size_t expected)
 	assert_int_equal(agent_map(&saved, 0, &reply), 0);
 	assert_mapped();
 	agent_forget(&saved);
+}
+
+#define NUMBERS 16384
+
+/* What came with a request the agent closes after its reply: it waits for the next one where it has closed everything. */
+static void wait_for_agent(void)
+{
+	struct agent_message wrong = {.type = 77};
+
+	if (agent_find_page()) /* not in a child */
+		agent_send_raw(&wrong, sizeof(wrong), &reply);
+}
+
+size_t find_restored_descriptors(int numbers[RESTORED_MAX])
+{
+	struct rlimit limit;
+	size_t count = 0;
+	int number;
+
+	wait_for_agent();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	/* Below are the simulated driver's own, which are the same open files. */
+	for (number = (int)(limit.rlim_cur / 4 * 3 < 1024 ? limit.rlim_cur / 4 * 3 : 1024); number < NUMBERS; number++)
+		if (fcntl(number, F_GETSIG) == RESTORED_MARK && count < RESTORED_MAX)
+			numbers[count++] = number;
+	return count;
+}
+
+size_t count_restored_descriptors(void)
+{
+	int numbers[RESTORED_MAX];
+
+	return find_restored_descriptors(numbers);
+}
+
+void close_restored_descriptors(void)
+{
+	int numbers[RESTORED_MAX];
+	size_t count = find_restored_descriptors(numbers);
+
+	while (count)
+		close(numbers[--count]);
 }

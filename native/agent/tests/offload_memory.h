@@ -33,4 +33,11 @@ void assert_nothing_to_offload(void);
 /* Out and in again; what is exported afterwards is imported memory. */
 void cycle(size_t expected);
 
+#define RESTORED_MAX 256
+/* The descriptors that the agent keeps of memory that came back. */
+size_t find_restored_descriptors(int numbers[RESTORED_MAX]);
+size_t count_restored_descriptors(void);
+/* As a program does that closes what it did not open: an export has to put fresh memory in the place of what came back. */
+void close_restored_descriptors(void);
+
 #endif

@@ -81,7 +81,7 @@ static void memory_leaves_and_comes_back(void **state)
 
 	assert_int_equal(agent_release(&reply), 0);
 	assert_int_equal(reply.count, 3);
-	assert_int_equal(reply.released_bytes, 28 * MIB);
+	assert_int_equal(reply.bytes, 28 * MIB);
 	assert_int_equal(agent_find_page()->state, AGENT_STATE_RELEASED);
 	assert_memory_equal(agent_find_page()->image_id, "0123456789abcdef", 16);
 	assert_success(cuMemGetInfo_v2(&free_released, &total));
@@ -250,8 +250,11 @@ static void requests_leave_no_descriptors(void **state)
 	free_before = free_device_bytes();
 	ranges = rekindle_simcuda_reservations();
 	descriptors = count_descriptors(getpid());
+	assert_int_equal(count_restored_descriptors(), 100);
 	for (index = 0; index < 3; index++) {
-		/* Two batches each way, and fresh memory for what was imported. */
+		if (index)
+			close_restored_descriptors();
+		/* Two batches each way, and the second time fresh memory for what was imported. */
 		cycle(100);
 		/* The agent has closed everything where it answers again. */
 		assert_int_equal(agent_send_raw(&wrong, sizeof(wrong), &reply), -EPROTO);
@@ -291,6 +294,7 @@ static void the_agents_thread_keeps_no_context(void **state)
 	assert_non_null(log);
 	assert_success(cuMemAlloc_v2(&plain, 4 * MIB));
 	cycle(1);
+	close_restored_descriptors(); /* fresh memory takes a copy */
 	dup2(fileno(log), STDERR_FILENO);
 	setenv("REKINDLE_SIMCUDA_LOG", "1", 1);
 	for (rule = 0; rule < sizeof(rules) / sizeof(rules[0]); rule++) {
@@ -304,6 +308,7 @@ static void the_agents_thread_keeps_no_context(void **state)
 		if (!strstr(line, "context none"))
 			fail_msg("%s: %s", rules[rule], line);
 		cycle(1);
+		close_restored_descriptors();
 	}
 	unsetenv("REKINDLE_SIMCUDA_LOG");
 	dup2(errors, STDERR_FILENO);

@@ -272,6 +272,7 @@ static int hear_export(struct conversation *conversation, struct pool *pool, str
 	}
 	*answered = true;
 	export->shares = message->last || export->imports.count;
+	export->left_out = message->bytes;
 	if (message->result < 0)
 		return fail(error, message->result, "%s", message->error.text);
 	result = agent_claims_check(export, error);

@@ -23,10 +23,10 @@ struct agent_offers {
 };
 
 struct agent_export {
-	struct agent_offers own;     /* the process's memory */
-	struct agent_offers imports; /* that of others, of which it knows neither bytes nor device */
-	bool shares;		     /* it has imports, or has given memory of its own to others */
-	uint64_t bytes;
+	struct agent_offers own;	    /* the process's memory */
+	struct agent_offers imports;	    /* that of others, of which it knows neither bytes nor device */
+	bool shares;			    /* it has imports, or has given memory of its own to others */
+	uint64_t bytes, left_out;	    /* of an offer: what the process has and its agent cannot hand out */
 	uint64_t claimed[POOL_DEVICES_MAX]; /* of the memory of each of the pool's devices */
 };
 

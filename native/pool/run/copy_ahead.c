@@ -209,6 +209,11 @@ static int begin(struct beginning *beginning, struct error_text *error)
 	result = agent_offer_all(&agent, beginning->run->pool, &beginning->offer, &answered, error);
 	if (result)
 		return result;
+	if (beginning->offer.left_out)
+		log_info(
+			"Process %d: %llu MiB of its memory are copied when it stands: it may open too few descriptors "
+			"(ulimit -n) for its agent to keep those of all that a restore has brought",
+			beginning->process->pid, (unsigned long long)beginning->offer.left_out >> 20);
 	if (beginning->offer.own.count == 0)
 		return fail(error, -ENODATA, "it has no device memory that could be copied while it runs");
 	result = make_ahead(beginning, error);
