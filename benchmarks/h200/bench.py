@@ -345,7 +345,8 @@ class Bench:
                              ready_seconds=ready, statistics=phases))
         return dict(folder=folder, contents=contents, state=subject.state)
 
-    def restore(self, subject, side, image, number):
+    def restore(self, subject, side, image, number, keep=False):
+        """keep: the process goes on, as self.pid."""
         subject.state = image["state"]
         self.set_pool(side)
         self.touch((2 * subject.device_bytes if side.dump != "agent" else 0) + 8 * GIB)
@@ -357,7 +358,8 @@ class Bench:
         self.pid = int(pidfile.read_text())
         contents = subject.contents(self)
         identical = contents == image["contents"]
-        self.end_process()
+        if not keep:
+            self.end_process()
         phases = self.statistics(image["folder"], side)
         self.raw.append(dict(case=subject.name, what="restore", side=side.name, number=number,
                              start=int(began * 1e9), seconds=working - began, criu_seconds=returned - began,

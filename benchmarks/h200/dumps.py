@@ -2,8 +2,9 @@
 """Times dumps of GPU processes that go on running, with REKINDLE_COPY_WHILE_RUNNING and without. dumps.sh starts it.
 
 Each dump is of a fresh process, which works all the time: how long it made no step is what it noticed of the dump, and how
-fast it went on while it was copied. It is then ended and restored from the image, and its contents are compared.
-Prints a line a dump: dump=NAME copy_while_running=0 seconds=S stands=S phases: ...
+fast it went on while it was copied. It is then ended and restored from the image, and its contents are compared. With
+--generations N the restored process is dumped in its turn, N dumps in all.
+Prints a line a dump: dump=NAME generation=1 copy_while_running=0 seconds=S stands=S phases: ...
 """
 import argparse
 import contextlib
@@ -55,15 +56,12 @@ class Watch(threading.Thread):
         return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0]) if len(inside) > 1 else 0
 
 
-def dump(bench, side, subject, number):
+def dump(bench, side, subject, number, generation, contents, last):
+    """Of the process bench.pid, which is restored from the image afterwards, and ended where it is the last time."""
     setting = int(side.environment.get(SETTING, "0"))
-    folder = bench.work / f"{subject.name}-{setting}"
+    folder = bench.work / f"{subject.name}-{setting}-images"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    bench.set_pool(side)
-    subject.start(bench, folder, agent=True)
-    bench.pid = subject.process.pid
-    contents = subject.contents(bench)
+    folder.mkdir()
     bench.touch(2 * subject.device_bytes + 8 * GIB)
     watch = Watch(subject)
     watch.start()
@@ -76,20 +74,31 @@ def dump(bench, side, subject, number):
     phases = {phase["phase"]: phase for phase in statistics["processes"][0]["phases"]}
     before, during = watch.rate(began - 2, began), watch.rate(began, stood_from)
     same = subject.contents(bench) == contents
-    subject.process.kill()
-    subject.process.wait(60)
-    bench.pid = None
-    bench.raw.append(dict(case=subject.name, what="dump", copy_while_running=setting, number=number, seconds=ended - began,
-                          stands=stands, steps_before=before, steps_during=during, contents_kept=same,
-                          statistics=statistics))
-    say(f"dump={subject.name} copy_while_running={setting} seconds={ended - began:.2f} stands={stands:.2f} "
-        f"steps={during / before * 100 if before else 0:.0f}% phases: "
+    bench.end_process()
+    bench.raw.append(dict(case=subject.name, what="dump", generation=generation, copy_while_running=setting, number=number,
+                          seconds=ended - began, stands=stands, steps_before=before, steps_during=during,
+                          contents_kept=same, statistics=statistics))
+    say(f"dump={subject.name} generation={generation} copy_while_running={setting} seconds={ended - began:.2f} "
+        f"stands={stands:.2f} steps={during / before * 100 if before else 0:.0f}% phases: "
         + ", ".join(f"{name} {phase['duration'] / 1e9:.2f} ({phase['bytes'] / GIB:.2f} GiB)" for name, phase in phases.items()))
     if not same:
         raise RuntimeError(f"{subject.name}: the contents changed with the dump")
     # Compares the contents, and fails where they are others.
-    bench.restore(subject, side, dict(folder=folder, contents=contents, state=subject.state), number)
+    bench.restore(subject, side, dict(folder=folder, contents=contents, state=subject.state), number, keep=not last)
+
+
+def dump_generations(bench, side, subject, number, generations):
+    folder = bench.work / f"{subject.name}-{side.environment.get(SETTING, '0')}"
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    bench.set_pool(side)
+    subject.start(bench, folder, agent=True)
+    bench.pid = subject.process.pid
+    contents = subject.contents(bench)
+    for generation in range(1, generations + 1):
+        dump(bench, side, subject, number, generation, contents, generation == generations)
+    for path in bench.work.glob(folder.name + "*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def main():
@@ -101,6 +110,7 @@ def main():
     parser.add_argument("--cases", default="c8,pytorch")
     parser.add_argument("--side", default="patched")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--generations", type=int, default=1)
     parser.add_argument("--results", help="JSON file for every single run")
     arguments = parser.parse_args()
     subjects = {"c64m": lambda: BusyWorker("c64m", 64), "c8": lambda: BusyWorker("c8", 8 << 10),
@@ -118,7 +128,8 @@ def main():
             for number in range(arguments.runs):
                 for value in "01" if number % 2 == 0 else "10":
                     try:
-                        dump(bench, bench.side(f"{arguments.side}/{SETTING}={value}"), subjects[name](), number)
+                        dump_generations(bench, bench.side(f"{arguments.side}/{SETTING}={value}"), subjects[name](), number,
+                                         arguments.generations)
                     except (RuntimeError, subprocess.SubprocessError, OSError) as error:
                         say(f"dump={name} copy_while_running={value} FAILED {error}")
                         failed = 1

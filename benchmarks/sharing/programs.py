@@ -2,11 +2,16 @@
 """Processes that share device memory: programs.py KIND FOLDER GIBIBYTES [RANK]. Without a rank it starts all and waits.
 
 KIND ranks: two NCCL ranks, one for each GPU, that reduce together all the time. KIND tensors: a process hands tensors to
-four others, which read what it writes. Each writes FOLDER/rank-N.json now and then: its steps, and what its memory sums to.
-A rank of NCCL that finds FOLDER/again makes a new communicator, once, and goes on with that.
+four others, which read what it writes. KIND exports: two processes, of one GPU or two, with memory that neither has shared.
+Each writes FOLDER/rank-N.json now and then: its steps, and what its memory sums to.
+Where FOLDER/again comes they share anew, once: ranks make a new communicator, tensors hands out one that it has had from the
+beginning, and the two of exports hand each other descriptors of theirs. They go on with that.
 """
+import array
+import ctypes
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -57,12 +62,15 @@ def read_tensors(folder, rank, queue, turn):
     import torch
 
     torch.cuda.set_device(0)
-    tensors = queue.get()
+    tensors, late = queue.get(), None
     step = 0
     while True:
         step += 1
         total = sum(int(tensor[1:].sum()) for tensor in tensors)
-        publish(folder, rank, steps=step, sum=total, seen=int(tensors[0][0]))
+        if late is None and (folder / "again").exists():
+            late = queue.get()
+        publish(folder, rank, steps=step, sum=total, seen=int(tensors[0][0]),
+                late=None if late is None else [int(late[0]), int(late[1:].sum())])
         turn.wait(0.01)
 
 
@@ -75,7 +83,8 @@ def hand_out_tensors(folder, gibibytes):
     generator = torch.Generator("cuda").manual_seed(7)
     tensors = [torch.randint(-2**40, 2**40, (1 << 27,), dtype=torch.int64, device="cuda", generator=generator)
                for _ in range(gibibytes)]
-    queue, turn = context.Queue(), context.Event()
+    hidden = torch.randint(-2**40, 2**40, (1 << 27,), dtype=torch.int64, device="cuda", generator=generator)
+    queue, turn, shared = context.Queue(), context.Event(), False
     readers = [context.Process(target=read_tensors, args=(folder, rank, queue, turn), daemon=True)
                for rank in range(1, READERS + 1)]
     for reader in readers:
@@ -85,17 +94,125 @@ def hand_out_tensors(folder, gibibytes):
     step = 0
     while all(reader.is_alive() for reader in readers):
         step += 1
-        tensors[0][0] = step
+        tensors[0][0] = hidden[0] = step
         torch.cuda.synchronize()
-        publish(folder, 0, steps=step, sum=sum(int(tensor[1:].sum()) for tensor in tensors), seen=step)
+        if not shared and (folder / "again").exists():
+            for _ in readers:
+                queue.put(hidden)
+            shared = True
+        publish(folder, 0, steps=step, sum=sum(int(tensor[1:].sum()) for tensor in tensors), seen=step,
+                late=[step, int(hidden[1:].sum())] if shared else None)
         time.sleep(0.01)
     sys.exit("a reader has ended")
+
+
+class Location(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("id", ctypes.c_int)]
+
+
+class Properties(ctypes.Structure):  # CUmemAllocationProp
+    _fields_ = [("type", ctypes.c_int), ("handles", ctypes.c_int), ("location", Location), ("windows", ctypes.c_void_p),
+                ("flags", ctypes.c_ubyte * 8)]
+
+
+class Access(ctypes.Structure):  # CUmemAccessDesc
+    _fields_ = [("location", Location), ("flags", ctypes.c_int)]
+
+
+class Memory:
+    """A piece of cuMemCreate's, or one that came by a descriptor, mapped for all GPUs there are."""
+    BYTES = 1 << 30
+    driver = None
+
+    def call(self, name, *arguments):
+        result = getattr(Memory.driver, name)(*arguments)
+        if result:
+            raise RuntimeError(f"{name}: {result}")
+
+    def __init__(self, device, devices, descriptor=None):
+        Memory.driver = Memory.driver or ctypes.CDLL("libcuda.so.1")
+        self.handle, self.address = ctypes.c_ulonglong(), ctypes.c_ulonglong()
+        if descriptor is None:
+            properties = Properties(type=1, handles=1, location=Location(1, device))
+            self.call("cuMemCreate", ctypes.byref(self.handle), ctypes.c_size_t(self.BYTES), ctypes.byref(properties),
+                      ctypes.c_ulonglong(0))
+        else:
+            self.call("cuMemImportFromShareableHandle", ctypes.byref(self.handle), ctypes.c_void_p(descriptor), 1)
+            os.close(descriptor)
+        self.call("cuMemAddressReserve", ctypes.byref(self.address), ctypes.c_size_t(self.BYTES), ctypes.c_size_t(0),
+                  ctypes.c_ulonglong(0), ctypes.c_ulonglong(0))
+        self.call("cuMemMap", self.address, ctypes.c_size_t(self.BYTES), ctypes.c_size_t(0), self.handle,
+                  ctypes.c_ulonglong(0))
+        access = (Access * devices)(*(Access(Location(1, number), 3) for number in range(devices)))
+        self.call("cuMemSetAccess", self.address, ctypes.c_size_t(self.BYTES), access, ctypes.c_size_t(devices))
+
+    def export(self):
+        descriptor = ctypes.c_int(-1)
+        self.call("cuMemExportToShareableHandle", ctypes.byref(descriptor), self.handle, 1, ctypes.c_ulonglong(0))
+        return descriptor.value
+
+    def write(self, number):
+        self.call("cuMemsetD32_v2", self.address, ctypes.c_uint(number), ctypes.c_size_t(1))
+        self.call("cuCtxSynchronize")
+
+    def fill(self, number):
+        self.call("cuMemsetD32_v2", self.address, ctypes.c_uint(number), ctypes.c_size_t(self.BYTES // 4))
+        self.call("cuCtxSynchronize")
+
+    def read(self, index):
+        number = ctypes.c_uint()
+        self.call("cuMemcpyDtoH_v2", ctypes.byref(number), ctypes.c_ulonglong(self.address.value + 4 * index),
+                  ctypes.c_size_t(4))
+        return number.value
+
+
+def swap_descriptors(folder, rank, descriptor):
+    """Rank 1 listens, rank 0 comes to it; each sends its own."""
+    path = str(folder / "socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as here:
+        if rank:
+            here.bind(path)
+            here.listen()
+            peer = here.accept()[0]
+        else:
+            while here.connect_ex(path):
+                time.sleep(0.01)
+            peer = here.dup()
+    with peer:
+        peer.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
+        data = peer.recvmsg(1, socket.CMSG_SPACE(4))[1][0][2]
+    os.close(descriptor)
+    return array.array("i", data[:4])[0]
+
+
+def share_late(folder, rank):
+    import torch
+
+    devices = min(torch.cuda.device_count(), 2)
+    device = rank % devices
+    torch.cuda.set_device(device)
+    torch.zeros(1, device="cuda")
+    own, theirs, step = Memory(device, devices), None, 0
+    last = own.BYTES // 4 - 1
+    own.fill(1000 + rank)
+    while True:
+        step += 1
+        own.write(step)
+        if theirs is None and (folder / "again").exists():
+            theirs = Memory(device, devices, swap_descriptors(folder, rank, own.export()))
+        if own.read(last) != 1000 + rank or (theirs and theirs.read(last) != 1001 - rank):
+            sys.exit(f"rank {rank}: {own.read(last)} {theirs and theirs.read(last)}")
+        publish(folder, rank, steps=step, sum=own.read(last), seen=theirs.read(0) if theirs else None,
+                late=bool(theirs))
+        time.sleep(0.005)
 
 
 def main():
     kind, folder, gibibytes = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     if kind == "tensors":
         hand_out_tensors(folder, gibibytes)
+    if len(sys.argv) > 4 and kind == "exports":
+        share_late(folder, int(sys.argv[4]))
     if len(sys.argv) > 4:
         reduce_together(folder, int(sys.argv[4]), gibibytes)
     ranks = [subprocess.Popen([sys.executable, __file__, kind, folder, str(gibibytes), str(rank)]) for rank in range(2)]

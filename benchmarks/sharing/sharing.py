@@ -2,7 +2,8 @@
 """Dumps processes that share device memory, and restores them, several generations each. run starts it.
 
 Each case stands for itself: it has a limit, and its line is written when it ends. Contents are compared before and after;
-NCCL's bandwidth too, and after the last restore its ranks make a new communicator.
+NCCL's bandwidth too. After the last of the restores they share anew: ranks make a new communicator, others share memory that
+they have had from the beginning; and then they are dumped and restored once more.
 """
 import argparse
 import ctypes
@@ -37,6 +38,7 @@ CASES = {
     "legacy": ("ranks", 2, {"NCCL_CUMEM_ENABLE": "0", "NCCL_CUMEM_HOST_ENABLE": "0", "REKINDLE_AGENT_MINIMUM": "1K"}),
     "host": ("ranks", 2, {"NCCL_CUMEM_ENABLE": "1", "NCCL_CUMEM_HOST_ENABLE": "1"}),
     "tensors": ("tensors", 5, {}),
+    "exports": ("exports", 2, {}),
 }
 
 
@@ -74,6 +76,7 @@ class Case:
     def __init__(self, bench, side, name, gibibytes):
         self.bench, self.side, self.name = bench, side, name
         kind, self.count, environment = CASES[name]
+        self.shares_anew = False
         self.folder = bench.work / name
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -126,6 +129,19 @@ class Case:
             step = self.state()[0]["seen"]
             wait_until("readers that see what was written", lambda: all(
                 state["seen"] >= step for state in self.state()), seconds)
+        if self.name in ("tensors", "exports") and self.shares_anew:
+            self.check_late(seconds)
+
+    def check_late(self, seconds):
+        """Of what is shared anew, too."""
+        if self.name == "exports":  # each sees the steps of the other one
+            steps = [state["steps"] for state in self.state()]
+            wait_until("what the other one writes", lambda: all(
+                state["seen"] >= step for state, step in zip(self.state(), reversed(steps))), seconds)
+            return
+        step, total = self.state()[0]["late"]
+        wait_until("what was handed out late", lambda: all(
+            state["late"] and state["late"][0] >= step and state["late"][1] == total for state in self.state()), seconds)
 
     def bandwidth(self):
         return self.state()[0].get("bandwidth")
@@ -162,8 +178,11 @@ class Case:
         self.pid = int((images / "pid").read_text())
         self.tree = below(self.pid)
         wait_until("a step", lambda: self.state()[0]["steps"] > before[0]["steps"], 60)
+        phases = {}
+        for phase in (phase for process in record["processes"] for phase in process["phases"]):
+            phases[phase["phase"]] = phases.get(phase["phase"], 0) + phase["bytes"]
         result["generations"].append(dict(
-            dump=round(seconds, 2), restore=round(restored, 2), step_after=round(time.monotonic() - began, 2), modes=modes,
+            copied={name: phases[name] for name in ("copy_ahead", "compare", "copy_out") if phases.get(name)}, dump=round(seconds, 2), restore=round(restored, 2), step_after=round(time.monotonic() - began, 2), modes=modes,
             device_bytes=sum(process["device_bytes"] for process in record["processes"]), bandwidth_before=bandwidth))
         self.check()
         result["generations"][-1]["bandwidth_after"] = self.bandwidth()
@@ -177,11 +196,15 @@ class Case:
         self.check()
         shutil.rmtree(images)
 
-    def communicate_anew(self, result):
+    def share_anew(self, result):
         (self.folder / "again").touch()
-        wait_until("a new communicator", lambda: all(state["groups"] == 2 for state in self.state()), 60)
+        if CASES[self.name][0] == "ranks":
+            wait_until("a new communicator", lambda: all(state["groups"] == 2 for state in self.state()), 60)
+        else:
+            wait_until("what is shared late", lambda: all(state["late"] for state in self.state()), 60)
+        self.shares_anew = True
         self.check()
-        result["new_communicator"] = True
+        result["shared_anew"] = True
 
     def end(self):
         for pid in reversed(self.tree or [self.pid]):
@@ -213,8 +236,9 @@ def work_on(bench, side, name, arguments):
         case.leave_running(result)
         for generation in range(arguments.generations):
             case.cycle(generation, result)
-        if CASES[name][0] == "ranks":
-            case.communicate_anew(result)
+        if CASES[name][0] != "worker":
+            case.share_anew(result)
+            case.cycle(arguments.generations, result)
         result["ok"] = True
     except (RunFailed, RuntimeError, OSError, subprocess.SubprocessError, ValueError, KeyError) as failure:
         result["failure"] = str(failure)[-3000:]
@@ -232,7 +256,7 @@ def main():
     parser.add_argument("--bundle")
     parser.add_argument("--build", help="a build tree instead, with the simulated driver: only the case worker")
     parser.add_argument("--work", default="/dev/shm/sharing")
-    parser.add_argument("--cases", default="worker,cumem,legacy,tensors,host")
+    parser.add_argument("--cases", default="worker,cumem,legacy,tensors,exports,host")
     parser.add_argument("--generations", type=int, default=2)
     parser.add_argument("--gibibytes", type=int, default=4)
     parser.add_argument("--worker-mebibytes", type=int, default=2048, help="of each of the three in the case worker")
