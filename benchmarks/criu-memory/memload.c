@@ -8,7 +8,7 @@
  * and writes one line to STATUS: "ok" or what differs, the number of bytes
  * compared, and how many KiB of it are huge pages.
  *
- * CASE: anon, thp, sparse, scatter, many, tree, memfd
+ * CASE: anon, thp, sparse, scatter, many, tree, memfd, forked
  *
  *   memload touch MIB
  *
@@ -31,6 +31,7 @@
 
 #define PAGE 4096UL
 #define NR_TREE 8
+#define NR_FORKED 4
 #define NR_MANY 100000UL
 #define NR_SCATTER 200000UL
 
@@ -60,6 +61,15 @@ static inline uint64_t word(uint64_t i, uint64_t seed)
 
 static uint64_t seed;
 
+/* Of a process that was forked: every so many pieces are its own, with this seed, the others are those of its parent */
+#define OWN_PIECES 32
+static uint64_t own_seed;
+
+static uint64_t seed_of(size_t piece)
+{
+	return own_seed && piece % OWN_PIECES == 0 ? own_seed : seed;
+}
+
 static void fill(void)
 {
 	size_t p, i, words = area.len / 8;
@@ -67,8 +77,10 @@ static void fill(void)
 	for (p = 0; p < area.nr; p++) {
 		uint64_t *at = area.mem + p * (area.step / 8);
 
+		if (own_seed && seed_of(p) != own_seed)
+			continue;
 		for (i = 0; i < words; i++)
-			at[i] = word(p * words + i, seed);
+			at[i] = word(p * words + i, seed_of(p));
 	}
 }
 
@@ -81,7 +93,7 @@ static size_t verify(void)
 		uint64_t *at = area.mem + p * (area.step / 8);
 
 		for (i = 0; i < words; i++)
-			if (at[i] != word(p * words + i, seed))
+			if (at[i] != word(p * words + i, seed_of(p)))
 				return 0;
 	}
 	return area.nr * area.len;
@@ -159,7 +171,7 @@ static void make_memory(const char *name, size_t size)
 		if (fd < 0 || ftruncate(fd, size))
 			die("memfd");
 		area.mem = map(size, MAP_SHARED, fd);
-	} else if (!strcmp(name, "anon") || !strcmp(name, "tree")) {
+	} else if (!strcmp(name, "anon") || !strcmp(name, "tree") || !strcmp(name, "forked")) {
 		area.mem = map(size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	} else {
 		fprintf(stderr, "memload: unknown case %s\n", name);
@@ -227,7 +239,7 @@ int main(int argc, char **argv)
 	sigset_t set;
 	size_t size, total;
 	long huge;
-	int i, sig;
+	int i, sig, nr_wanted;
 
 	if (argc == 3 && !strcmp(argv[1], "touch")) {
 		char *p;
@@ -254,16 +266,28 @@ int main(int argc, char **argv)
 	sigaddset(&set, SIGUSR2);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 
-	if (!strcmp(argv[1], "tree")) {
-		/* the children have the memory, the parent asks them */
-		for (i = 0; i < NR_TREE; i++) {
+	nr_wanted = !strcmp(argv[1], "tree") ? NR_TREE : !strcmp(argv[1], "forked") ? NR_FORKED : 0;
+	if (nr_wanted) {
+		/*
+		 * The children have the memory, the parent asks them. Those of
+		 * "forked" have inherited it and written to some of it, as
+		 * workers of Python's have.
+		 */
+		if (!strcmp(argv[1], "forked"))
+			make_memory(argv[1], size / NR_FORKED);
+		for (i = 0; i < nr_wanted; i++) {
 			pid_t pid = fork_aside();
 
 			if (pid < 0)
 				die("fork");
 			if (!pid) {
-				seed = i + 1;
-				make_memory(argv[1], size / NR_TREE);
+				if (!strcmp(argv[1], "forked")) {
+					own_seed = i + 1;
+					fill();
+				} else {
+					seed = i + 1;
+					make_memory(argv[1], size / NR_TREE);
+				}
 				kill(getppid(), SIGUSR2);
 				snprintf(path, sizeof(path), "%s.%d", status, i);
 				nr_children = 0;
@@ -330,6 +354,11 @@ wait:
 				}
 				total += bytes;
 				huge += kb;
+			}
+			if (area.mem) {
+				size_t bytes = verify();
+
+				total = total && bytes ? total + bytes : 0;
 			}
 		} else {
 			total = verify();

@@ -55,7 +55,7 @@ chmod +x zdtm-here.py
 # Each with the flavors it runs in: on the host, in namespaces, with a user namespace too. All of them are there.
 memory="thp00:h,ns,uns thp01:h,ns thp02:h thp03:h pages_truncated00:h pages_truncated01:h maps_grow00:h,ns
 	maps00:h maps01:h maps02:h maps03:h maps04:h,ns,uns maps05:h maps06:h maps09:h maps10:h maps11:h maps12:h
-	mprotect00:h mem-touch:h,ns cow00:h cow01:h memfd00:h memfd01:h memfd04:h memfd05:h,uns shmemfd:h,ns shmemfd-priv:h
+	mprotect00:h mem-touch:h,ns cow00:h cow01:h,ns cow02:h,ns memfd00:h memfd01:h memfd04:h memfd05:h,uns shmemfd:h,ns shmemfd-priv:h
 	shm:ns,uns shm-mp:ns,uns shm-unaligned:ns,uns thp_disable:h
 	transition/maps007:h transition/maps008:h transition/shmem:h"
 others="file_shared:h mmx00:h pthread00:h pthread01:h,ns seccomp_filter_threads:h vdso00:h
@@ -70,9 +70,9 @@ but() { sed -E "s/($1):[a-z,]*//g" <<<"$memory"; } # the tests of memory without
 # these and some for whom nothing changes: with 0 those that have 4 MiB to read in one piece, as no thread is started for
 # less (the log of the restore has "page-readers: Read"), and with "never" those that have memory for a huge page.
 large="maps04:h,ns,uns maps05:h maps_grow00:h,ns maps09:h thp00:h,ns,uns thp02:h
-	transition/maps008:h transition/shmem:h mem-touch:h cow00:h memfd00:h shm:ns,uns"
+	transition/maps008:h transition/shmem:h mem-touch:h cow00:h cow01:h cow02:h,ns memfd00:h shm:ns,uns"
 runs=("$memory $others|" "$(but maps_grow00) $others|--restore-threads 3 --restore-thp always" "$large|--restore-threads 0"
-	"thp01:h,ns thp03:h maps04:h,uns maps05:h maps_grow00:h,ns mem-touch:h cow00:h shm:ns|--restore-threads 2 --restore-thp never")
+	"thp01:h,ns thp03:h maps04:h,uns maps05:h maps_grow00:h,ns mem-touch:h cow00:h cow02:h shm:ns|--restore-threads 2 --restore-thp never")
 
 failed=() make=() n=0 skipped=0
 for t in $memory $others; do
