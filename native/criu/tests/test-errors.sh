@@ -24,7 +24,7 @@ must_fail() { # WHAT REGEX [VAR=VALUE] options
 
 left_to_one() { grep -aqE "page-readers: [0-9]+ of [0-9]+ pieces were left to one thread" "$work/img/restore.log"; }
 
-for mode in mappings shm; do
+for mode in mappings shm cow; do
 	dump_zoo $mode
 	mkdir "$work/whole"
 	cp -a "$work/img/." "$work/whole/"
@@ -40,7 +40,8 @@ for mode in mappings shm; do
 	done
 	cp -a "$work/whole/$pages" "$work/img/$pages"
 
-	at=$((size / 2))
+	# "cow": in what the child inherits, which is behind its own memory
+	[ $mode = cow ] && at=$((size - (8 << 20))) || at=$((size / 2))
 	for o in "--restore-threads 1" "--restore-threads 4"; do
 		must_fail "$mode, $o, EIO" "pages-[0-9]+.img at offset [0-9]+: Input/output error" \
 			LD_PRELOAD="$FAULTY" FAULTY_EIO=$at $o
