@@ -52,6 +52,15 @@ static int check_process(int32_t pid, bool *stopped, struct rekindle_error *erro
 	return REKINDLE_OK;
 }
 
+static int check_park(const struct rekindle_checkpoint_request *request, struct rekindle_error *error)
+{
+	if (request->park != REKINDLE_PARK_DEVICE ||
+	    !(request->flags & (REKINDLE_LEAVE_RUNNING | REKINDLE_LEAVE_STOPPED)))
+		return REKINDLE_OK;
+	return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+		      "A tree that is left running or stopped keeps its device memory: leave out park.");
+}
+
 /* What was found out about the run goes into the caller's structures, also after a failure. */
 static void finish_statistics(const struct criu_run *run, struct run_report *run_report, bool succeeded,
 			      struct rekindle_statistics *statistics)
@@ -132,6 +141,8 @@ int rekindle_checkpoint(const struct rekindle_environment *environment,
 		return result;
 	result = request_check_common(request->flags, request->argument_count, request->arguments, error);
 	if (!result)
+		result = check_park(request, error);
+	if (!result)
 		result = check_process(request->pid, &run.was_stopped, error);
 	if (result)
 		return result;
@@ -148,7 +159,9 @@ int rekindle_checkpoint(const struct rekindle_environment *environment,
 	run.argument_count = request->argument_count;
 	run.arguments = request->arguments;
 	run.operation = request->operation;
-	result = environment_check_privileges(error);
+	result = run_environment_choose_park(&resolved, request->park, error);
+	if (!result)
+		result = environment_check_privileges(error);
 	if (!result)
 		result = criu_run_prepare(&run, request->directory, request->work_directory, request->log_file, error);
 	if (!result)

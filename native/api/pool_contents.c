@@ -42,6 +42,7 @@ static void describe_images(const struct pool_resident *resident, struct rekindl
 		.images = resident->images,
 		.state = (int32_t)resident->state,
 		.taken = resident->taken != 0,
+		.parked = resident->parked != 0,
 	};
 	copy_text(images->directory, sizeof(images->directory), resident->directory);
 }

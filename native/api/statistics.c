@@ -74,6 +74,7 @@ static void tell_run(const struct run_record *record, struct run_report *run_rep
 	statistics->overlap = record->overlap;
 	statistics->device_bytes = record->device_bytes;
 	statistics->image_bytes = record->image_bytes;
+	statistics->resident_bytes = record->resident_bytes;
 	statistics->pool_warm = record->pool.warm;
 	statistics->simulated = record->pool.simulated;
 	statistics->driver_version = record->pool.driver_version;

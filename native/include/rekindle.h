@@ -123,8 +123,10 @@ struct rekindle_statistics {
 	uint64_t start;	   /**< nanoseconds, CLOCK_MONOTONIC */
 	uint64_t duration; /**< nanoseconds: from the call, or from plugin init where read from a folder */
 	uint64_t device_bytes;
-	uint64_t host_bytes;	 /**< size of CRIU's pages images; from a work folder that is not theirs: 0 */
-	uint64_t image_bytes;	 /**< stored size of the GPU images, zero chunks left out */
+	uint64_t host_bytes;  /**< size of CRIU's pages images; from a work folder that is not theirs: 0 */
+	uint64_t image_bytes; /**< stored size of the GPU images, zero chunks left out */
+	/** of a checkpoint: device memory that stays in the pool, see enum rekindle_park; of a restore: that was found there */
+	uint64_t resident_bytes;
 	uint64_t overlap;	 /**< nanoseconds of GPU copying hidden behind CRIU's own work */
 	int32_t pool_warm;	 /**< 1: context and ring were there already */
 	int32_t simulated;	 /**< 1: simulated driver */
@@ -198,6 +200,18 @@ enum rekindle_flags {
 	REKINDLE_LEAVE_STOPPED = 256,
 };
 
+/** Where a dump leaves device memory, beside the images that it writes in any case. */
+enum rekindle_park {
+	REKINDLE_PARK_AS_CONFIGURED = 0, /**< REKINDLE_PARK */
+	REKINDLE_PARK_FILE = 1,		 /**< nowhere else */
+	/**
+	 * Where it is, in the hands of the pool, until the next restore from the folder takes it without a copy, or something
+	 * else needs the room. Where that cannot be resident_bytes of the statistics is 0, and dump.log says why: so it is
+	 * without a pool that lasts, and where processes share device memory.
+	 */
+	REKINDLE_PARK_DEVICE = 2,
+};
+
 struct rekindle_checkpoint_request {
 	uint32_t structure_size;
 	int32_t pid;			      /**< root of the tree to dump, 2 or more */
@@ -210,6 +224,8 @@ struct rekindle_checkpoint_request {
 	uint32_t argument_count;	      /**< of arguments */
 	const char *const *arguments;	      /**< further arguments for criu, as they are */
 	struct rekindle_operation *operation; /**< or NULL */
+	int32_t park; /**< enum rekindle_park; REKINDLE_PARK_DEVICE is not for a tree that is left running or stopped */
+	uint32_t reserved;
 };
 
 /**
@@ -505,7 +521,7 @@ REKINDLE_API int rekindle_pool_prefetch(struct rekindle_pool *pool, const char *
  */
 REKINDLE_API int rekindle_pool_prefetched(struct rekindle_pool *pool, const char *directory, uint64_t *bytes,
 					  struct rekindle_error *error);
-/** Drops what rekindle_pool_prefetch holds for a folder. */
+/** Drops what rekindle_pool_prefetch holds for a folder, and what a dump has parked of it. */
 REKINDLE_API int rekindle_pool_drop(struct rekindle_pool *pool, const char *directory, struct rekindle_error *error);
 
 struct rekindle_pool_statistics {
@@ -514,7 +530,10 @@ struct rekindle_pool_statistics {
 	uint64_t ring_bytes;
 	uint64_t device_bytes_held; /**< physical device memory held now */
 	uint64_t started;	    /**< nanoseconds, CLOCK_MONOTONIC */
-	/** of the restores: all device memory in the process's GPU image had been filled before, see rekindle_pool_prefetch */
+	/**
+	 * of the restores: all device memory in the process's GPU image was there before, see rekindle_pool_prefetch and enum
+	 * rekindle_park
+	 */
 	uint64_t images_resident;
 	uint64_t images_read; /**< likewise, but some of it still had to be read, or all */
 	uint32_t workers, contexts;
@@ -538,11 +557,11 @@ enum rekindle_resident_state {
 struct rekindle_resident_images {
 	uint64_t bytes; /**< of device memory; what processes have taken and the pool has let go of is not in it */
 	uint64_t bytes_filled;
-	uint64_t since;				/**< when it was asked for: nanoseconds, CLOCK_MONOTONIC */
-	uint32_t images;			/**< one for each process */
-	int32_t state;				/**< enum rekindle_resident_state */
-	int32_t taken;				/**< 1: a run has them; 0: they wait for one */
-	uint32_t reserved;			/**< 0 */
+	uint64_t since;	 /**< when it was asked for: nanoseconds, CLOCK_MONOTONIC */
+	uint32_t images; /**< one for each process */
+	int32_t state;	 /**< enum rekindle_resident_state */
+	int32_t taken;	 /**< 1: a run has them; 0: they wait for one */
+	int32_t parked;	 /**< 1: a dump has left them, see enum rekindle_park; 0: they were read */
 	char directory[REKINDLE_DIRECTORY_MAX]; /**< as the pool saw it; "" where that is longer, or not known */
 };
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,7 @@ int run_connect(struct plugin_run *run, bool fresh_private, struct error_text *e
 		.parallel = run->settings.parallel_restore,
 		.verify = run->settings.checksums || run->settings.verify_images,
 		.hook_nanoseconds = run->began,
+		.park = run->stage == POOL_STAGE_DUMP && !strcmp(run->settings.park, PARK_DEVICE),
 	};
 	struct pool_reply reply;
 	int folders[3];
@@ -385,6 +387,11 @@ enum run_rest run_end(struct plugin_run *run, int criu_result)
 		code = pool_connection_call(&run->pool, &finish, NULL, 0, &reply, run_timeout_ms(run), &error);
 		if (code)
 			log_warning("the pool could not end the run well: %s", error.text);
+		else if (reply.bytes)
+			log_info("%" PRIu64 " bytes of device memory stay in the pool for the next restore",
+				 reply.bytes);
+		else if (reply.reason[0])
+			log_warning("no device memory is parked: %s", reply.reason);
 	}
 	/* One that died while it wrote has left it. */
 	if (run->pool.lost && !run->pool.abandoned)

@@ -17,7 +17,7 @@
  * that is settled (store/checkpoint_folder.h).
  */
 
-#define POOL_PROTOCOL_VERSION 8u
+#define POOL_PROTOCOL_VERSION 9u
 /* What everybody says of a pool that answers otherwise. */
 #define POOL_OF_ANOTHER_VERSION \
 	"The pool speaks another version of the protocol: install all parts from the same release, and restart it"
@@ -68,7 +68,8 @@ enum pool_request_type {
 	/*
 	 * The run is over: criu_result is CRIU's (0 or negative). Statistics are written. After a failed dump the GPU images
 	 * of the run are removed. Held memory is dropped, but not that of a process which could not be brought back after a
-	 * dump that succeeded: the pool tries that again when the connection has closed.
+	 * dump that succeeded: the pool tries that again when the connection has closed. Nor that of a dump that parks: `bytes`
+	 * of the reply stay for the next restore from the folder, or `reason` says why they do not.
 	 */
 	POOL_FINISH = 8,
 	/* Statistics of the pool itself (struct pool_status in the reply). */
@@ -135,15 +136,18 @@ struct pool_request {
 	char note[256];
 	char device_map[1024]; /* HELLO: the GPUs that a restore or a PREFETCH takes, see settings/device_map.h */
 	uint64_t after;	       /* RESIDENT, GPU: how far the client has come */
+	uint32_t park;	       /* HELLO of a dump: 1 = its device memory stays here for the next restore, see FINISH */
+	uint32_t reserved;
 };
 /* What is added changes size or order, and POOL_PROTOCOL_VERSION with it. */
-static_assert(sizeof(struct pool_request) == 1368, "struct pool_request is 1368 bytes");
+static_assert(sizeof(struct pool_request) == 1376, "struct pool_request is 1376 bytes");
 static_assert(offsetof(struct pool_request, timeout_ms) == 16, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, image_id) == 52, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, begin) == 68, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, hook_nanoseconds) == 72, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, device_map) == 336, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, after) == 1360, "struct pool_request keeps its order");
+static_assert(offsetof(struct pool_request, park) == 1368, "struct pool_request keeps its order");
 
 struct pool_status {
 	uint64_t restores, checkpoints; /* processes since the pool started */
@@ -176,7 +180,7 @@ struct pool_resident {
 	uint32_t images;	    /* one for each process */
 	uint32_t state;		    /* enum pool_resident_state */
 	uint32_t taken;		    /* 1: it is a run's; 0: it waits for one */
-	uint32_t reserved;
+	uint32_t parked;	    /* 1: a dump has left it there; 0: it was read */
 	/* The folder as the pool saw it when it was asked for; "" where that is longer, or not known. */
 	char directory[1024];
 };
@@ -209,8 +213,9 @@ struct pool_reply {
 	/* 1: not the reply yet: something got done since the request, or the last such message, so whoever waits for as long
 	 * as nothing is done begins to count anew. */
 	uint32_t still_working;
-	uint64_t bytes;	  /* CHECKPOINT, RESUME: device bytes moved outside the process image; CHECK: bytes read */
-	char reason[256]; /* CHECKPOINT, RESUME: why native mode, empty for offload */
+	uint64_t
+		bytes; /* CHECKPOINT, RESUME: device bytes moved outside the process image; CHECK: bytes read; FINISH: parked */
+	char reason[256]; /* CHECKPOINT, RESUME: why native mode, empty for offload; FINISH: why nothing is parked */
 	char moved[768];  /* RESUME: which GPUs stand for others, and why; empty where all are those of the dump */
 	struct error_text error;
 	/* FINISH, 1: the pool tries to bring a process back when the connection has closed, and keeps the run's locks until

@@ -69,6 +69,7 @@ static void fill(struct run_record *record, struct process_record processes[3])
 		.overlap = 1002,
 		.device_bytes = 1003,
 		.image_bytes = 1004,
+		.resident_bytes = 1006,
 		.pool = {.known = true,
 			 .simulated = true,
 			 .warm = true,

@@ -88,6 +88,7 @@ static struct json_object *run_object(const struct run_record *record)
 	add_number(object, "overlap", record->overlap);
 	add_number(object, "device_bytes", record->device_bytes);
 	add_number(object, "image_bytes", record->image_bytes);
+	add_number(object, "resident_bytes", record->resident_bytes);
 	for (i = 0; i < record->process_count; i++)
 		if (record->processes[i].mode != POOL_MODE_NONE)
 			json_object_array_add(processes, process_object(&record->processes[i]));

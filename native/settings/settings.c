@@ -327,6 +327,14 @@ static int check_device_map(const struct settings *settings, struct error_text *
 	return 0;
 }
 
+static int check_park(const struct settings *settings, struct error_text *error)
+{
+	if (!strcmp(settings->park, PARK_FILE) || !strcmp(settings->park, PARK_DEVICE))
+		return 0;
+	return fail(error, -EINVAL, "REKINDLE_PARK=%s is not valid: set it to " PARK_FILE " or " PARK_DEVICE,
+		    settings->park);
+}
+
 int settings_load(struct settings *settings, const char *configuration_path, struct error_text *error)
 {
 	struct loading loading = {.settings = settings, .path = configuration_path, .error = error};
@@ -361,6 +369,8 @@ int settings_load(struct settings *settings, const char *configuration_path, str
 		code = file_trust_check_code("REKINDLE_CUDA_DRIVER", settings->cuda_driver, error);
 	if (!code)
 		code = check_device_map(settings, error);
+	if (!code)
+		code = check_park(settings, error);
 	if (!code && !loading.ring_given)
 		settings->ring_bytes = settings->streams * 8 * MIB;
 	return code;

@@ -27,6 +27,9 @@ struct settings {
 #undef SETTINGS_PATH
 };
 
+#define PARK_FILE "file"
+#define PARK_DEVICE "device"
+
 /*
  * Reads file and environment. configuration_path: NULL for REKINDLE_CONFIGURATION or /etc/rekindle.conf (which may be
  * missing; a file named explicitly may not). Only root and the present user may be able to write it, and the library and

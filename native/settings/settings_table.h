@@ -30,6 +30,10 @@
 	SWITCH("REKINDLE_READ_AHEAD", read_ahead, 0, "read CRIU's pages images ahead, for network storage") \
 	SWITCH("REKINDLE_COPY_WHILE_RUNNING", copy_while_running, 0,                                        \
 	       "a dump copies device memory before it stops the process, and then what has changed")        \
+	PATH("REKINDLE_PARK", park, 16, false, false, "file",                                               \
+	     "where a dump leaves device memory, see [Parked on the device](#parked-on-the-device)")        \
+	SIZE("REKINDLE_PARK_BUDGET", park_budget, 0, 16777216, 0, 0,                                        \
+	     "most that a pool parks in device memory; 0: as much as nobody else needs")                    \
 	NUMBER("REKINDLE_SIDE_BY_SIDE", side_by_side, 1, 64, 8,                                             \
 	       "GPU processes of a tree that are saved or brought back at once")                            \
 	NUMBER("REKINDLE_POOL_IDLE", idle_seconds, 0, 604800, 600,                                          \

@@ -124,7 +124,7 @@ CUresult memory_create(CUdevice device, size_t bytes, struct memory **created)
 {
 	struct memory *memory;
 
-	if (bytes > device_memory_bytes(device) || memory_bytes_in_use(device) + bytes > device_memory_bytes(device))
+	if (bytes > device_memory_bytes(device) || memory_bytes_alive(device) + bytes > device_memory_bytes(device))
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	memory = memory_add();
 	if (!memory)

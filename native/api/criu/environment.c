@@ -191,7 +191,7 @@ static int make_variables(struct run_environment *run, const struct rekindle_env
 
 	while (environ && environ[count])
 		count++;
-	variables.entries = calloc(count + 10, sizeof(char *)); /* one for run_environment_choose_gpus */
+	variables.entries = calloc(count + 10, sizeof(char *)); /* one for what a single run chooses */
 	variables.failed = !variables.entries;
 	for (entry = environ; entry && *entry; entry++)
 		if (!is_replaced(*entry, given))
@@ -221,12 +221,25 @@ static int make_variables(struct run_environment *run, const struct rekindle_env
 	return REKINDLE_OK;
 }
 
+/* entry: NAME=VALUE, taken over. */
+static int set_variable(struct run_environment *run, char *entry, const char *name, struct rekindle_error *error)
+{
+	size_t at = 0;
+
+	if (!entry)
+		return report(error, REKINDLE_ERROR_NO_SPACE, REKINDLE_PHASE_NONE, "Out of memory");
+	while (run->variables[at] && !is_named(run->variables[at], name))
+		at++;
+	free(run->variables[at]);
+	run->variables[at] = entry;
+	return REKINDLE_OK;
+}
+
 int run_environment_choose_gpus(struct run_environment *run, const char *device_map, struct rekindle_error *error)
 {
 	struct error_text why;
 	struct device_map map;
 	char *entry = NULL;
-	size_t at = 0;
 
 	if (!device_map)
 		return REKINDLE_OK;
@@ -238,12 +251,20 @@ int run_environment_choose_gpus(struct run_environment *run, const char *device_
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "device_map %.200s is not valid: %s.", device_map, why.text);
 	if (asprintf(&entry, "REKINDLE_DEVICE_MAP=%s", device_map) < 0)
-		return report(error, REKINDLE_ERROR_NO_SPACE, REKINDLE_PHASE_NONE, "Out of memory");
-	while (run->variables[at] && !is_named(run->variables[at], "REKINDLE_DEVICE_MAP"))
-		at++;
-	free(run->variables[at]);
-	run->variables[at] = entry;
-	return REKINDLE_OK;
+		entry = NULL;
+	return set_variable(run, entry, "REKINDLE_DEVICE_MAP", error);
+}
+
+int run_environment_choose_park(struct run_environment *run, int32_t park, struct rekindle_error *error)
+{
+	if (park == REKINDLE_PARK_AS_CONFIGURED)
+		return REKINDLE_OK;
+	if (park != REKINDLE_PARK_FILE && park != REKINDLE_PARK_DEVICE)
+		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			      "park is %d: set it to an enum rekindle_park.", park);
+	return set_variable(
+		run, strdup(park == REKINDLE_PARK_FILE ? "REKINDLE_PARK=" PARK_FILE : "REKINDLE_PARK=" PARK_DEVICE),
+		"REKINDLE_PARK", error);
 }
 
 int run_environment_resolve(struct run_environment *run, const struct rekindle_environment *given,

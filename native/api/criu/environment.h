@@ -24,6 +24,8 @@ int run_environment_resolve(struct run_environment *run, const struct rekindle_e
 			    struct rekindle_error *error);
 /* The GPUs of a restore, see struct rekindle_restore_request; NULL leaves what is configured. */
 int run_environment_choose_gpus(struct run_environment *run, const char *device_map, struct rekindle_error *error);
+/* Where a dump leaves device memory, see enum rekindle_park. */
+int run_environment_choose_park(struct run_environment *run, int32_t park, struct rekindle_error *error);
 void run_environment_free(struct run_environment *run);
 
 /* The settings of a pool in this process: file, environment variables, then what is given (which may be NULL). */

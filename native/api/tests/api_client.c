@@ -16,7 +16,7 @@
  *   rekindle-api-client [option...] checkpoint PID FOLDER | restore FOLDER | verify FOLDER | image FOLDER |
  *                                   statistics FOLDER checkpoint|restore | check |
  *                                   inspect PID [CRIU-ARGUMENT...] |
- *                                   hosted-restore FOLDER [prefetch]
+ *                                   hosted-restore FOLDER [prefetch] | prefetch FOLDER | pool
  */
 
 #define PROCESSES_MAX 16
@@ -26,6 +26,7 @@ struct options {
 	uint32_t flags;
 	const char *work_directory;
 	const char *device_map;
+	int32_t park;
 	int32_t cancel_phase;  /* cancel once the progress is in this phase ... */
 	uint64_t cancel_bytes; /* ... and has come so far; UINT64_MAX: never */
 };
@@ -77,15 +78,17 @@ static void print_statistics(const struct rekindle_statistics *statistics,
 	uint32_t i, j;
 
 	printf("succeeded=%d\nduration=%llu\ndevice_bytes=%llu\nhost_bytes=%llu\nimage_bytes=%llu\noverlap=%llu\n"
+	       "resident_bytes=%llu\n"
 	       "pool_warm=%d\nsimulated=%d\ndriver_version=%d\nrestore_threads=%d\nrestore_time=%llu\nfrozen_time=%"
 	       "llu\n"
 	       "criu_version=%s\ngpu_name=%s\nprocesses=%u\n",
 	       statistics->succeeded, (unsigned long long)statistics->duration,
 	       (unsigned long long)statistics->device_bytes, (unsigned long long)statistics->host_bytes,
 	       (unsigned long long)statistics->image_bytes, (unsigned long long)statistics->overlap,
-	       statistics->pool_warm, statistics->simulated, statistics->driver_version, statistics->restore_threads,
-	       (unsigned long long)statistics->restore_time, (unsigned long long)statistics->frozen_time,
-	       statistics->criu_version, statistics->gpu_name, statistics->process_count);
+	       (unsigned long long)statistics->resident_bytes, statistics->pool_warm, statistics->simulated,
+	       statistics->driver_version, statistics->restore_threads, (unsigned long long)statistics->restore_time,
+	       (unsigned long long)statistics->frozen_time, statistics->criu_version, statistics->gpu_name,
+	       statistics->process_count);
 	for (i = 0; i < statistics->process_count && i < PROCESSES_MAX; i++) {
 		printf("mode=%d\nreason=%s\nphases=", processes[i].mode, processes[i].reason);
 		for (j = 0; j < processes[i].phase_count; j++)
@@ -107,6 +110,7 @@ static int checkpoint(const struct options *options, const char *pid, const char
 	request.work_directory = options->work_directory;
 	request.flags = options->flags;
 	request.timeout_seconds = 60;
+	request.park = options->park;
 	request.operation = watched.operation;
 	code = rekindle_checkpoint(&options->environment, &request, &statistics, processes, PROCESSES_MAX, &error);
 	if (!code)
@@ -156,6 +160,48 @@ static int hosted_restore(const struct options *options, const char *folder, boo
 	if (!code && !(code = rekindle_pool_status(pool, &statistics, &error)))
 		printf("restores=%llu\n", (unsigned long long)statistics.restores);
 out:
+	rekindle_pool_close(pool);
+	return finish(code, &error);
+}
+
+/* Of a pool that runs; waits until it is filled. */
+static int prefetch(const struct options *options, const char *folder)
+{
+	struct rekindle_pool *pool;
+	struct rekindle_error error;
+	int code = rekindle_pool_connect(&options->environment, &pool, &error);
+	uint64_t bytes = 1;
+
+	if (code)
+		return finish(code, &error);
+	code = rekindle_pool_prefetch(pool, folder, &error);
+	while (!code && !(code = rekindle_pool_prefetched(pool, folder, &bytes, &error)) && bytes)
+		usleep(10000);
+	rekindle_pool_close(pool);
+	return finish(code, &error);
+}
+
+static int print_pool(const struct options *options)
+{
+	struct rekindle_pool_statistics statistics;
+	struct rekindle_resident_images images[PROCESSES_MAX];
+	struct rekindle_pool *pool;
+	struct rekindle_error error;
+	uint32_t count = 0, i;
+	int code = rekindle_pool_connect(&options->environment, &pool, &error);
+
+	if (code)
+		return finish(code, &error);
+	code = rekindle_pool_status(pool, &statistics, &error);
+	if (!code)
+		code = rekindle_pool_images(pool, images, PROCESSES_MAX, &count, &error);
+	if (!code)
+		printf("bytes_to_device=%llu\nheld=%llu\nimages_resident=%llu\nimages_read=%llu\n",
+		       (unsigned long long)statistics.bytes_to_device, (unsigned long long)statistics.device_bytes_held,
+		       (unsigned long long)statistics.images_resident, (unsigned long long)statistics.images_read);
+	for (i = 0; i < count && i < PROCESSES_MAX; i++)
+		printf("images=%s state=%d taken=%d parked=%d bytes=%llu\n", images[i].directory, images[i].state,
+		       images[i].taken, images[i].parked, (unsigned long long)images[i].bytes);
 	rekindle_pool_close(pool);
 	return finish(code, &error);
 }
@@ -246,6 +292,10 @@ static int run(const struct options *options, int count, char **words)
 		return restore(options, words[1]);
 	if (count >= 2 && !strcmp(words[0], "hosted-restore"))
 		return hosted_restore(options, words[1], count == 3);
+	if (count == 2 && !strcmp(words[0], "prefetch"))
+		return prefetch(options, words[1]);
+	if (count == 1 && !strcmp(words[0], "pool"))
+		return print_pool(options);
 	if (count == 2 && !strcmp(words[0], "image"))
 		return image(words[1]);
 	if (count == 2 && !strcmp(words[0], "verify"))
@@ -262,13 +312,10 @@ static int run(const struct options *options, int count, char **words)
 int main(int argc, char **argv)
 {
 	static const struct option long_options[] = {
-		{"flags", required_argument, NULL, 'f'},
-		{"work", required_argument, NULL, 'w'},
-		{"cancel-phase", required_argument, NULL, 'p'},
-		{"cancel-bytes", required_argument, NULL, 'b'},
-		{"driver", required_argument, NULL, 'd'},
-		{"device-map", required_argument, NULL, 'm'},
-		{NULL, 0, NULL, 0},
+		{"flags", required_argument, NULL, 'f'},	{"work", required_argument, NULL, 'w'},
+		{"cancel-phase", required_argument, NULL, 'p'}, {"cancel-bytes", required_argument, NULL, 'b'},
+		{"driver", required_argument, NULL, 'd'},	{"device-map", required_argument, NULL, 'm'},
+		{"park", required_argument, NULL, 'k'},		{NULL, 0, NULL, 0},
 	};
 	struct options options = {.cancel_bytes = UINT64_MAX};
 	pthread_t canceller;
@@ -292,6 +339,9 @@ int main(int argc, char **argv)
 			break;
 		case 'm':
 			options.device_map = optarg;
+			break;
+		case 'k':
+			options.park = atoi(optarg);
 			break;
 		case 'd':
 			options.environment.cuda_driver = optarg;

@@ -32,6 +32,7 @@ static int load_images(struct prefetch *prefetch, int folder, struct error_text 
 	for (i = 0; i < count && result == 0; i++) {
 		image = &prefetch->images[prefetch->count];
 		image->lock = -1;
+		image->process.pidfd = -1;
 		if (only_id && names[i].has_id && memcmp(names[i].id, only_id, sizeof(names[i].id)))
 			continue;
 		result = gpu_image_read(folder, &names[i], &image->image, error);
@@ -314,8 +315,8 @@ static void *prefetch_main(void *argument)
 	return NULL;
 }
 
-int prefetch_start(struct pool *pool, int folder, const struct prefetch_options *options,
-		   struct prefetch **prefetch_out, struct error_text *error)
+int prefetch_make(struct pool *pool, int folder, const struct prefetch_options *options, struct prefetch **prefetch_out,
+		  struct error_text *error)
 {
 	struct prefetch *prefetch = calloc(1, sizeof(*prefetch));
 	pthread_condattr_t attributes;
@@ -342,11 +343,25 @@ int prefetch_start(struct pool *pool, int folder, const struct prefetch_options 
 	if (prefetch->brings_back && prefetch->shares)
 		prefetch->allowed = false;
 	prefetch->options.device_map = NULL; /* the copy counts */
-	if (result == 0 && pthread_create(&prefetch->thread, NULL, prefetch_main, prefetch))
-		result = fail(error, -EAGAIN, "Could not start a thread");
 	if (result) {
 		prefetch_free(prefetch);
 		return result;
+	}
+	*prefetch_out = prefetch;
+	return 0;
+}
+
+int prefetch_start(struct pool *pool, int folder, const struct prefetch_options *options,
+		   struct prefetch **prefetch_out, struct error_text *error)
+{
+	struct prefetch *prefetch;
+	int result = prefetch_make(pool, folder, options, &prefetch, error);
+
+	if (result)
+		return result;
+	if (pthread_create(&prefetch->thread, NULL, prefetch_main, prefetch)) {
+		prefetch_free(prefetch);
+		return fail(error, -EAGAIN, "Could not start a thread");
 	}
 	prefetch_list(prefetch);
 	*prefetch_out = prefetch;

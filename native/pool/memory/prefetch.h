@@ -4,6 +4,8 @@
 
 #include "pool/device/gpu_match.h"
 #include "pool/memory/held_memory.h"
+#include "pool/memory/memory_hashes.h"
+#include "process/target.h"
 #include "store/gpu_image.h"
 
 /*
@@ -27,9 +29,11 @@ struct prefetch_image {
 	struct gpu_image_data data;
 	/* One for each allocation, all there from PREFETCH_FILLING on; then one for each import, see prefetch_wait_imports. */
 	struct held_memory *memory;
-	bool guest;		   /* for what another image has imported of it only */
-	int lock;		   /* its manifest, where processes are brought back that share memory; -1 where not */
-	struct prefetch_job *jobs; /* one for each device */
+	bool guest; /* for what another image has imported of it only */
+	int lock;   /* its manifest, where processes are brought back that share memory; -1 where not */
+	struct memory_hashes hashes; /* of what is parked, as it was dumped */
+	struct target process;	     /* whose memory it was; without a pidfd where it has not got it any more */
+	struct prefetch_job *jobs;   /* one for each device */
 	unsigned int job_count;
 	uint64_t bytes;
 
@@ -50,7 +54,7 @@ struct prefetch_options {
 	unsigned int workers;	/* most at once, 0: all */
 	const uint8_t *only_id; /* only the image with this id, NULL: all */
 	bool goes_first;	/* where the GPU is full, what is kept for later restores makes room */
-	bool ahead;		/* for no run yet */
+	bool ahead;		/* for no run yet; other images make room for it that are not being filled */
 	bool may_move;		/* onto GPUs that device_map chooses, or that have room where the same ones have none */
 	const char *device_map; /* NULL: no choice; copied */
 };
@@ -64,6 +68,8 @@ struct prefetch {
 	uint64_t bytes;		      /* of all images */
 	_Atomic uint64_t pieces_made; /* of memory, so far */
 	struct prefetch *next_kept;
+	bool parked;		 /* a dump has left it, see prefetch_park.c */
+	atomic_bool is_outdated; /* it is good for nobody any more */
 	char device_map[1024];
 
 	/* For who asks what is in device memory, see prefetch_resident.c. The first three under the pool's lock. */
@@ -86,6 +92,9 @@ struct prefetch {
 	bool shares;	  /* some image has imports */
 };
 
+/* Reads the images of the folder, and begins nothing: see prefetch_free. */
+int prefetch_make(struct pool *pool, int folder, const struct prefetch_options *options, struct prefetch **prefetch,
+		  struct error_text *error);
 /* Returns 0 also where the folder has no GPU image; count is 0 then. folder is needed during the call only. */
 int prefetch_start(struct pool *pool, int folder, const struct prefetch_options *options, struct prefetch **prefetch,
 		   struct error_text *error);
@@ -118,6 +127,8 @@ int prefetch_wait_state(struct prefetch *prefetch, struct prefetch_image *image,
  */
 int prefetch_wait_imports(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
 			  struct error_text *error);
+/* What is parked is somebody's once its process is gone and it was compared: waits for that. False: it is not to be had. */
+bool prefetch_await_check(struct prefetch *prefetch);
 /*
  * Lets go of the memory that processes have mapped, once nothing is being filled any more: the driver may wait for all
  * copies before it unmaps. Returns whether there is some of which it could not let go yet.
@@ -169,8 +180,36 @@ int prefetch_match_gpus(struct prefetch *prefetch, const struct gpu_match **matc
 /* Makes memory, and room for it. */
 int prefetch_make_room(struct prefetch *prefetch, struct held_memory *memory, struct error_text *error);
 bool prefetch_is_cancelled(struct prefetch *prefetch);
+/*
+ * Gives up what has been kept without use for the longest time: its images are on the disk. only_idle: nothing that is being
+ * filled, which the thread of one that is kept would wait for in vain. False: there is nothing left.
+ */
+bool prefetch_drop_one_kept(struct pool *pool, bool only_idle);
+/* Of images that are there already: what is kept makes room for what the driver restores beside them. */
+void prefetch_make_room_for_driver(struct prefetch *prefetch);
+/* How long memory may take to come free on a full GPU, in nanoseconds. */
+uint64_t prefetch_room_timeout(const struct pool *pool);
+/* So much is to be parked: drops others where that is more than REKINDLE_PARK_BUDGET; -ENOSPC where it is by itself. */
+int prefetch_keep_to_budget(struct pool *pool, uint64_t bytes, struct error_text *error);
 
-/* ---- prefetch_kept.c: filled ahead for a later restore ---- */
+/* ---- prefetch_park.c: left by a dump for a later restore ---- */
+
+struct parked_memory {
+	const uint8_t *image_id;
+	struct held_memory *memory; /* one for each allocation of the image */
+	uint32_t count;
+	struct memory_hashes hashes; /* of when it stood still */
+	struct target process;	     /* pidfd -1: it has not got its memory back */
+};
+
+/*
+ * Keeps memory of which all images in the folder are, and which nobody has but the processes; those are about to end. What
+ * it has taken over of `parked` is empty then, also where it fails. folder is needed during the call only.
+ */
+int prefetch_park(struct pool *pool, int folder, struct parked_memory *parked, size_t count, uint64_t *bytes,
+		  struct error_text *error);
+
+/* ---- prefetch_kept.c: there ahead for a later restore ---- */
 
 /* Fills the images of a folder and keeps them; a folder whose images are kept already is left alone. */
 int prefetch_keep(struct pool *pool, int folder, const char *device_map, uint64_t *bytes, struct error_text *error);
@@ -182,6 +221,10 @@ struct prefetch *prefetch_adopt(struct pool *pool, int folder, const char *devic
 /* Drops what is kept for exactly the images in the folder, or everything with folder NULL. Returns how many. */
 int prefetch_drop_kept(struct pool *pool, const int *folder);
 bool prefetch_any_kept(struct pool *pool);
+/* It is kept from now on, the one that was used last. */
+void prefetch_keep_this(struct prefetch *prefetch);
+/* Drops what is outdated. */
+void prefetch_drop_outdated(struct pool *pool);
 
 /* ---- prefetch_list.c: all there are ---- */
 

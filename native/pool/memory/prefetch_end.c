@@ -24,6 +24,8 @@ void prefetch_image_release(struct prefetch_image *image)
 	}
 	free(image->memory);
 	image->memory = NULL;
+	memory_hashes_free(&image->hashes);
+	target_close(&image->process);
 	gpu_image_close_data(&image->data);
 }
 

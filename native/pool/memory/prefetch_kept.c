@@ -8,7 +8,7 @@
 #include "support/log.h"
 
 /*
- * Kept prefetches are known by the set of their image ids: an id is random and made anew for every dump, so equal ids
+ * What is kept, the last one that was used first. It is known by the set of their image ids: an id is random and made anew for every dump, so equal ids
  * mean equal contents, wherever the folder was moved.
  */
 
@@ -69,6 +69,16 @@ static struct prefetch *take(struct pool *pool, uint8_t (*ids)[16], size_t count
 		*at = found->next_kept;
 	pthread_mutex_unlock(&pool->lock);
 	return found;
+}
+
+void prefetch_keep_this(struct prefetch *prefetch)
+{
+	struct pool *pool = prefetch->pool;
+
+	pthread_mutex_lock(&pool->lock);
+	prefetch->next_kept = pool->kept;
+	pool->kept = prefetch;
+	pthread_mutex_unlock(&pool->lock);
 }
 
 static bool has_failed(struct prefetch *prefetch)
@@ -192,14 +202,16 @@ struct prefetch *prefetch_adopt(struct pool *pool, int folder, const char *devic
 		return NULL;
 	prefetch = count ? take(pool, ids, count, device_map) : NULL;
 	free(ids);
-	if (prefetch && (has_failed(prefetch) || (verify && !prefetch->options.verify))) {
+	if (prefetch &&
+	    (!prefetch_await_check(prefetch) || has_failed(prefetch) || (verify && !prefetch->options.verify))) {
 		prefetch_end(prefetch);
 		prefetch = NULL;
 	}
 	if (prefetch) {
 		prefetch_note_adoption(prefetch);
-		log_info("Adopted %llu MiB of device memory that were filled ahead",
-			 (unsigned long long)(prefetch->bytes >> 20));
+		prefetch_make_room_for_driver(prefetch);
+		log_info("Adopted %llu MiB of device memory that were %s", (unsigned long long)(prefetch->bytes >> 20),
+			 prefetch->parked ? "parked" : "filled ahead");
 	}
 	return prefetch;
 }
@@ -219,6 +231,25 @@ int prefetch_drop_kept(struct pool *pool, const int *folder)
 	}
 	free(ids);
 	return dropped;
+}
+
+void prefetch_drop_outdated(struct pool *pool)
+{
+	struct prefetch **at, *found;
+
+	do {
+		pthread_mutex_lock(&pool->lock);
+		for (at = &pool->kept; *at && !atomic_load(&(*at)->is_outdated); at = &(*at)->next_kept)
+			;
+		found = *at;
+		if (found)
+			*at = found->next_kept;
+		pthread_mutex_unlock(&pool->lock);
+		if (found)
+			log_info("%llu MiB of parked device memory are dropped",
+				 (unsigned long long)(found->bytes >> 20));
+		prefetch_end(found);
+	} while (found);
 }
 
 bool prefetch_any_kept(struct pool *pool)

@@ -17,6 +17,7 @@ static bool describe(struct prefetch *prefetch, struct pool_resident *resident)
 		.number = prefetch->number,
 		.since_nanoseconds = prefetch->since,
 		.taken = !prefetch->options.ahead || prefetch->adopted,
+		.parked = prefetch->parked,
 	};
 	pthread_mutex_lock(&prefetch->lock);
 	for (i = 0; i < prefetch->count; i++) {

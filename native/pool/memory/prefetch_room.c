@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "pool/memory/prefetch.h"
@@ -26,32 +27,114 @@ bool prefetch_is_cancelled(struct prefetch *prefetch)
 }
 
 /* Well within the limit of a step, so that who waits for the memory learns what is wrong with it. */
-static uint64_t room_timeout(const struct pool *pool)
+uint64_t prefetch_room_timeout(const struct pool *pool)
 {
 	uint64_t half = pool->settings.timeout_seconds * UINT64_C(500000000);
 
 	return half < ROOM_TIMEOUT_NS ? half : ROOM_TIMEOUT_NS;
 }
 
-/*
- * Gives up what a client had filled ahead. False: there is nothing left. Not for the thread of such a one, which would wait
- * for itself.
- */
-static bool drop_one_kept(struct pool *pool)
+static bool is_idle(struct prefetch *prefetch)
 {
-	struct prefetch *kept;
+	bool idle = true;
+	size_t i;
+
+	pthread_mutex_lock(&prefetch->lock);
+	for (i = 0; i < prefetch->count; i++)
+		idle &= prefetch->images[i].state >= PREFETCH_FILLED;
+	pthread_mutex_unlock(&prefetch->lock);
+	return idle;
+}
+
+/* Takes the one that was used before all others out of the list. */
+static struct prefetch *take_oldest(struct pool *pool, bool only_idle, bool only_parked)
+{
+	struct prefetch **at, **found = NULL, *oldest = NULL;
 
 	pthread_mutex_lock(&pool->lock);
-	kept = pool->kept;
-	if (kept)
-		pool->kept = kept->next_kept;
+	for (at = &pool->kept; *at; at = &(*at)->next_kept)
+		if ((!only_idle || is_idle(*at)) && (!only_parked || (*at)->parked))
+			found = at;
+	if (found) {
+		oldest = *found;
+		*found = oldest->next_kept;
+	}
 	pthread_mutex_unlock(&pool->lock);
-	if (!kept)
-		return false;
-	log_warning("A restore needs the GPU: %llu MiB that were filled ahead are dropped",
-		    (unsigned long long)(kept->bytes >> 20));
+	return oldest;
+}
+
+static void drop(struct prefetch *kept, const char *why)
+{
+	log_warning("%s: %llu MiB of %s that were %s are dropped", why, (unsigned long long)(kept->bytes >> 20),
+		    kept->directory, kept->parked ? "parked" : "filled ahead");
 	prefetch_end(kept);
+}
+
+bool prefetch_drop_one_kept(struct pool *pool, bool only_idle)
+{
+	struct prefetch *oldest = take_oldest(pool, only_idle, false);
+
+	if (!oldest)
+		return false;
+	drop(oldest, "The GPU is needed");
 	return true;
+}
+
+static uint64_t count_parked(struct pool *pool)
+{
+	const struct prefetch *kept;
+	uint64_t bytes = 0;
+
+	pthread_mutex_lock(&pool->lock);
+	for (kept = pool->kept; kept; kept = kept->next_kept)
+		if (kept->parked)
+			bytes += kept->bytes;
+	pthread_mutex_unlock(&pool->lock);
+	return bytes;
+}
+
+int prefetch_keep_to_budget(struct pool *pool, uint64_t bytes, struct error_text *error)
+{
+	uint64_t budget = pool->settings.park_budget;
+	struct prefetch *oldest;
+
+	if (budget && bytes > budget)
+		return fail(error, -ENOSPC, "its %llu MiB are more than REKINDLE_PARK_BUDGET of the pool, %llu MiB",
+			    (unsigned long long)(bytes >> 20), (unsigned long long)(budget >> 20));
+	while (budget && count_parked(pool) + bytes > budget && (oldest = take_oldest(pool, false, true)))
+		drop(oldest, "More is parked than REKINDLE_PARK_BUDGET");
+	return 0;
+}
+
+/* All images together: how much of this GPU the driver needs. */
+static uint64_t driver_bytes(const struct prefetch *prefetch, const struct pool_device *device)
+{
+	const struct gpu_image *image;
+	uint64_t bytes = 0;
+	uint32_t at;
+	size_t i;
+
+	for (i = 0; i < prefetch->count; i++) {
+		image = prefetch->images[i].image;
+		for (at = 0; at < image->device_count; at++)
+			if (!memcmp(image->devices[at].uuid, device->uuid.bytes, sizeof(image->devices[at].uuid)))
+				bytes += image->devices[at].driver_bytes;
+	}
+	return bytes;
+}
+
+void prefetch_make_room_for_driver(struct prefetch *prefetch)
+{
+	struct pool *pool = prefetch->pool;
+	uint64_t wanted, free_bytes;
+	int i;
+
+	for (i = 0; i < pool->device_count; i++) {
+		wanted = driver_bytes(prefetch, &pool->devices[i]);
+		while (wanted && !pool_device_free_bytes(&pool->devices[i], false, &free_bytes, NULL) &&
+		       free_bytes < wanted && prefetch_drop_one_kept(pool, false))
+			;
+	}
 }
 
 /*
@@ -66,12 +149,14 @@ int prefetch_make_room(struct prefetch *prefetch, struct held_memory *memory, st
 
 	for (;;) {
 		result = held_memory_create(memory, error);
-		if (result != -ENOMEM || !prefetch->options.goes_first)
+		if (result != -ENOMEM || !(prefetch->options.goes_first || prefetch->options.ahead))
 			return result;
-		if (drop_one_kept(prefetch->pool))
+		if (prefetch_drop_one_kept(prefetch->pool, prefetch->options.ahead))
 			continue;
+		if (prefetch->options.ahead)
+			return result;
 		if (deadline == 0)
-			deadline = monotonic_nanoseconds() + room_timeout(prefetch->pool);
+			deadline = monotonic_nanoseconds() + prefetch_room_timeout(prefetch->pool);
 		if (monotonic_nanoseconds() > deadline || prefetch_is_cancelled(prefetch))
 			return result;
 		nanosleep(&pause, NULL);
@@ -112,7 +197,7 @@ static int match_with_room(struct prefetch *prefetch, struct gpu_match *match, s
 		lacks_room = result ? result == -ENOMEM : match->for_room;
 		if (!lacks_room || !prefetch->options.goes_first)
 			return result;
-		if (!drop_one_kept(prefetch->pool)) {
+		if (!prefetch_drop_one_kept(prefetch->pool, false)) {
 			/* Whoever chose a GPU learns at once that it is full. */
 			if (result || monotonic_nanoseconds() > deadline || prefetch_is_cancelled(prefetch))
 				return result;

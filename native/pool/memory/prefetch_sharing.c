@@ -77,7 +77,7 @@ static int add_guest(struct prefetch *prefetch, int folder, struct gpu_image *im
 {
 	struct prefetch_image *guest = &prefetch->images[prefetch->count];
 
-	*guest = (struct prefetch_image){.image = image, .guest = true, .lock = -1};
+	*guest = (struct prefetch_image){.image = image, .guest = true, .lock = -1, .process = {.pidfd = -1}};
 	prefetch->count++;
 	prefetch->shares = true;
 	return gpu_image_open_data(folder, image, &guest->data, error);

@@ -113,3 +113,15 @@ int prefetch_wait_filled(struct prefetch *prefetch, struct prefetch_image *image
 {
 	return wait_for_own(prefetch, image, PREFETCH_FILLED, timeout_ms, error);
 }
+
+bool prefetch_await_check(struct prefetch *prefetch)
+{
+	struct error_text error;
+	size_t i;
+
+	for (i = 0; prefetch->parked && i < prefetch->count; i++)
+		if (prefetch_wait_state(prefetch, &prefetch->images[i], PREFETCH_FILLED,
+					(int)(prefetch_room_timeout(prefetch->pool) / 1000000u), &error))
+			return false;
+	return true;
+}

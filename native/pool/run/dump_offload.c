@@ -217,6 +217,8 @@ static int write_image(struct offload *offload, struct error_text *error)
 	result = run_commit_image(offload->run, process, offload->image, error);
 	if (result)
 		return result;
+	if (!offload->export.shares)
+		run_note_hashes(offload->run, process, offload->image);
 	for (i = 0; i < process->memory_count; i++)
 		held_memory_unmap(&process->memory[i]);
 	process->record.device_bytes = offload->export.bytes;
@@ -270,6 +272,20 @@ static bool is_final(int result)
 	return image_copy_failed_for_good(result) || result == -EOPNOTSUPP;
 }
 
+/* A restored process needs fresh memory, a piece at a time. What is kept for others must not be the end of the dump. */
+static int export_all(struct offload *offload, bool *answered, struct error_text *error)
+{
+	struct pool *pool = offload->run->pool;
+	int result = agent_export_all(&offload->agent, pool, &offload->export, answered, error);
+
+	while (result == -EOPNOTSUPP && *answered && prefetch_drop_one_kept(pool, false)) {
+		agent_export_free(&offload->export);
+		offload->export = (struct agent_export){.bytes = 0};
+		result = agent_export_all(&offload->agent, pool, &offload->export, answered, error);
+	}
+	return result;
+}
+
 enum save_outcome run_offload(struct run *run, struct run_process *process, int *code, struct error_text *error)
 {
 	struct offload offload = {.run = run, .process = process};
@@ -288,7 +304,7 @@ enum save_outcome run_offload(struct run *run, struct run_process *process, int 
 	}
 	result = agent_ask_again(&offload.agent, &process->target, error);
 	if (result == 0)
-		result = agent_export_all(&offload.agent, run->pool, &offload.export, &answered, error);
+		result = export_all(&offload, &answered, error);
 	if (result == 0)
 		result = take_memory(&offload, error);
 	if (result == 0)

@@ -352,6 +352,7 @@ void run_process_drop_memory(struct run_process *process)
 	}
 	free(process->memory);
 	free(process->imports);
+	memory_hashes_free(&process->hashes);
 	process->memory = NULL;
 	process->imports = NULL;
 	process->memory_count = process->own_count = 0;

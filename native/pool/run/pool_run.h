@@ -48,8 +48,9 @@ struct run_process {
 	 * descriptor is held. */
 	struct held_memory *memory;
 	uint32_t memory_count, own_count;
-	struct run_import *imports; /* one for each of the latter */
-	uint8_t next_image_id[16];  /* of the image in the making */
+	struct run_import *imports;  /* one for each of the latter */
+	uint8_t next_image_id[16];   /* of the image in the making */
+	struct memory_hashes hashes; /* of its own memory when it stood, where that is to be parked */
 	/* Of a CHECKPOINT under way, under the run's mutex: memory has all that its agent has exported; and the process shares
 	 * some of it, and waits for the others of the run. */
 	bool has_exported, shares;
@@ -57,6 +58,7 @@ struct run_process {
 	uint64_t bytes_done, bytes_total;
 	/* For the statistics. */
 	uint64_t image_bytes;
+	uint64_t resident_bytes; /* of a restore: found in device memory */
 	struct process_record record;
 };
 
@@ -77,6 +79,9 @@ struct run {
 	struct error_text sharing_error;
 	uint64_t bytes_done, bytes_total; /* as the progress file says */
 	bool parallel, verify, warm, started_by_us;
+	bool park;	       /* of a dump: its device memory is to stay */
+	uint64_t parked_bytes; /* what came of that: so much does, */
+	char park_note[256];   /* or nothing, and why */
 	char device_map[1024]; /* of a restore or a client: the GPUs that it takes */
 	bool counted;	       /* in pool->runs */
 	enum run_life life;
@@ -200,6 +205,10 @@ int run_resume(struct run *run, struct run_process *process, const struct resume
 	       struct error_text *error);
 /* Ends the check of the process's image, wherever it is. */
 void run_process_end_check(struct run_process *process);
+/* run_park.c: of a dump that is whole, what is to stay for the next restore; says why where nothing does. */
+void run_park(struct run *run);
+/* Its memory stands still, and is mapped here. */
+void run_note_hashes(struct run *run, struct run_process *process, const struct gpu_image *image);
 /* Lets go of the application's memory that the pool holds. */
 void run_process_drop_memory(struct run_process *process);
 

@@ -109,6 +109,20 @@ static int open_or_close(struct run *run, const struct run_process *process, CUp
 	return *after == STAYS_LOCKED_LATER ? driver_gate_unlock(run->pool, &process->target, error) : 0;
 }
 
+/* What is kept for others makes room for it. */
+static int restore_with_room(struct run *run, struct run_process *process, const struct gpu_match *gpus,
+			     struct error_text *error)
+{
+	CUprocessState state;
+	int result;
+
+	do
+		result = driver_process_restore(run->pool, &process->target, gpus->pairs, gpus->pair_count, error);
+	while (result == -ENOMEM && !driver_process_state(run->pool, &process->target, &state, NULL) &&
+	       state == CU_PROCESS_STATE_CHECKPOINTED && prefetch_drop_one_kept(run->pool, false));
+	return result;
+}
+
 /* Driver restore where it was checkpointed, then unlock, so that the agent can work. */
 static int restore_driver_part(struct run *run, struct run_process *process, const struct source *source,
 			       enum after_restore *after, struct error_text *error)
@@ -129,8 +143,7 @@ static int restore_driver_part(struct run *run, struct run_process *process, con
 		/* The driver brings its own state over the link that the copies fill. */
 		atomic_fetch_add(&run->pool->driver_restores, 1);
 		if (result == 0)
-			result = driver_process_restore(run->pool, &process->target, gpus->pairs, gpus->pair_count,
-							error);
+			result = restore_with_room(run, process, gpus, error);
 		atomic_fetch_sub(&run->pool->driver_restores, 1);
 		state = CU_PROCESS_STATE_LOCKED;
 	}
@@ -281,6 +294,7 @@ static int map_from_image(struct run *run, struct run_process *process, const st
 		run_note_gpu(run, image->memory[0].device);
 	if (image->bytes)
 		process->origin = image->was_resident ? IMAGE_WAS_RESIDENT : IMAGE_WAS_READ;
+	process->resident_bytes = image->was_resident ? image->bytes : 0;
 	run_phase_put(process, PHASE_PREFETCH, image->began, image->ended, image->bytes);
 	/* From here on its memory may go at any time. */
 	prefetch_mark_taken(source->prefetch, image);

@@ -336,6 +336,8 @@ void run_finish(struct run *run, int criu_result, const char *criu_note)
 		end_unfinished_restore(run);
 	if (run->stage == POOL_STAGE_DUMP && criu_result < 0)
 		run_bring_back(run);
+	if (run->stage == POOL_STAGE_DUMP && criu_result == 0 && !run_has_waiting_processes(run))
+		run_park(run);
 	/* Only the word is missing that it is so. */
 	if (run->lost && (run->settled || is_restored(run)))
 		criu_result = 0;

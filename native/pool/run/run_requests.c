@@ -66,6 +66,7 @@ static int hello(struct run *run, const struct pool_request *request, struct rec
 	snprintf(run->device_map, sizeof(run->device_map), "%.*s", (int)sizeof(request->device_map) - 1,
 		 request->device_map);
 	run->started_by_us = request->started_by_us != 0;
+	run->park = request->stage == POOL_STAGE_DUMP && request->park != 0;
 	run->warm = pool_is_warm(run->pool);
 	run->hello_time = monotonic_nanoseconds();
 	run->hook_time = request->hook_nanoseconds && request->hook_nanoseconds < run->hello_time
@@ -369,6 +370,8 @@ static int finish(struct run *run, const struct pool_request *request, struct po
 		run_keep_error(run, NULL, result, &reply->error);
 	run_finish(run, result ? result : request->criu_result, note);
 	reply->left_behind = run->life == RUN_LEFT_BEHIND;
+	reply->bytes = run->parked_bytes;
+	memcpy(reply->reason, run->park_note, sizeof(reply->reason));
 	return result;
 }
 

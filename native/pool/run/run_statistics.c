@@ -87,6 +87,7 @@ static void note_processes(const struct run *run, struct run_record *record)
 		if (process->record.mode == POOL_MODE_NONE)
 			continue;
 		record->device_bytes += process->record.device_bytes;
+		record->resident_bytes += process->resident_bytes;
 		record->image_bytes += process->image_bytes;
 	}
 }
@@ -120,6 +121,7 @@ void run_write_statistics(struct run *run, int criu_result, const char *criu_not
 		.start = run->hook_time,
 		.duration = end_of_run(run) - run->hook_time,
 		.overlap = overlap(run),
+		.resident_bytes = run->parked_bytes,
 	};
 	int result;
 

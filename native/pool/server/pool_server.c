@@ -146,6 +146,7 @@ static void *server_main(void *argument)
 		if (!atomic_load(&server->stop) && polled[1].revents & POLLIN)
 			accept_connection(server);
 		look_after_connections(server);
+		prefetch_drop_outdated(server->pool);
 		if (!atomic_load(&server->stop) && atomic_load(&server->pool->device_lost))
 			give_way(server);
 		if (!is_idle(server))

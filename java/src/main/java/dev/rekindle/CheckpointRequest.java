@@ -20,11 +20,15 @@ public final class CheckpointRequest {
     final int timeoutSeconds;
     final Hooks<CheckpointResult> hooks;
 
+    @Nullable
+    final Park park;
+
     private CheckpointRequest(Builder builder) {
         pid = builder.pid;
         run = builder.buildRun();
         timeoutSeconds = builder.timeoutSeconds;
         hooks = new Hooks<>(builder.before, builder.after, builder.failed);
+        park = builder.park;
     }
 
     /**
@@ -93,21 +97,27 @@ public final class CheckpointRequest {
                 && pid == request.pid
                 && timeoutSeconds == request.timeoutSeconds
                 && run.equals(request.run)
+                && park == request.park
                 && hooks.equals(request.hooks);
     }
 
     @Override
     public int hashCode() {
-        return Objects.hash(pid, timeoutSeconds, run, hooks);
+        return Objects.hash(pid, timeoutSeconds, run, park, hooks);
     }
 
     /** What the request says, without hooks and listener. */
     @Override
     public String toString() {
-        return "CheckpointRequest"
-                + (timeoutSeconds == 0
-                        ? run.describe("pid=" + pid)
-                        : run.describe("pid=" + pid, "timeout=" + Duration.ofSeconds(timeoutSeconds)));
+        var members = new ArrayList<String>();
+        members.add("pid=" + pid);
+        if (timeoutSeconds != 0) {
+            members.add("timeout=" + Duration.ofSeconds(timeoutSeconds));
+        }
+        if (park != null) {
+            members.add("park=" + park);
+        }
+        return "CheckpointRequest" + run.describe(members.toArray(String[]::new));
     }
 
     /** Builds a {@link CheckpointRequest}. For one thread at a time. */
@@ -119,6 +129,8 @@ public final class CheckpointRequest {
         private final List<Consumer<CheckpointResult>> after = new ArrayList<>();
         private final List<Runnable> failed = new ArrayList<>();
         private int timeoutSeconds;
+
+        private @Nullable Park park;
 
         private Builder(long pid, Path directory) {
             super(directory);
@@ -173,6 +185,18 @@ public final class CheckpointRequest {
         }
 
         /**
+         * Where device memory stays for the next restore from the folder. Without it that is as configured
+         * ({@code REKINDLE_PARK}).
+         *
+         * @param where {@link Park#DEVICE} not together with {@link #leaveRunning} or {@link #leaveStopped}
+         * @return this builder
+         */
+        public Builder park(Park where) {
+            park = Objects.requireNonNull(where, "where");
+            return this;
+        }
+
+        /**
          * Adds something to do before the dump begins, on the thread of the call, in the order of adding. All are called;
          * where one throws, the dump does not begin, and the call throws a {@link HookException}.
          *
@@ -213,12 +237,18 @@ public final class CheckpointRequest {
          * Makes the request.
          *
          * @return the request
-         * @throws IllegalStateException where the tree is to be left running and stopped
+         * @throws IllegalStateException where the tree is to be left running and stopped, or one of them and its memory is to
+         *     be parked on the device
          */
         public CheckpointRequest build() {
             var request = new CheckpointRequest(this);
             if (request.run.flags().containsAll(Set.of(RunRequest.Flag.LEAVE_RUNNING, RunRequest.Flag.LEAVE_STOPPED))) {
                 throw new IllegalStateException("a tree is left running or stopped: leave out one of the two");
+            }
+            if (park == Park.DEVICE
+                    && (request.run.flags().contains(RunRequest.Flag.LEAVE_RUNNING)
+                            || request.run.flags().contains(RunRequest.Flag.LEAVE_STOPPED))) {
+                throw new IllegalStateException("a tree that is left running or stopped keeps its device memory");
             }
             return request;
         }

@@ -20,9 +20,17 @@ import java.util.Optional;
  * @param count the images, one for each process
  * @param state how far it is
  * @param taken whether a run has them already; else they wait for one
+ * @param parked whether a checkpoint has left them there, see {@link Park}; else they were read
  */
 public record ResidentImages(
-        Optional<Path> directory, long bytes, long bytesFilled, Duration age, int count, State state, boolean taken) {
+        Optional<Path> directory,
+        long bytes,
+        long bytesFilled,
+        Duration age,
+        int count,
+        State state,
+        boolean taken,
+        boolean parked) {
     /** How far it is. */
     public enum State {
         /** Being read, or waiting for it. */
@@ -50,6 +58,7 @@ public record ResidentImages(
      * @param count the images
      * @param state how far it is
      * @param taken whether a run has them already
+     * @param parked whether a checkpoint has left them there
      */
     public ResidentImages {
         Objects.requireNonNull(directory, "directory");
@@ -66,6 +75,7 @@ public record ResidentImages(
                 Duration.ofNanos(System.nanoTime() - rekindle_resident_images.since(images)),
                 rekindle_resident_images.images(images),
                 State.of(rekindle_resident_images.state(images)),
-                rekindle_resident_images.taken(images) != 0);
+                rekindle_resident_images.taken(images) != 0,
+                rekindle_resident_images.parked(images) != 0);
     }
 }

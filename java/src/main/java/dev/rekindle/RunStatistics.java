@@ -65,6 +65,14 @@ public interface RunStatistics {
     long imageBytes();
 
     /**
+     * Device memory that was, or is, where nobody has to read it.
+     *
+     * @return bytes: of a checkpoint, what stays in a pool for the next restore, see {@link Park}; of a restore, what was there
+     *     before, parked or prefetched
+     */
+    long residentBytes();
+
+    /**
      * How much GPU copying was hidden behind CRIU's own work.
      *
      * @return its time

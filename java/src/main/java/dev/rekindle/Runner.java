@@ -80,6 +80,7 @@ final class Runner {
                     struct, request.run.arguments().size());
             rekindle_checkpoint_request.arguments(struct, call.strings(request.run.arguments()));
             rekindle_checkpoint_request.operation(struct, NativeOperation.address(operation));
+            rekindle_checkpoint_request.park(struct, Park.code(request.park));
             NativeStatistics statistics = NativeStatistics.allocate(call, NativeStatistics.CAPACITY);
             int code = RekindleNative.rekindle_checkpoint(
                     environment.write(call),

@@ -50,6 +50,19 @@ class CheckpointRequestTest {
     }
 
     @Test
+    void whatGoesOnIsNotParkedOnTheDevice() {
+        var builder = CheckpointRequest.builder(4711, folder).park(Park.DEVICE);
+        assertThat(builder.build()).isNotEqualTo(CheckpointRequest.of(4711, folder));
+        assertThat(builder.build()).hasToString("CheckpointRequest[pid=4711, park=DEVICE, directory=" + folder + "]");
+        assertThatIllegalStateException()
+                .isThrownBy(builder.leaveRunning(true)::build)
+                .withMessageContaining("keeps its device memory");
+        assertThat(builder.park(Park.FILE).build().park).isEqualTo(Park.FILE);
+        assertThatIllegalStateException()
+                .isThrownBy(builder.leaveRunning(false).leaveStopped(true).park(Park.DEVICE)::build);
+    }
+
+    @Test
     void requestsAreTheirContents() {
         Runnable hook = () -> {};
         var request = CheckpointRequest.builder(4711, Path.of("images"))

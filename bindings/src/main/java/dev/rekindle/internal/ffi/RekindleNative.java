@@ -819,6 +819,33 @@ public class RekindleNative extends RekindleSymbols {
     public static int REKINDLE_LEAVE_STOPPED() {
         return REKINDLE_LEAVE_STOPPED;
     }
+    private static final int REKINDLE_PARK_AS_CONFIGURED = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_park.REKINDLE_PARK_AS_CONFIGURED = 0
+     * }
+     */
+    public static int REKINDLE_PARK_AS_CONFIGURED() {
+        return REKINDLE_PARK_AS_CONFIGURED;
+    }
+    private static final int REKINDLE_PARK_FILE = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_park.REKINDLE_PARK_FILE = 1
+     * }
+     */
+    public static int REKINDLE_PARK_FILE() {
+        return REKINDLE_PARK_FILE;
+    }
+    private static final int REKINDLE_PARK_DEVICE = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_park.REKINDLE_PARK_DEVICE = 2
+     * }
+     */
+    public static int REKINDLE_PARK_DEVICE() {
+        return REKINDLE_PARK_DEVICE;
+    }
 
     private static class rekindle_checkpoint {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(

@@ -26,6 +26,8 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     uint32_t argument_count;
  *     const char *const *arguments;
  *     struct rekindle_operation *operation;
+ *     int32_t park;
+ *     uint32_t reserved;
  * }
  * }
  */
@@ -46,7 +48,9 @@ public class rekindle_checkpoint_request {
         RekindleNative.C_INT.withName("timeout_seconds"),
         RekindleNative.C_INT.withName("argument_count"),
         RekindleNative.C_POINTER.withName("arguments"),
-        RekindleNative.C_POINTER.withName("operation")
+        RekindleNative.C_POINTER.withName("operation"),
+        RekindleNative.C_INT.withName("park"),
+        RekindleNative.C_INT.withName("reserved")
     ).withName("rekindle_checkpoint_request");
 
     /**
@@ -538,6 +542,94 @@ public class rekindle_checkpoint_request {
      */
     public static void operation(MemorySegment struct, MemorySegment fieldValue) {
         struct.set(operation$LAYOUT, operation$OFFSET, fieldValue);
+    }
+
+    private static final OfInt park$LAYOUT = (OfInt)$LAYOUT.select(groupElement("park"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t park
+     * }
+     */
+    public static final OfInt park$layout() {
+        return park$LAYOUT;
+    }
+
+    private static final long park$OFFSET = $LAYOUT.byteOffset(groupElement("park"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t park
+     * }
+     */
+    public static final long park$offset() {
+        return park$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t park
+     * }
+     */
+    public static int park(MemorySegment struct) {
+        return struct.get(park$LAYOUT, park$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t park
+     * }
+     */
+    public static void park(MemorySegment struct, int fieldValue) {
+        struct.set(park$LAYOUT, park$OFFSET, fieldValue);
+    }
+
+    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint32_t reserved
+     * }
+     */
+    public static final OfInt reserved$layout() {
+        return reserved$LAYOUT;
+    }
+
+    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint32_t reserved
+     * }
+     */
+    public static final long reserved$offset() {
+        return reserved$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint32_t reserved
+     * }
+     */
+    public static int reserved(MemorySegment struct) {
+        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint32_t reserved
+     * }
+     */
+    public static void reserved(MemorySegment struct, int fieldValue) {
+        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     /**

@@ -21,7 +21,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     uint32_t images;
  *     int32_t state;
  *     int32_t taken;
- *     uint32_t reserved;
+ *     int32_t parked;
  *     char directory[1024];
  * }
  * }
@@ -39,7 +39,7 @@ public class rekindle_resident_images {
         RekindleNative.C_INT.withName("images"),
         RekindleNative.C_INT.withName("state"),
         RekindleNative.C_INT.withName("taken"),
-        RekindleNative.C_INT.withName("reserved"),
+        RekindleNative.C_INT.withName("parked"),
         MemoryLayout.sequenceLayout(1024, RekindleNative.C_CHAR).withName("directory")
     ).withName("rekindle_resident_images");
 
@@ -314,48 +314,48 @@ public class rekindle_resident_images {
         struct.set(taken$LAYOUT, taken$OFFSET, fieldValue);
     }
 
-    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+    private static final OfInt parked$LAYOUT = (OfInt)$LAYOUT.select(groupElement("parked"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * uint32_t reserved
+     * int32_t parked
      * }
      */
-    public static final OfInt reserved$layout() {
-        return reserved$LAYOUT;
+    public static final OfInt parked$layout() {
+        return parked$LAYOUT;
     }
 
-    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+    private static final long parked$OFFSET = $LAYOUT.byteOffset(groupElement("parked"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * uint32_t reserved
+     * int32_t parked
      * }
      */
-    public static final long reserved$offset() {
-        return reserved$OFFSET;
+    public static final long parked$offset() {
+        return parked$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * uint32_t reserved
+     * int32_t parked
      * }
      */
-    public static int reserved(MemorySegment struct) {
-        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    public static int parked(MemorySegment struct) {
+        return struct.get(parked$LAYOUT, parked$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * uint32_t reserved
+     * int32_t parked
      * }
      */
-    public static void reserved(MemorySegment struct, int fieldValue) {
-        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
+    public static void parked(MemorySegment struct, int fieldValue) {
+        struct.set(parked$LAYOUT, parked$OFFSET, fieldValue);
     }
 
     private static final SequenceLayout directory$LAYOUT = (SequenceLayout)$LAYOUT.select(groupElement("directory"));

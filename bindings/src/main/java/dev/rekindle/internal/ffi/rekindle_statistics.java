@@ -22,6 +22,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     uint64_t device_bytes;
  *     uint64_t host_bytes;
  *     uint64_t image_bytes;
+ *     uint64_t resident_bytes;
  *     uint64_t overlap;
  *     int32_t pool_warm;
  *     int32_t simulated;
@@ -58,6 +59,7 @@ public class rekindle_statistics {
         RekindleNative.C_LONG.withName("device_bytes"),
         RekindleNative.C_LONG.withName("host_bytes"),
         RekindleNative.C_LONG.withName("image_bytes"),
+        RekindleNative.C_LONG.withName("resident_bytes"),
         RekindleNative.C_LONG.withName("overlap"),
         RekindleNative.C_INT.withName("pool_warm"),
         RekindleNative.C_INT.withName("simulated"),
@@ -392,6 +394,50 @@ public class rekindle_statistics {
      */
     public static void image_bytes(MemorySegment struct, long fieldValue) {
         struct.set(image_bytes$LAYOUT, image_bytes$OFFSET, fieldValue);
+    }
+
+    private static final OfLong resident_bytes$LAYOUT = (OfLong)$LAYOUT.select(groupElement("resident_bytes"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t resident_bytes
+     * }
+     */
+    public static final OfLong resident_bytes$layout() {
+        return resident_bytes$LAYOUT;
+    }
+
+    private static final long resident_bytes$OFFSET = $LAYOUT.byteOffset(groupElement("resident_bytes"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t resident_bytes
+     * }
+     */
+    public static final long resident_bytes$offset() {
+        return resident_bytes$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t resident_bytes
+     * }
+     */
+    public static long resident_bytes(MemorySegment struct) {
+        return struct.get(resident_bytes$LAYOUT, resident_bytes$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t resident_bytes
+     * }
+     */
+    public static void resident_bytes(MemorySegment struct, long fieldValue) {
+        struct.set(resident_bytes$LAYOUT, resident_bytes$OFFSET, fieldValue);
     }
 
     private static final OfLong overlap$LAYOUT = (OfLong)$LAYOUT.select(groupElement("overlap"));

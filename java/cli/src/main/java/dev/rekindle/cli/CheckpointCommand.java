@@ -30,6 +30,9 @@ final class CheckpointCommand implements Callable<Integer> {
     private DumpOptions dump;
 
     @Mixin
+    private ParkOption park;
+
+    @Mixin
     private Output output;
 
     @Parameters(index = "0", paramLabel = "PID", description = "Root of the tree.")
@@ -63,12 +66,14 @@ final class CheckpointCommand implements Callable<Integer> {
                     .leaveStopped(leaveStopped)
                     .timeout(Duration.ofSeconds(timeout));
             dump.apply(options.tree(), request);
+            park.apply(request);
             options.apply(request, progress);
             dump.note(options.tree(), output);
             try (LinkRemaps earlier = options.tree().linkRemap() ? LinkRemaps.setAside(directory) : LinkRemaps.none()) {
                 CheckpointResult result = rekindle.checkpoint(request.build());
                 earlier.remove().forEach(problem -> output.note("rekindle: " + problem));
                 progress.finish();
+                park.note(result.statistics(), output);
                 output.print(
                         new Document(pid, directory, earlier.files(), RunView.of(result.statistics())),
                         out -> RunReport.print(result.statistics(), options, out));

@@ -196,7 +196,7 @@ final class PoolCommand {
     }
 
     private static Table images(PoolView pool) {
-        Table table = new Table("IMAGES", "STATE", "TAKEN", "PROCESSES", "FILLED", "SIZE", "AGE");
+        Table table = new Table("IMAGES", "STATE", "TAKEN", "PROCESSES", "FILLED", "SIZE", "AGE", "CAME BY");
         for (PoolView.Images images : pool.images()) {
             table.row(
                     Texts.orDash(images.directory().map(Path::toString).orElse("")),
@@ -205,7 +205,8 @@ final class PoolCommand {
                     images.processes(),
                     Texts.bytes(images.filledBytes()),
                     Texts.bytes(images.bytes()),
-                    Texts.seconds(images.ageSeconds()));
+                    Texts.seconds(images.ageSeconds()),
+                    images.parked() ? "parking" : "prefetch");
         }
         return table;
     }

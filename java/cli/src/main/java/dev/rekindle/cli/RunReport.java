@@ -49,6 +49,13 @@ final class RunReport {
                 Texts.bytes(run.deviceBytes()),
                 Texts.bytes(run.hostBytes()),
                 Texts.bytes(run.imageBytes()));
+        if (run.residentBytes() > 0) {
+            out.printf(
+                    run.kind() == RunKind.CHECKPOINT
+                            ? "%s stay in device memory for the next restore%n"
+                            : "%s were found in device memory%n",
+                    Texts.bytes(run.residentBytes()));
+        }
         for (ProcessStatistics process : run.processes()) {
             if (process.mode() == Mode.NATIVE) {
                 out.printf(

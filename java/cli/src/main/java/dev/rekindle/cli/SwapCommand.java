@@ -10,6 +10,7 @@ import dev.rekindle.Rekindle;
 import dev.rekindle.RekindleException;
 import dev.rekindle.RestoreRequest;
 import dev.rekindle.RestoredProcess;
+import dev.rekindle.RunStatistics;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -40,6 +41,9 @@ final class SwapCommand implements Callable<Integer> {
 
     @Mixin
     private DumpOptions dump;
+
+    @Mixin
+    private ParkOption parkOption;
 
     @Mixin
     private HealthCheck health;
@@ -81,11 +85,14 @@ final class SwapCommand implements Callable<Integer> {
             long pid = runningPid == null ? ServicePid.find(first) : runningPid;
             CheckpointRequest.Builder park = CheckpointRequest.builder(pid, first);
             dump.apply(options.tree(), park);
+            parkOption.apply(park);
             options.apply(park, progress);
             long begin = System.nanoTime();
             RunView parked;
             try (LinkRemaps earlier = options.tree().linkRemap() ? LinkRemaps.setAside(first) : LinkRemaps.none()) {
-                parked = RunView.of(rekindle.checkpoint(park.build()).statistics());
+                RunStatistics statistics = rekindle.checkpoint(park.build()).statistics();
+                parked = RunView.of(statistics);
+                parkOption.note(statistics, output);
                 earlier.remove().forEach(problem -> output.note("rekindle: " + problem));
             }
             forget(first);

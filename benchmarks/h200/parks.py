@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""Times dumps, restores and swaps of GPU processes with REKINDLE_PARK=device, and without. parks.sh starts it.
+
+Two processes of a kind take turns: one is dumped, and the other restored, from /dev/shm (in the page cache) or parked in a
+pool that lasts. Contents are compared after every restore. A swap is counted from the start of criu dump to the first step of
+the other process. Prints a line a run: what=restore park=device seconds=S resident_gib=G phases: ...
+"""
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench import GIB, Bench, Parts, Pytorch, Side, Worker, collect_orphans, criu_own_seconds, say
+from measure import machine
+
+
+class Parked:
+    """One of the two, and where it is."""
+
+    def __init__(self, bench, subject, number):
+        self.bench, self.subject, self.number = bench, subject, number
+        self.folder = bench.work / f"{subject.name}-{number}"
+        self.folder.mkdir(parents=True)
+        self.images = None
+        subject.start(bench, self.folder, agent=True)
+        self.pid = subject.process.pid
+        self.contents = subject.contents(bench)
+
+    def dump(self, side, count):
+        """Into a fresh folder. Returns when it began and when criu had ended."""
+        older, self.images = self.images, self.folder / f"images-{count}"
+        self.images.mkdir()
+        if older:
+            shutil.rmtree(older)
+        began, ended = self.bench.criu(side, "dump", self.images, ["-t", str(self.pid)])
+        os.waitpid(self.pid, 0)
+        self.tell("dump", side, began, ended)
+        return began
+
+    def restore(self, side, began_with=None):
+        """began_with: when the swap began that this is the end of."""
+        pidfile = self.images / "pid"
+        pidfile.unlink(missing_ok=True)
+        command = [side.criu, "restore", "-d", "-D", self.images, "-o", "restore.log", "-v4", "-L", side.plugin,
+                   "--pidfile", pidfile, *side.options]
+        began, working, _ = self.bench.first_step(side, command, self.bench.environment(side), self.subject, self.images)
+        self.pid = int(pidfile.read_text())
+        identical = self.subject.contents(self.bench) == self.contents
+        self.tell("restore", side, began, working, identical=identical, criu_own_seconds=criu_own_seconds(self.images))
+        if began_with is not None:
+            self.tell("swap", side, began_with, working)
+        if not identical:
+            raise RuntimeError(f"{self.subject.name} {self.number}: the contents differ")
+
+    def tell(self, what, side, began, ended, **more):
+        statistics = self.bench.statistics(self.images, side)
+        park = side.environment.get("REKINDLE_PARK", "file")
+        self.bench.raw.append(dict(case=self.subject.name, what=what, park=park, seconds=ended - began, statistics=statistics,
+                                   **more))
+        phases = "" if what == "swap" else " phases: " + ", ".join(
+            f"{phase['phase']} {phase['duration'] / 1e9:.3f}" for process in statistics["processes"] for phase in process["phases"])
+        say(f"what={what} case={self.subject.name} park={park} seconds={ended - began:.3f} "
+            f"resident_gib={statistics['resident_bytes'] / GIB:.2f}{phases}")
+
+    def end(self):
+        os.kill(self.pid, 9)
+        os.waitpid(self.pid, 0)
+
+
+def measure(bench, make, rounds):
+    warm = bench.side("patched")
+    sides = [Side("file", warm.dump, warm.criu, warm.plugin, warm.pool, warm.options, {"REKINDLE_PARK": "file"}),
+             Side("device", warm.dump, warm.criu, warm.plugin, warm.pool, warm.options, {"REKINDLE_PARK": "device"})]
+    bench.set_pool(warm)
+    first, second = Parked(bench, make(), 1), Parked(bench, make(), 2)
+    bench.touch(3 * first.subject.device_bytes + 8 * GIB)
+    count = 0
+    # Alone, so that nothing of the other is in the way.
+    for _ in range(rounds):
+        for side in sides:
+            count += 1
+            first.dump(side, count)
+            time.sleep(1)
+            first.restore(side)
+    # There and back, with both parked or none.
+    for side in sides:
+        count += 1
+        second.dump(side, count)
+        for _ in range(rounds):
+            count += 1
+            began = first.dump(side, count)
+            second.restore(side, began)
+            count += 1
+            began = second.dump(side, count)
+            first.restore(side, began)
+        # For the next side.
+        second.restore(side)
+    for one in (first, second):
+        one.end()
+    log = (bench.work / "rekindled.log").read_text(errors="replace")
+    for line in log.splitlines():
+        if any(word in line for word in ("parked", "stay for the next", "hashes", "error", "warning")):
+            say("# pool: " + line)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--bundle")
+    where.add_argument("--build", help="a build tree, with the simulated driver")
+    parser.add_argument("--work", default="/dev/shm/rekindle-bench")
+    parser.add_argument("--cases", default="pytorch")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--results", help="JSON file for every single run")
+    arguments = parser.parse_args()
+    subjects = {"c64m": lambda: Worker("c64m", 64), "c8": lambda: Worker("c8", 8 << 10), "pytorch": Pytorch}
+    collect_orphans()
+    parts = Parts.of_build(arguments.build) if arguments.build else Parts.of_bundle(arguments.bundle)
+    about = machine()
+    say("# " + json.dumps(about))
+    failed = 0
+    for name in arguments.cases.split(","):
+        shutil.rmtree(arguments.work, ignore_errors=True)
+        Path(arguments.work).mkdir(parents=True)
+        bench = Bench(parts, arguments.work, touch=not arguments.build)
+        try:
+            measure(bench, subjects[name], arguments.rounds)
+        except (RuntimeError, subprocess.SubprocessError, OSError) as error:
+            say(f"case={name} FAILED {error}")
+            failed = 1
+        finally:
+            if arguments.results:
+                Path(arguments.results).write_text(json.dumps(dict(machine=about, runs=bench.raw), indent=1) + "\n")
+            bench.end()
+            shutil.rmtree(arguments.work, ignore_errors=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

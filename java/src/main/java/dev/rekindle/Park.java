@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle;
+
+import dev.rekindle.internal.ffi.RekindleNative;
+import org.jspecify.annotations.Nullable;
+
+/** Where a checkpoint leaves device memory for the next restore, beside the images that it writes in any case. */
+public enum Park {
+    /** Nowhere else: the restore reads the images. */
+    FILE,
+    /**
+     * Where it is, in the hands of a pool that lasts, until the next restore from the folder takes it without a copy, or
+     * something else needs the room. {@link RunStatistics#residentBytes} says how much that was.
+     */
+    DEVICE;
+
+    static int code(@Nullable Park park) {
+        if (park == null) {
+            return RekindleNative.REKINDLE_PARK_AS_CONFIGURED();
+        }
+        return park == DEVICE ? RekindleNative.REKINDLE_PARK_DEVICE() : RekindleNative.REKINDLE_PARK_FILE();
+    }
+}

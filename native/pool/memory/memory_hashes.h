@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REKINDLE_POOL_MEMORY_MEMORY_HASHES_H
+#define REKINDLE_POOL_MEMORY_MEMORY_HASHES_H
+
+#include "hash/chunk_hash.h"
+#include "pool/memory/held_memory.h"
+#include "store/gpu_image.h"
+
+/*
+ * The hashes of device memory that an image is of, chunk by chunk, computed on the GPU in a few milliseconds: whether it is
+ * still what it was.
+ */
+
+/* All-zero: none. */
+struct memory_hashes {
+	struct chunk_hash *chunks;
+	size_t count;
+};
+
+/* memory: one for each allocation of the image, mapped here. Whoever makes them frees them. */
+int memory_hashes_make(const struct gpu_image *image, const struct held_memory *memory, struct memory_hashes *hashes,
+		       struct error_text *error);
+bool memory_hashes_equal(const struct memory_hashes *one, const struct memory_hashes *other);
+void memory_hashes_free(struct memory_hashes *hashes);
+
+#endif
