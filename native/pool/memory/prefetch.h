@@ -187,8 +187,6 @@ bool prefetch_is_cancelled(struct prefetch *prefetch);
 bool prefetch_drop_one_kept(struct pool *pool, bool only_idle);
 /* Of images that are there already: what is kept makes room for what the driver restores beside them. */
 void prefetch_make_room_for_driver(struct prefetch *prefetch);
-/* How long memory may take to come free on a full GPU, in nanoseconds. */
-uint64_t prefetch_room_timeout(const struct pool *pool);
 /* So much is to be parked: drops others where that is more than REKINDLE_PARK_BUDGET; -ENOSPC where it is by itself. */
 int prefetch_keep_to_budget(struct pool *pool, uint64_t bytes, struct error_text *error);
 

@@ -27,7 +27,7 @@ bool prefetch_is_cancelled(struct prefetch *prefetch)
 }
 
 /* Well within the limit of a step, so that who waits for the memory learns what is wrong with it. */
-uint64_t prefetch_room_timeout(const struct pool *pool)
+static uint64_t room_timeout(const struct pool *pool)
 {
 	uint64_t half = pool->settings.timeout_seconds * UINT64_C(500000000);
 
@@ -156,7 +156,7 @@ int prefetch_make_room(struct prefetch *prefetch, struct held_memory *memory, st
 		if (prefetch->options.ahead)
 			return result;
 		if (deadline == 0)
-			deadline = monotonic_nanoseconds() + prefetch_room_timeout(prefetch->pool);
+			deadline = monotonic_nanoseconds() + room_timeout(prefetch->pool);
 		if (monotonic_nanoseconds() > deadline || prefetch_is_cancelled(prefetch))
 			return result;
 		nanosleep(&pause, NULL);

@@ -114,14 +114,15 @@ int prefetch_wait_filled(struct prefetch *prefetch, struct prefetch_image *image
 	return wait_for_own(prefetch, image, PREFETCH_FILLED, timeout_ms, error);
 }
 
+/* Half of the operator's limit: whoever waits for the reply has all of it. */
 bool prefetch_await_check(struct prefetch *prefetch)
 {
+	int limit_ms = (int)prefetch->pool->settings.timeout_seconds * 500;
 	struct error_text error;
 	size_t i;
 
 	for (i = 0; prefetch->parked && i < prefetch->count; i++)
-		if (prefetch_wait_state(prefetch, &prefetch->images[i], PREFETCH_FILLED,
-					(int)(prefetch_room_timeout(prefetch->pool) / 1000000u), &error))
+		if (prefetch_wait_state(prefetch, &prefetch->images[i], PREFETCH_FILLED, limit_ms, &error))
 			return false;
 	return true;
 }

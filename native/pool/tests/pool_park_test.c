@@ -114,7 +114,7 @@ static void a_restore_waits_until_it_was_compared(void **state)
 	struct pool_reply reply;
 	int client;
 
-	inject("cuMemMap=300ms");
+	inject("cuMemMap=100ms");
 	application = parked(fixture, image_id);
 	client = begin_restore(fixture, &reply);
 	inject("");
@@ -266,11 +266,24 @@ static void the_drivers_restore_gets_room(void **state)
 	assert_int_equal(system(command), 0);
 }
 
+/* Half of it is as long as a restore waits for the comparison. */
+static int set_up_with_a_long_limit(void **state)
+{
+	unsigned int usual = pool_fixture_timeout_seconds;
+	int result;
+
+	pool_fixture_timeout_seconds = 120;
+	result = pool_fixture_set_up(state);
+	pool_fixture_timeout_seconds = usual;
+	return result;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_restore_maps_what_was_parked),
-		TEST(a_restore_waits_until_it_was_compared),
+		cmocka_unit_test_setup_teardown(a_restore_waits_until_it_was_compared, set_up_with_a_long_limit,
+						pool_fixture_tear_down),
 		TEST(what_was_changed_meanwhile_is_not_given_to_anybody),
 		TEST(one_that_goes_on_keeps_its_memory_for_itself),
 		TEST(a_checkpoint_that_is_not_in_its_place_is_not_parked),

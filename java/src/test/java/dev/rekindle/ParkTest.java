@@ -52,7 +52,9 @@ class ParkTest {
             assertThat(pool.images()).isEmpty();
             Worker.await(
                     "its end",
-                    () -> restored.processHandle().filter(ProcessHandle::isAlive).isEmpty());
+                    () -> restored.processHandle()
+                            .filter(ProcessHandle::isAlive)
+                            .isEmpty());
             assertThat(rekindle.restore(RestoreRequest.of(images)).statistics().residentBytes())
                     .isZero();
             assertThat(worker.checksum()).isEqualTo(before);
