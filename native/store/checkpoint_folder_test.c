@@ -10,98 +10,13 @@
 
 #include "store/checkpoint_folder.h"
 #include "store/folder_lock.h"
+#include "store/folder_test_steps.h"
 #include "store/folder_test_support.h"
 
 /*
  * Whatever step a dump over an older checkpoint is ended or fails at, the older checkpoint is whole afterwards, or from
- * one certain step on the new one. Linked with --wrap for each call that changes a folder.
+ * one certain step on the new one.
  */
-
-int __real_linkat(int from_folder, const char *from, int to_folder, const char *to, int flags);
-int __real_renameat(int from_folder, const char *from, int to_folder, const char *to);
-int __real_unlinkat(int folder, const char *name, int flags);
-int __real_mkdirat(int folder, const char *name, mode_t mode);
-
-static struct {
-	int countdown;	     /* the call at which it ends or fails; 0: never */
-	int code;	     /* how it fails; 0: the process ends there */
-	const char *lasting; /* the file that can never be removed */
-	bool without_links;
-	int flush_code; /* no folder can be flushed any more */
-} step;
-
-/* The calls in their order, "rename TO " for example. */
-static struct {
-	char text[8192];
-	size_t length;
-} calls;
-
-static void note(const char *call, const char *name)
-{
-	calls.length +=
-		(size_t)snprintf(calls.text + calls.length, sizeof(calls.text) - calls.length, "%s %s ", call, name);
-	if (calls.length >= sizeof(calls.text) / 2)
-		calls.length = 0;
-}
-
-static bool is_due(void)
-{
-	if (step.countdown == 0 || --step.countdown)
-		return false;
-	if (step.code == 0)
-		_exit(77);
-	errno = step.code;
-	return true;
-}
-
-int __wrap_linkat(int from_folder, const char *from, int to_folder, const char *to, int flags)
-{
-	if (step.without_links) {
-		errno = EPERM;
-		return -1;
-	}
-	return is_due() ? -1 : __real_linkat(from_folder, from, to_folder, to, flags);
-}
-
-int __wrap_renameat(int from_folder, const char *from, int to_folder, const char *to)
-{
-	note("rename", to);
-	return is_due() ? -1 : __real_renameat(from_folder, from, to_folder, to);
-}
-
-int __wrap_unlinkat(int folder, const char *name, int flags)
-{
-	note("unlink", name);
-	if (step.lasting && !strcmp(name, step.lasting)) {
-		errno = step.code;
-		return -1;
-	}
-	return is_due() ? -1 : __real_unlinkat(folder, name, flags);
-}
-
-int __wrap_mkdirat(int folder, const char *name, mode_t mode)
-{
-	return is_due() ? -1 : __real_mkdirat(folder, name, mode);
-}
-
-/* Only noted: thousands of them would take the disk's time, and nobody looks at the disk here. */
-int __wrap_fsync(int file)
-{
-	char link[32], path[256];
-	ssize_t length;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", file);
-	length = readlink(link, path, sizeof(path) - 1);
-	path[length > 0 ? length : 0] = '\0';
-	note("flush", strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
-	if (step.flush_code) {
-		errno = step.flush_code;
-		return -1;
-	}
-	if (length < 0)
-		errno = EBADF;
-	return length < 0 || is_due() ? -1 : 0;
-}
 
 static void published_over(const struct folder_fixture *fixture, bool with_manifest)
 {
@@ -276,31 +191,6 @@ static void whatever_step_of_publishing_fails_the_older_is_whole(void **state)
 		unlinkat(fixture->folder, CHECKPOINT_MANIFEST_NAME, 0);
 	}
 	step.code = 0;
-}
-
-/* Where the call first comes after `from`. */
-static const char *next_call(const char *from, const char *call, const char *name)
-{
-	char text[128];
-	const char *found;
-
-	snprintf(text, sizeof(text), "%s %s ", call, name);
-	found = strstr(from, text);
-	if (!found)
-		print_error("no \"%s\" in: %s\n", text, from);
-	assert_non_null(found);
-	return found + strlen(text);
-}
-
-static const char *last_call(const char *call, const char *name)
-{
-	const char *at = next_call(calls.text, call, name);
-	char text[128];
-
-	snprintf(text, sizeof(text), "%s %s ", call, name);
-	while (strstr(at, text))
-		at = next_call(at, call, name);
-	return at;
 }
 
 /* Where the disk stays full, what fills it goes, and the older checkpoint is in its place at once; else with the next run. */
