@@ -7,8 +7,8 @@
 #   criu     what building CRIU needs
 #   bundle   what making a bundle for another machine needs
 #   native   what the C parts, CRIU among them, their tests and the demonstration need
-#   all      also Maven, a JDK 25 and what the tests of the Java parts need, clang for the fuzz targets, what CPack and the test of the package ask, and
-#            the formatter of C (the default)
+#   all      also Maven, a JDK 25 and what the tests of the Java parts need, clang for the fuzz targets, what CPack and the
+#            test of the package ask, runc for the test of containers, and the formatter of C (the default)
 #   --check  install nothing, only say what is missing
 #
 # Several of these may run at the same time, beside other users of apt. Ends with status 0 when nothing is missing any
@@ -45,6 +45,7 @@ native_needs=(
 package_needs=(dpkg-shlibdeps=dpkg-dev file=file lintian=lintian)
 fuzz_needs=(clang=clang libclang_rt.fuzzer-x86_64.a=libclang-rt-dev)
 format_needs=(clang-format-19=clang-format-19) # as native/dev has it
+container_needs=(runc=runc)
 java_test_needs=(iptables-restore=iptables)	       # with which CRIU locks the network of a namespace of its own
 case $what in
 source) needs=("${source_needs[@]}") ;;
@@ -53,7 +54,7 @@ bundle) needs=(patchelf=patchelf strip=binutils) ;;
 native) needs=("${source_needs[@]}" "${criu_needs[@]}" "${native_needs[@]}") ;;
 all)
 	needs=("${source_needs[@]}" "${criu_needs[@]}" "${native_needs[@]}" "${package_needs[@]}" "${fuzz_needs[@]}"
-		"${format_needs[@]}" "${java_test_needs[@]}" mvn=maven)
+		"${format_needs[@]}" "${container_needs[@]}" "${java_test_needs[@]}" mvn=maven)
 	;;
 esac
 

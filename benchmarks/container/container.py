@@ -250,7 +250,8 @@ def report(places, raw):
                 bare, container = (statistics.median(values) for values in times.values())
                 text += f" more={container - bare:.3f}"
             for name, values in times.items():
-                text += f" {name}-runs=" + ",".join(f"{value:.3f}" for value in values)
+                if values:
+                    text += f" {name}-runs=" + ",".join(f"{value:.3f}" for value in values)
             say(text + (" identical" if what == "restore" else ""))
     return any(place.failed for place in places)
 
