@@ -10,8 +10,7 @@ set -euo pipefail
 program=${1:-javac}
 for home in "${JAVA25_HOME:-}" "${JAVA_HOME:-}" /usr/lib/jvm/* /usr/java/* /opt/java/* "${HOME:-}"/.sdkman/candidates/java/*; do
 	[ -x "$home/bin/$program" ] && [ -r "$home/release" ] || continue
-	version=$(sed -n 's/^JAVA_VERSION="\([0-9]*\).*/\1/p' "$home/release")
-	[ "${version:-0}" -ge 25 ] || continue
+	[[ $(<"$home/release") =~ (^|$'\n')JAVA_VERSION=\"([0-9]+) ]] && ((BASH_REMATCH[2] >= 25)) || continue
 	echo "$home"
 	exit 0
 done

@@ -68,6 +68,16 @@ public interface Rekindle extends AutoCloseable {
     }
 
     /**
+     * The version of this Java library, which loads no native library of another major or minor version.
+     *
+     * @return major, minor and patch, as in {@code 1.2.3}
+     */
+    static String version() {
+        return RekindleNative.REKINDLE_VERSION_MAJOR() + "." + RekindleNative.REKINDLE_VERSION_MINOR() + "."
+                + RekindleNative.REKINDLE_VERSION_PATCH();
+    }
+
+    /**
      * A handle with the default settings.
      *
      * @return the handle

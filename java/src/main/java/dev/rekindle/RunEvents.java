@@ -17,12 +17,9 @@ import org.jspecify.annotations.Nullable;
 final class RunEvents {
     private RunEvents() {}
 
+    /** Names no event as another class than its own: an AOT cache, which has no events, would load them at each start. */
     static RunObserver.Observation begin(RunStart run) {
-        Run event = run.kind() == RunKind.CHECKPOINT ? new Checkpoint() : new Restore();
-        event.pid = run.pid().orElse(0);
-        event.directory = run.directory().toString();
-        event.begin();
-        return event;
+        return run.kind() == RunKind.CHECKPOINT ? Checkpoint.of(run) : Restore.of(run);
     }
 
     /** What a checkpoint and a restore have in common. */
@@ -85,6 +82,13 @@ final class RunEvents {
         @Description("As cuDriverGetVersion says, 0 where no process uses CUDA")
         int driverVersion;
 
+        RunObserver.Observation begun(RunStart run) {
+            pid = run.pid().orElse(0);
+            directory = run.directory().toString();
+            begin();
+            return this;
+        }
+
         @Override
         public void phase(long process, Phase part) {
             Copy.commit(process, part);
@@ -140,6 +144,10 @@ final class RunEvents {
     @Label("Checkpoint")
     @Description("A process tree was dumped")
     static final class Checkpoint extends Run {
+        static RunObserver.Observation of(RunStart run) {
+            return new Checkpoint().begun(run);
+        }
+
         @Label("Frozen")
         @Timespan(Timespan.NANOSECONDS)
         long frozen;
@@ -155,6 +163,10 @@ final class RunEvents {
     @Label("Restore")
     @Description("A process tree was restored")
     static final class Restore extends Run {
+        static RunObserver.Observation of(RunStart run) {
+            return new Restore().begun(run);
+        }
+
         @Label("Overlap")
         @Description("GPU copying that was hidden behind CRIU's own work")
         @Timespan(Timespan.NANOSECONDS)

@@ -21,6 +21,7 @@ import picocli.CommandLine.Parameters;
 @Command(
         name = "pool",
         mixinStandardHelpOptions = true,
+        addMethodSubcommands = false,
         description = "Start, watch, fill and stop rekindled, the warm pool.",
         synopsisSubcommandLabel = "COMMAND")
 final class PoolCommand {

@@ -5,6 +5,7 @@ import dev.rekindle.RekindleException;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
+import java.lang.reflect.Method;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
 import java.nio.file.NoSuchFileException;
@@ -20,14 +21,9 @@ import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.HelpCommand;
 import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Model.OptionSpec;
 
 /** The {@code rekindle} program: one subcommand for each thing it does. */
-@Command(
-        name = "rekindle",
-        mixinStandardHelpOptions = true,
-        versionProvider = VersionProvider.class,
-        description = "Fast checkpoint and restore of GPU processes with CRIU.",
-        synopsisSubcommandLabel = "COMMAND")
 public final class RekindleCommand {
     private static final List<Class<?>> SUBCOMMANDS = List.of(
             DoctorCommand.class,
@@ -61,24 +57,37 @@ public final class RekindleCommand {
     }
 
     static CommandLine commandLine() {
-        return commandLine(_ -> true);
+        return commandLine(SUBCOMMANDS, _ -> true, "");
     }
 
     /** For these arguments only. To read all options of all subcommands takes longer than most of them do. */
     static CommandLine commandLine(String[] arguments) {
+        String first = arguments.length == 0 ? "" : arguments[0];
+        if (arguments.length == 1 && first.equals("--version")) {
+            return commandLine(List.of(), _ -> false, "");
+        }
+        // The others are for those who ask what there is, or misspell it.
+        for (Class<?> type : SUBCOMMANDS) {
+            if (type != HelpCommand.class && isNamed(type.getAnnotation(Command.class), Set.of(first))) {
+                return commandLine(List.of(type), _ -> true, arguments.length > 1 ? arguments[1] : "");
+            }
+        }
         Set<String> words = Set.copyOf(Arrays.asList(arguments));
         // A file of arguments may hold any word.
         boolean all = words.stream().anyMatch(word -> word.startsWith("@"));
-        return commandLine(subcommand -> all
-                || words.contains(subcommand.name())
-                || Stream.of(subcommand.aliases()).anyMatch(words::contains));
+        return commandLine(SUBCOMMANDS, subcommand -> all || isNamed(subcommand, words), "");
     }
 
-    private static CommandLine commandLine(Predicate<Command> whole) {
-        CommandLine commandLine = new CommandLine(new RekindleCommand());
-        for (Class<?> type : SUBCOMMANDS) {
+    private static boolean isNamed(Command subcommand, Set<String> words) {
+        return words.contains(subcommand.name())
+                || Stream.of(subcommand.aliases()).anyMatch(words::contains);
+    }
+
+    private static CommandLine commandLine(List<Class<?>> subcommands, Predicate<Command> whole, String next) {
+        CommandLine commandLine = new CommandLine(root());
+        for (Class<?> type : subcommands) {
             Command subcommand = type.getAnnotation(Command.class);
-            commandLine.addSubcommand(whole.test(subcommand) ? new CommandLine(type) : outline(subcommand));
+            commandLine.addSubcommand(whole.test(subcommand) ? read(type, next) : outline(subcommand));
         }
         listExitStatuses(commandLine);
         // What follows the program's name is the program's.
@@ -92,6 +101,37 @@ public final class RekindleCommand {
                 .setParameterExceptionHandler(RekindleCommand::refuse)
                 .setExecutionExceptionHandler(RekindleCommand::explain)
                 .setExecutionStrategy(RekindleCommand::run);
+    }
+
+    /** Of a group of commands (those do not add their methods themselves) only the next one, or all where it is none. */
+    private static CommandLine read(Class<?> type, String next) {
+        CommandLine commandLine = new CommandLine(type);
+        List<Method> methods = CommandLine.getCommandMethods(type, next);
+        if (!next.isEmpty() && methods.size() == 1) {
+            commandLine.addSubcommand(new CommandLine(methods.getFirst()));
+        } else if (!type.getAnnotation(Command.class).addMethodSubcommands()) {
+            commandLine.getCommandSpec().addMethodSubcommands(CommandLine.defaultFactory());
+        }
+        return commandLine;
+    }
+
+    /** Without annotations: to read the first of them takes a JVM longer than all else that --version needs. */
+    private static CommandSpec root() {
+        CommandSpec spec = CommandSpec.create()
+                .name("rekindle")
+                .versionProvider(new VersionProvider())
+                .addOption(OptionSpec.builder("-h", "--help")
+                        .usageHelp(true)
+                        .description("Show this help message and exit.")
+                        .build())
+                .addOption(OptionSpec.builder("-V", "--version")
+                        .versionHelp(true)
+                        .description("Print version information and exit.")
+                        .build());
+        spec.usageMessage()
+                .description("Fast checkpoint and restore of GPU processes with CRIU.")
+                .synopsisSubcommandLabel("COMMAND");
+        return spec;
     }
 
     /** What the help of the program says of it. */

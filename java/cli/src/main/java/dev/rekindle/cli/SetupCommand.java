@@ -20,6 +20,7 @@ import picocli.CommandLine.Option;
 @Command(
         name = "setup",
         mixinStandardHelpOptions = true,
+        addMethodSubcommands = false,
         description = "Prepare this machine's container engine.",
         synopsisSubcommandLabel = "COMMAND")
 final class SetupCommand {

@@ -17,6 +17,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
@@ -337,6 +338,26 @@ class RekindleCommandTest {
                         .containsKeys("--json", "--help");
             }
         }
+    }
+
+    /** Of what the arguments name, only that is read. */
+    @Test
+    void helpOfOneCommandIsTheSameHoweverMuchIsRead() {
+        helpIsTheSame(RekindleCommand.commandLine(), List.of());
+        assertThat(run("--help").out())
+                .isEqualTo(RekindleCommand.commandLine().getUsageMessage())
+                .isEqualTo(run("help").out());
+        assertThat(run("--version").out()).matches("rekindle \\d+\\.\\d+\\.\\d+\\R");
+    }
+
+    private void helpIsTheSame(CommandLine group, List<String> path) {
+        group.getSubcommands().forEach((name, command) -> {
+            var words = new ArrayList<>(path);
+            words.add(name);
+            helpIsTheSame(command, words);
+            words.add("--help");
+            assertThat(run(words.toArray(String[]::new)).out()).isEqualTo(command.getUsageMessage());
+        });
     }
 
     /** A criu of which the pool's statistics say what went wrong: the errno code there becomes one of the library. */
