@@ -87,6 +87,18 @@ is_as_remembered() {
 	expect "the contents" "$(tell "$1/0" read mine) $(tell "$1/1" read mine) $(tell "$1/0" read plain)" "$contents"
 }
 
+test_what_is_shared_is_not_parked() {
+	export REKINDLE_PARK=device CRIU_CUDA_CONTEXT_POOL=1
+	start_pair pair
+	remember pair
+	must_dump "$pid" image
+	expect "what stays" "$(json image/stats-rekindle.json resident_bytes)" 0
+	expect_line image/dump.log "Warn .*no device memory is parked: process [0-9]+ shares device memory with others"
+	must_restore image
+	is_as_remembered pair
+	check_pair pair
+}
+
 test_three_generations() {
 	local generation
 	start_pair pair

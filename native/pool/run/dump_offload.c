@@ -217,7 +217,8 @@ static int write_image(struct offload *offload, struct error_text *error)
 	result = run_commit_image(offload->run, process, offload->image, error);
 	if (result)
 		return result;
-	if (!offload->export.shares)
+	process->has_shared = offload->export.shares;
+	if (!process->has_shared)
 		run_note_hashes(offload->run, process, offload->image);
 	for (i = 0; i < process->memory_count; i++)
 		held_memory_unmap(&process->memory[i]);

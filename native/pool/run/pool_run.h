@@ -51,6 +51,7 @@ struct run_process {
 	struct run_import *imports;  /* one for each of the latter */
 	uint8_t next_image_id[16];   /* of the image in the making */
 	struct memory_hashes hashes; /* of its own memory when it stood, where that is to be parked */
+	bool has_shared;	     /* others have some of it, or it has some of theirs */
 	/* Of a CHECKPOINT under way, under the run's mutex: memory has all that its agent has exported; and the process shares
 	 * some of it, and waits for the others of the run. */
 	bool has_exported, shares;

@@ -36,7 +36,7 @@ static int check(const struct run *run, struct error_text *error)
 	if (!run->settled)
 		return fail(error, -EINVAL, "the checkpoint is not in its place");
 	for (i = 0; i < run->process_count; i++)
-		if (run->processes[i]->own_count != run->processes[i]->memory_count)
+		if (run->processes[i]->has_shared)
 			return fail(error, -EOPNOTSUPP, "process %d shares device memory with others",
 				    run->processes[i]->pid);
 	return 0;
