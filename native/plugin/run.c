@@ -395,7 +395,7 @@ enum run_rest run_end(struct plugin_run *run, int criu_result)
 	}
 	/* One that died while it wrote has left it. */
 	if (run->pool.lost && !run->pool.abandoned)
-		unlinkat(run->work_folder, RUN_RECORD_FILE ".tmp", 0);
+		unlinkat(run->work_folder, RUN_RECORD_OF_POOL, 0);
 	if (run->left_to_pool || run->pool.abandoned)
 		rest = RUN_REST_POOLS;
 	else if (!code)

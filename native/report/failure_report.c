@@ -19,7 +19,7 @@ void failure_report_write(int work_folder, uint32_t stage, uint64_t began, int c
 	int result;
 
 	snprintf(record.failure, sizeof(record.failure), "%s", sentence);
-	result = run_record_write(work_folder, &record);
+	result = run_record_write(work_folder, RUN_RECORD_OF_PLUGIN, &record);
 	if (result)
 		log_warning("cannot write " RUN_RECORD_FILE ": %s", errno_text(-result));
 }

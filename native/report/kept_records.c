@@ -74,7 +74,7 @@ int kept_record_write(const char *folder, const struct run_record *record)
 	if (all < 0)
 		return -errno;
 	made = make_folder(all, record);
-	code = made < 0 ? made : run_record_write(made, record);
+	code = made < 0 ? made : run_record_write(made, RUN_RECORD_OF_POOL, record);
 	if (made >= 0)
 		close(made);
 	remove_oldest(all);

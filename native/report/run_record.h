@@ -30,6 +30,9 @@
  * are those of before it, and are as number 1.
  */
 #define RUN_RECORD_FILE "stats-rekindle.json"
+/* Until it is written. A pool and a client that have lost each other may write at the same time, and neither the other's. */
+#define RUN_RECORD_OF_POOL RUN_RECORD_FILE ".tmp"
+#define RUN_RECORD_OF_PLUGIN RUN_RECORD_FILE ".plugin.tmp"
 #define RUN_RECORD_SCHEMA 1
 
 /* One for each kind of phase, so that no process has too many. rekindle.h has the same number. */
@@ -76,8 +79,11 @@ void process_record_phase(struct process_record *process, enum phase kind, uint6
 /* Takes back every phase of a kind. */
 void process_record_drop(struct process_record *process, enum phase kind);
 
-/* Puts the file into the work folder in one step. Returns 0 or a negative errno code. */
-int run_record_write(int work_folder, const struct run_record *record);
+/*
+ * Puts the file into the work folder in one step, by way of temporary, one of the names above. Returns 0 or a negative errno
+ * code.
+ */
+int run_record_write(int work_folder, const char *temporary, const struct run_record *record);
 
 /*
  * Reads the file at path. Returns 0; -ENOENT where there is none; -EBADMSG where it is no such file, -EPROTO where it is

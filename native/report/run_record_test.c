@@ -106,7 +106,7 @@ static void the_golden_file_is_what_is_written(void **state)
 
 	(void)state;
 	fill(&record, processes);
-	assert_int_equal(run_record_write(descriptor, &record), 0);
+	assert_int_equal(run_record_write(descriptor, RUN_RECORD_OF_POOL, &record), 0);
 	if (getenv("REKINDLE_TEST_GOLDEN")) {
 		golden = fopen(GOLDEN, "w");
 		assert_non_null(golden);
@@ -125,7 +125,7 @@ static void what_is_written_is_read(void **state)
 
 	(void)state;
 	fill(&record, processes);
-	assert_int_equal(run_record_write(descriptor, &record), 0);
+	assert_int_equal(run_record_write(descriptor, RUN_RECORD_OF_POOL, &record), 0);
 	assert_int_equal(run_record_read(path, &read, &error), 0);
 	assert_true(read.dump);
 	assert_false(read.succeeded);
@@ -148,7 +148,7 @@ static void nothing_is_said_of_a_pool_that_nobody_asked(void **state)
 	struct error_text error;
 
 	(void)state;
-	assert_int_equal(run_record_write(descriptor, &record), 0);
+	assert_int_equal(run_record_write(descriptor, RUN_RECORD_OF_POOL, &record), 0);
 	assert_null(strstr(contents(path), "simulated"));
 	assert_int_equal(run_record_read(path, &record, &error), 0);
 	assert_false(record.pool.known);

@@ -96,18 +96,17 @@ static struct json_object *run_object(const struct run_record *record)
 	return object;
 }
 
-int run_record_write(int work_folder, const struct run_record *record)
+int run_record_write(int work_folder, const char *temporary, const struct run_record *record)
 {
 	struct json_object *object = run_object(record);
 	int file, result = 0;
 
 	/* Whoever reads it never sees half of it. */
-	file = openat(work_folder, RUN_RECORD_FILE ".tmp",
-		      O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+	file = openat(work_folder, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
 	if (file < 0 || json_object_to_fd(file, object, JSON_C_TO_STRING_PRETTY) < 0 ||
-	    renameat(work_folder, RUN_RECORD_FILE ".tmp", work_folder, RUN_RECORD_FILE) < 0) {
+	    renameat(work_folder, temporary, work_folder, RUN_RECORD_FILE) < 0) {
 		result = -errno;
-		unlinkat(work_folder, RUN_RECORD_FILE ".tmp", 0);
+		unlinkat(work_folder, temporary, 0);
 	}
 	if (file >= 0)
 		close(file);

@@ -133,7 +133,7 @@ void run_write_statistics(struct run *run, int criu_result, const char *criu_not
 	snprintf(record.note, sizeof(record.note), "%s", criu_note);
 	note_pool(run, &record);
 	note_processes(run, &record);
-	result = run_record_write(run->work, &record);
+	result = run_record_write(run->work, RUN_RECORD_OF_POOL, &record);
 	run_note_statistics_file(run);
 	if (result)
 		log_warning("Could not write " RUN_RECORD_FILE ": %s", errno_text(-result));
