@@ -315,6 +315,8 @@ enum save_outcome run_offload(struct run *run, struct run_process *process, int 
 	if (result == 0 && run_is_unwanted(run))
 		result = fail(error, -ECANCELED, "The dump was cancelled");
 	if (result == 0)
+		result = run_meet_again(run, process, error);
+	if (result == 0)
 		result = release_memory(&offload, error);
 	if (driver_gate_lock(run->pool, &process->target, &other)) {
 		if (result == 0) {

@@ -52,9 +52,9 @@ struct run_process {
 	uint8_t next_image_id[16];   /* of the image in the making */
 	struct memory_hashes hashes; /* of its own memory when it stood, where that is to be parked */
 	bool has_shared;	     /* others have some of it, or it has some of theirs */
-	/* Of a CHECKPOINT under way, under the run's mutex: memory has all that its agent has exported; and the process shares
-	 * some of it, and waits for the others of the run. */
-	bool has_exported, shares;
+	/* Of a CHECKPOINT under way, under the run's mutex: memory has all that its agent has exported; the process shares
+	 * some of it, and waits for the others of the run; it does, and its image is not complete yet. */
+	bool has_exported, shares, lacks_image;
 	uint32_t phase; /* enum phase, what is being done for it */
 	uint64_t bytes_done, bytes_total;
 	/* For the statistics. */
@@ -233,6 +233,11 @@ void run_take_turn(struct run *run);
  * until all others have, and fails where something is shared with a process that is not dumped with it.
  */
 int run_meet(struct run *run, struct run_process *process, bool shares, struct error_text *error);
+/*
+ * The same once more when its image is complete, before the process gives its memory up: until the images of all that share
+ * are. Whoever brings one of them back, should this pool die, finds in the images of the others who else has its memory.
+ */
+int run_meet_again(struct run *run, struct run_process *process, struct error_text *error);
 /* run_sharing.c: finds out whose memory is whose. All processes that share have exported theirs, and wait. */
 int run_sharing_match(struct run *run, struct error_text *error);
 /* What names the process to a pool that brings it back. */

@@ -33,10 +33,26 @@ static bool all_have_exported(const struct run *run)
 	return !run->saves_wait;
 }
 
+/* Until something has changed, or for a moment. Is the run unwanted by then? With the mutex. */
+static bool wait_a_moment(struct run *run)
+{
+	struct timespec until;
+	bool unwanted;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += LOOK_AROUND_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(&run->changed, &run->mutex, &until);
+	pthread_mutex_unlock(&run->mutex);
+	unwanted = run_is_unwanted(run);
+	pthread_mutex_lock(&run->mutex);
+	return unwanted;
+}
+
 /* Until sharing_known, or nobody wants it any more. With the mutex. */
 static void wait_for_exports(struct run *run)
 {
-	struct timespec until;
 	bool unwanted = false;
 
 	while (!run->sharing_known && !unwanted) {
@@ -46,15 +62,19 @@ static void wait_for_exports(struct run *run)
 			pthread_cond_broadcast(&run->changed);
 			return;
 		}
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += LOOK_AROUND_MS * 1000000L;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&run->changed, &run->mutex, &until);
-		pthread_mutex_unlock(&run->mutex);
-		unwanted = run_is_unwanted(run);
-		pthread_mutex_lock(&run->mutex);
+		unwanted = wait_a_moment(run);
 	}
+}
+
+/* With the mutex. */
+static bool any_lacks_image(const struct run *run)
+{
+	size_t i;
+
+	for (i = 0; i < run->process_count; i++)
+		if (run->processes[i]->work && run->processes[i]->lacks_image)
+			return true;
+	return false;
 }
 
 int run_meet(struct run *run, struct run_process *process, bool shares, struct error_text *error)
@@ -62,7 +82,7 @@ int run_meet(struct run *run, struct run_process *process, bool shares, struct e
 	int result = 0;
 
 	pthread_mutex_lock(&run->mutex);
-	process->shares = shares;
+	process->shares = process->lacks_image = shares;
 	process->has_exported = true;
 	pthread_cond_broadcast(&run->changed);
 	if (shares) {
@@ -78,4 +98,21 @@ int run_meet(struct run *run, struct run_process *process, bool shares, struct e
 	}
 	pthread_mutex_unlock(&run->mutex);
 	return result;
+}
+
+int run_meet_again(struct run *run, struct run_process *process, struct error_text *error)
+{
+	bool unwanted = false;
+
+	pthread_mutex_lock(&run->mutex);
+	if (process->lacks_image) {
+		process->lacks_image = false;
+		run->working--;
+		pthread_cond_broadcast(&run->changed);
+		while (!unwanted && any_lacks_image(run))
+			unwanted = wait_a_moment(run);
+		wait_for_turn(run);
+	}
+	pthread_mutex_unlock(&run->mutex);
+	return unwanted ? fail(error, -ECANCELED, "The dump was cancelled") : 0;
 }

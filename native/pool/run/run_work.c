@@ -32,6 +32,7 @@ static void end_turn(struct run_work *work)
 	work->done = true;
 	/* Those that share memory with it wait no longer. */
 	work->process->has_exported = true;
+	work->process->lacks_image = false;
 	pthread_cond_broadcast(&run->changed);
 	pthread_mutex_unlock(&run->mutex);
 }
@@ -129,7 +130,7 @@ int run_work_begin(struct run *run, struct run_process *process, const struct ru
 	if (!order->lock && !order->resume) {
 		run->saves_wait = true;
 		run->sharing_known = false;
-		process->has_exported = process->shares = false;
+		process->has_exported = process->shares = process->lacks_image = false;
 	}
 	pthread_mutex_unlock(&run->mutex);
 	if (!pthread_create(&work->thread, NULL, work_main, work))
