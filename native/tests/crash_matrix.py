@@ -68,6 +68,9 @@ ALWAYS = {  # (scene, role, name): faults. Whatever the seed they are among the 
     # Several processes are worked on at once when whoever does it, or whoever asked for it, dies.
     ("dump-two-processes", "pool", "cuCheckpointProcessCheckpoint"): ("pool", "criu"),
     ("restore-two-processes", "pool", "cuCheckpointProcessRestore"): ("pool", "criu"),
+    # The same of memory that came back, which it has by descriptors; and of what two share.
+    ("dump-of-a-restored-process-copying-ahead", "agent", "receive RELEASE"): ("pool",),
+    ("dump-two-that-share-copying-ahead", "pool", "cuMemcpyDtoHAsync_v2"): ("pool", "criu"),
     # One has given up memory that another one still has, or both have: they come back to the same.
     ("dump-two-that-share", "pool", "send RELEASE"): ("pool", "both"),
     ("dump-two-that-share-leave-running", "script", "post-dump"): ("pool",),

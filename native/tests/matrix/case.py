@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -17,6 +18,7 @@ ENDED = 10 * DEADLINE
 BUSY = re.compile("another run(?: is at work in this folder of images)?, whose criu has ended")
 PROGRESS = "rekindle.progress"
 SLOW = 60
+FEW_DESCRIPTORS = 12
 SETTLED = 6 * DEADLINE  # a pool that is left alone brings the process back, or ends it, and ends
 
 SCENES = {  # action, what it is about; kept in this order in the table
@@ -24,13 +26,15 @@ SCENES = {  # action, what it is about; kept in this order in the table
     "restore": {},
     "dump-leave-running": {"leave_running": True},
     "dump-while-calls-wait": {"busy": True},
-    "dump-of-a-restored-process": {"restored": True, "busy": True},
+    "dump-of-a-restored-process": {"restored": True, "busy": True, "few": True},
     "dump-two-processes": {"children": 1},
     "dump-two-processes-leave-running": {"children": 1, "leave_running": True},
     "restore-two-processes": {"children": 1},
     "dump-copying-ahead": {"ahead": True, "busy": True},
+    "dump-of-a-restored-process-copying-ahead": {"restored": True, "ahead": True, "busy": True},
     "dump-two-that-share": {"children": 1, "shares": True},
     "dump-two-that-share-leave-running": {"children": 1, "shares": True, "leave_running": True},
+    "dump-two-that-share-copying-ahead": {"children": 1, "shares": True, "ahead": True},
     "restore-two-that-share": {"children": 1, "shares": True},
     "dump-lasting-pool": {"lasting": True},
     "restore-lasting-pool": {"lasting": True},
@@ -95,14 +99,20 @@ class Stage:
             scene.start_pool()
         scene.start_workers()
         self.old = scene.contents()
+        if self.settings.get("few"):
+            # The agent keeps no descriptor of what a restore brings, and has to put fresh memory in its place.
+            for worker in scene.workers:
+                number = len(descriptors_of(worker.pid)) + FEW_DESCRIPTORS
+                resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (number, number))
         if self.settings.get("restored"):
             scene.must_dump(FIRST)
             scene.must_restore(FIRST)
         if self.action == "dump":
             # An older checkpoint of other contents lies in the folder already.
-            # What the pool has had in hand cannot be copied while the process runs; so the driver saves it, where that is wanted.
-            to_driver = {"REKINDLE_SIMCUDA_FAIL": "cuMemImportFromShareableHandle=999"} if self.settings.get("ahead") else None
-            scene.must_dump(IMAGE, "--leave-running", settings=to_driver)
+            # What the process has made itself it has by no descriptor: the driver saves it here, so that it stays that.
+            to_driver = {"REKINDLE_SIMCUDA_FAIL": "cuMemImportFromShareableHandle=999"}
+            own = self.settings.get("ahead") and not self.settings.get("restored") and not self.settings.get("shares")
+            scene.must_dump(IMAGE, "--leave-running", settings=to_driver if own else None)
             for worker in scene.workers:
                 worker.change()
         self.now = scene.contents()
