@@ -85,6 +85,7 @@ strike() {
 		wait_until 60 "$quiet"
 		if gpu_part_is_over 2; then
 			late=$((late + 1)) name=worker$late
+			kill -KILL "$pid" || true # broken, maybe, and busy beside all that follows
 			begin_busy $name
 		else
 			killed=$((killed + 1))

@@ -22,6 +22,7 @@
 
 #define CHILDREN_MAX 16
 #define STEP_BYTES ((size_t)64 << 10)
+#define BUSY_STEPS 8 /* without a rest of the device's */
 
 static const char usage[] =
 	"usage: rekindle-worker --state FILE --mib N [option...]\n"
@@ -140,6 +141,15 @@ static void meet(void *unused)
 		nanosleep(&pause, NULL);
 }
 
+/* GPU work that takes a while and no processor: whoever waits for it is in a CUDA call all the same. */
+static void rest(void *unused)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	(void)unused;
+	nanosleep(&pause, NULL);
+}
+
 /* One round of real driver calls; what was written has to come back. */
 static int step(struct error_text *error)
 {
@@ -156,6 +166,8 @@ static int step(struct error_text *error)
 		CHECK(cuMemsetD8Async(worker.step_buffer, value, STEP_BYTES, worker.step_stream));
 		if (worker.arrived)
 			CHECK(cuLaunchHostFunc(worker.step_stream, meet, NULL));
+		if (worker.busy && worker.state->steps % BUSY_STEPS == 0)
+			CHECK(cuLaunchHostFunc(worker.step_stream, rest, NULL));
 		CHECK(cuStreamSynchronize(worker.step_stream));
 		CHECK(cuMemcpyDtoH(&read_back, worker.step_buffer + STEP_BYTES - 1, 1));
 		if (read_back != value)
