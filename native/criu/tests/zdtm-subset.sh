@@ -90,11 +90,11 @@ make -C zdtm/lib -s >"$tree/.zdtm-build.log" 2>&1 9>&- && make -C zdtm/static -s
 # Its part of zdtm.py's output
 output_of() { awk -v start="= Run $1 in " '/^=+ Run / { mine = index($0, start) } mine' "$tree/.zdtm-out"; } # TEST
 
-# Two at once: each has a pid namespace of its own, and waits half of its time.
+# Four at once: each has a pid namespace of its own, and waits more than half of its time.
 run_group() { # FLAVOR OPTIONS TEST...
 	local flavor=$1 options=$2 t
 	shift 2
-	./zdtm-here.py run ${@/#/-t } -f "$flavor" -p 2 --keep-going $options >"$tree/.zdtm-out" 2>&1 9>&- || true
+	./zdtm-here.py run ${@/#/-t } -f "$flavor" -p 4 --keep-going $options >"$tree/.zdtm-out" 2>&1 9>&- || true
 	for t; do
 		if grep -aq "^=* Test $t PASS" "$tree/.zdtm-out"; then
 			n=$((n + 1))
