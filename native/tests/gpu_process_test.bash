@@ -255,11 +255,11 @@ test_more_allocations_than_descriptors() {
 	hard=$(ulimit -Hn)
 	[ "$hard" = unlimited ] || [ "$hard" -ge 8192 ] || { echo "skipped: only $hard descriptors may be open"; return 0; }
 	ulimit -Sn 8192 # the simulated driver needs one for each allocation too
-	start_worker worker agent --mib 3000 --pieces 1500
+	start_worker worker agent --mib 2200 --pieces 1100
 	ulimit -Sn 1024
 	checksum=$(ask worker checksum)
 	must_dump "$pid" image
-	expect "allocations in the image" "$(json image/stats-rekindle.json processes.0.allocations)" 1500
+	expect "allocations in the image" "$(json image/stats-rekindle.json processes.0.allocations)" 1100
 	must_restore image
 	check_worker worker "$checksum"
 }
