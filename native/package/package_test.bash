@@ -3,9 +3,8 @@
 # The Debian package on a machine that has nothing: installs by one command, restores a process, does for Podman what
 # README.md says, line by line, and leaves nothing behind.
 #
-#   package_test.bash PACKAGE [SUITE [RUNTIME]]    bookworm runc
+#   package_test.bash PACKAGE [SUITE]    bookworm
 #
-# RUNTIME crun needs a suite whose crun is built with CRIU, which Debian 12's is not.
 # The simulated driver and a worker are carried in, as the package has neither. Needs root and the mirror that apt uses.
 set -euo pipefail
 
@@ -14,7 +13,6 @@ bare_isolate "$@"
 
 package=$1
 suite=${2:-bookworm}
-runtime=${3:-runc}
 build=$(cd "$(dirname "$package")" && pwd)
 bare_make "$suite"
 
@@ -99,11 +97,9 @@ echo "ok: nothing is left of the package"
 # ---- Podman ----
 
 # This is a container itself, perhaps, without systemd and its limits fixed; images and devices are made on the spot.
-# crun asks criu through a library that its package does not depend upon.
-[ "$runtime" != crun ] || apt install crun libcriu2
 apt install podman runc catatonit
 mkdir -p /etc/containers /etc/cdi /root/image/simulated
-printf '[containers]\ndefault_ulimits=[]\nnetns="none"\n[engine]\ncgroup_manager="cgroupfs"\nruntime="%s"\nevents_logger="file"\n' "$runtime" >/etc/containers/containers.conf
+printf '[containers]\ndefault_ulimits=[]\nnetns="none"\n[engine]\ncgroup_manager="cgroupfs"\nruntime="runc"\nevents_logger="file"\n' >/etc/containers/containers.conf
 printf '[storage]\ndriver="vfs"\nrunroot="/run/containers/storage"\ngraphroot="/var/lib/containers/storage"\n' >/etc/containers/storage.conf
 cat >/etc/cdi/nvidia.json <<'JSON'
 {"cdiVersion": "0.3.0", "kind": "nvidia.com/gpu", "devices": [{"name": "all", "containerEdits": {
@@ -150,7 +146,7 @@ kill "$(pidof rekindled)"
 while pidof rekindled >/dev/null; do sleep 0.05; done
 rm -rf /var/log/rekindle
 
-echo "running the lines of README.md on a $suite, with $runtime"
+echo "running the lines of README.md on a $suite"
 expected=
 step=0
 while IFS= read -r line; do
@@ -232,4 +228,4 @@ for name in /etc/criu /etc/rekindle.conf /etc/cdi/rekindle.json /etc/containers/
 done
 [ "$(grep -c 'container restore' /root/podman-lines)" -ge 2 ] || fail "README.md restores less than twice"
 [ "$step" -lt 10 ] || fail "README.md needs $step lines"
-echo "ok: README.md's section on Podman on a $suite, with $runtime; nothing is left of it"
+echo "ok: README.md's section on Podman on a $suite; nothing is left of it"
