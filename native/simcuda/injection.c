@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +12,12 @@
 
 #include "simcuda/functions.h"
 #include "simcuda/simcuda.h"
+#include "support/clock.h"
 
 /*
  * Rules read "name=CODE" (fail with that result), "name=CODE!" (and break the current context's device for good, see
- * device_break) or "name=5ms" / "name=200us" (delay), each with "@N" for the Nth call only; commas and line ends separate them. REKINDLE_SIMCUDA_FAIL and REKINDLE_SIMCUDA_DELAY hold such rules, and so
+ * device_break) or "name=5ms" / "name=200us" (delay), each with "@N" for the Nth call only, or "name=20us+" (a delay during
+ * which no other thread of the process gets through one of those, as calls of a real driver have: for benchmarks); commas and line ends separate them. REKINDLE_SIMCUDA_FAIL and REKINDLE_SIMCUDA_DELAY hold such rules, and so
  * does the file that REKINDLE_SIMCUDA_CONTROL names, which is read again whenever it changes: the only way to reach a
  * process that was restored. A rule set is never changed once it is visible, so looking rules up takes no lock.
  */
@@ -26,6 +29,7 @@ struct rule {
 	CUresult failure;
 	bool breaks;
 	uint64_t delay_nanoseconds;
+	bool alone;		/* the delay */
 	unsigned int only_call; /* 0: every call */
 	_Atomic unsigned int calls;
 };
@@ -43,7 +47,7 @@ static _Atomic(struct rule_set *) current_rules;
 static void report(const char *rule)
 {
 	fprintf(stderr,
-		"SIMULATED GPU: the injection rule \"%s\" is not NAME=CODE[!][@N] or NAME=DELAY(ms|us)[@N]; ignored\n",
+		"SIMULATED GPU: the injection rule \"%s\" is not NAME=CODE[!][@N] or NAME=DELAY(ms|us)[@N|+]; ignored\n",
 		rule);
 }
 
@@ -90,6 +94,10 @@ static void add_rule(struct rule_set *set, const char *text)
 		rule->failure = (CUresult)number;
 		rule->breaks = *end == '!';
 		end += rule->breaks;
+	}
+	if (*end == '+') {
+		rule->alone = rule->delay_nanoseconds != 0;
+		end++;
 	}
 	if (*end == '@') {
 		rule->only_call = (unsigned int)strtoul(end + 1, &end, 10);
@@ -186,7 +194,10 @@ struct injected injection_for_call(const char *name, const char *symbol)
 		if (rule->failure)
 			injected.failure = rule->failure;
 		injected.breaks |= rule->breaks;
-		injected.delay_nanoseconds += rule->delay_nanoseconds;
+		if (rule->alone)
+			injected.alone_nanoseconds += rule->delay_nanoseconds;
+		else
+			injected.delay_nanoseconds += rule->delay_nanoseconds;
 	}
 	return injected;
 }
@@ -198,6 +209,24 @@ void sleep_nanoseconds(uint64_t nanoseconds)
 
 	while (nanoseconds && nanosleep(&rest, &rest) && errno == EINTR)
 		;
+}
+
+/* What was slept too long is taken off the next one: of microseconds that is more than they are. */
+void sleep_alone(uint64_t nanoseconds)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static uint64_t surplus;
+	uint64_t began;
+
+	if (!nanoseconds)
+		return;
+	pthread_mutex_lock(&lock);
+	began = monotonic_nanoseconds();
+	if (nanoseconds > surplus)
+		sleep_nanoseconds(nanoseconds - surplus);
+	surplus = surplus + (monotonic_nanoseconds() - began);
+	surplus = surplus > nanoseconds ? surplus - nanoseconds : 0;
+	pthread_mutex_unlock(&lock);
 }
 
 static __thread uint64_t stream_delay;

@@ -81,10 +81,12 @@ struct injected {
 	CUresult failure; /* CUDA_SUCCESS: none */
 	bool breaks;	  /* the failure is for good */
 	uint64_t delay_nanoseconds;
+	uint64_t alone_nanoseconds; /* likewise, without any other thread */
 };
 
 struct injected injection_for_call(const char *name, const char *symbol);
 void sleep_nanoseconds(uint64_t nanoseconds);
+void sleep_alone(uint64_t nanoseconds);
 /* The delay that the calling function is to spend on the stream; set by the entry point, taken once. */
 void set_stream_delay(uint64_t nanoseconds);
 uint64_t take_stream_delay(void);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "simcuda/simcuda_test.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -61,11 +62,35 @@ static void a_changed_control_file_is_read_again(void **state)
 	assert_true(monotonic_nanoseconds() - before < 50000000u);
 }
 
+static void *allocate_in_a_thread(void *unused)
+{
+	(void)unused;
+	return (void *)(uintptr_t)allocate_and_free();
+}
+
+static void calls_that_are_alone_wait_for_each_other(void **state)
+{
+	uint64_t before = monotonic_nanoseconds();
+	pthread_t threads[4];
+	void *result;
+
+	(void)state;
+	write_control("cuMemAlloc=20ms+");
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, allocate_in_a_thread, NULL), 0);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(pthread_join(threads[i], &result), 0);
+		assert_int_equal((uintptr_t)result, CUDA_ERROR_INVALID_CONTEXT);
+	}
+	assert_true(monotonic_nanoseconds() - before >= 79000000u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rules_of_the_environment_hold),
 		cmocka_unit_test(a_changed_control_file_is_read_again),
+		cmocka_unit_test(calls_that_are_alone_wait_for_each_other),
 	};
 	int descriptor = mkstemp(control_path);
 
