@@ -34,8 +34,8 @@ void copy_engine_destroy(struct copy_engine *engine);
 /* What is copied at once: a run of bytes with one checksum. */
 struct copy_chunk {
 	CUdeviceptr device_address;
-	uint64_t bytes;
-	uint32_t file; /* index into the request's files */
+	uint64_t bytes; /* on the way in 0: there is nothing to do for it */
+	uint32_t file;	/* index into the request's files */
 	uint64_t file_offset;
 	uint64_t checksum;	/* XXH3-64 of the contents: expected on the way in, set on the way out */
 	uint64_t allocation_id; /* for messages */
@@ -66,6 +66,11 @@ struct copy_request {
 	 */
 	bool hash;
 	bool overwrite; /* COPY_DEVICE_TO_FILE: the file may have something else there, so blocks of zeros are written */
+	/*
+	 * The device's memory of the chunks comes one after another: none may be copied before copy_job_grow has said so.
+	 * Until then only device_address may be changed, or, on the way out, all of a chunk.
+	 */
+	bool grows;
 };
 
 struct copy_job;
@@ -74,6 +79,12 @@ struct copy_job;
 int copy_job_start(struct copy_engine *engine, const struct copy_request *request, struct copy_job **job,
 		   struct error_text *error);
 
+/*
+ * Of a job that grows, more of the request's chunks may be copied from now on: the first `ready` of them. With all set those
+ * are all that there will be, be it fewer than the request has, and the job ends with them; a job that grows does not end
+ * before unless it fails or is cancelled. Any thread, one at a time.
+ */
+void copy_job_grow(struct copy_job *job, size_t ready, bool all);
 /* Makes a job end soon, with -ECANCELED unless it has ended or failed already. Any thread. */
 void copy_job_cancel(struct copy_job *job);
 

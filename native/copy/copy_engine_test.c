@@ -273,6 +273,92 @@ static void empty_job_ends_at_once(void **state)
 	copy_job_finish(job);
 }
 
+/* So many chunks are done, and not one more. */
+static void assert_done(struct copy_job *job, size_t chunks)
+{
+	uint64_t bytes = chunks == CHUNKS ? BYTES : (uint64_t)chunks * CHUNK_BYTES;
+	int i;
+
+	for (i = 0; i < 3000 && copy_job_bytes_done(job) < bytes; i++)
+		usleep(10000);
+	assert_int_equal(copy_job_bytes_done(job), bytes);
+}
+
+static void a_job_that_grows_copies_what_it_is_told_of(void **state)
+{
+	struct fixture *fixture = *state;
+	struct copy_request request;
+	struct copy_job *job, *other;
+	struct error_text error;
+	struct copy_chunk first;
+	uint32_t i;
+	int way;
+
+	fill_device(fixture, fixture->contents);
+	for (way = 0; way < 2; way++) {
+		fixture->request.direction = way ? COPY_FILE_TO_DEVICE : COPY_DEVICE_TO_FILE;
+		fixture->request.grows = true;
+		assert_int_equal(copy_job_start(fixture->engine, &fixture->request, &job, &error), 0);
+		for (i = 0; i < CHUNKS; i++) {
+			assert_done(job, i);
+			assert_false(copy_job_wait(job, 0));
+			if (i == 2) { /* it keeps nobody from working */
+				first = fixture->chunks[0];
+				request = fixture->request;
+				request.grows = false;
+				request.chunks = &first;
+				request.chunk_count = 1;
+				assert_int_equal(copy_job_start(fixture->engine, &request, &other, &error), 0);
+				copy_job_wait(other, -1);
+				copy_job_finish(other);
+			}
+			copy_job_grow(job, i + 1, i == CHUNKS - 1);
+		}
+		assert_true(copy_job_wait(job, -1));
+		assert_int_equal(copy_job_result(job, &error), 0);
+		assert_done(job, CHUNKS);
+		copy_job_finish(job);
+		if (!way)
+			real_driver.cuMemsetD8(fixture->device, 0xee, BYTES);
+	}
+	assert_device_equals(fixture);
+}
+
+static void a_job_that_grows_ends_with_fewer_or_early(void **state)
+{
+	struct fixture *fixture = *state;
+	struct error_text error;
+	struct copy_job *job;
+
+	fill_device(fixture, fixture->contents);
+	fixture->request.direction = COPY_DEVICE_TO_FILE;
+	fixture->request.grows = true;
+	/* Fewer than there might have been, none of them, and none that anybody waits for. */
+	assert_int_equal(copy_job_start(fixture->engine, &fixture->request, &job, &error), 0);
+	copy_job_grow(job, 2, false);
+	assert_done(job, 2);
+	copy_job_grow(job, 2, true);
+	assert_true(copy_job_wait(job, -1));
+	assert_int_equal(copy_job_result(job, &error), 0);
+	copy_job_finish(job);
+	assert_int_equal(copy_job_start(fixture->engine, &fixture->request, &job, &error), 0);
+	copy_job_grow(job, 0, true);
+	assert_true(copy_job_wait(job, 0));
+	assert_int_equal(copy_job_result(job, &error), 0);
+	copy_job_finish(job);
+	assert_int_equal(copy_job_start(fixture->engine, &fixture->request, &job, &error), 0);
+	copy_job_grow(job, 1, false);
+	assert_done(job, 1);
+	copy_job_cancel(job);
+	assert_true(copy_job_wait(job, -1));
+	assert_int_equal(copy_job_result(job, &error), -ECANCELED);
+	/* Whoever makes the chunks may not know yet. */
+	copy_job_grow(job, 2, false);
+	copy_job_grow(job, 3, true);
+	assert_done(job, 1);
+	copy_job_finish(job);
+}
+
 static bool is_wiped(struct copy_engine *engine)
 {
 	bool wiped = true;
@@ -349,6 +435,9 @@ int main(void)
 		TEST(chunks_go_into_the_files_that_they_name),
 		TEST(jobs_run_one_after_the_other),
 		TEST(empty_job_ends_at_once),
+		TEST(a_job_that_grows_copies_what_it_is_told_of),
+		TEST_SMALL(a_job_that_grows_copies_what_it_is_told_of),
+		TEST(a_job_that_grows_ends_with_fewer_or_early),
 		TEST(an_idle_engine_keeps_nothing_of_what_it_copied),
 		TEST(the_ring_is_in_no_core_dump_and_no_child),
 	};

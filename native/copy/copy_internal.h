@@ -30,14 +30,16 @@ struct copy_job {
 	struct copy_engine *engine;
 	struct copy_request request; /* without the files */
 	struct copy_job_file *files; /* owned */
-	atomic_size_t next_chunk;
-	atomic_bool stop; /* failed or cancelled: workers leave */
+	atomic_size_t next_chunk;    /* never above ready */
+	atomic_size_t ready;	     /* chunks that may be copied */
+	atomic_bool stop;	     /* failed or cancelled: workers leave */
 	_Atomic uint64_t bytes_done;
 	_Atomic uint64_t began;
 
 	/* Under the engine's lock. */
 	struct copy_job *next;
 	unsigned int active; /* workers on it */
+	bool grows;	     /* more may become ready */
 	bool ended;
 	uint64_t ended_at;
 	int result;

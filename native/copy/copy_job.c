@@ -25,9 +25,16 @@ static void job_end(struct copy_job *job)
 	pthread_cond_broadcast(&engine->changed);
 }
 
+/* Is there nothing to do for it, at the moment? */
 static bool job_exhausted(struct copy_job *job)
 {
-	return atomic_load(&job->stop) || atomic_load(&job->next_chunk) >= job->request.chunk_count;
+	return atomic_load(&job->stop) || atomic_load(&job->next_chunk) >= atomic_load(&job->ready);
+}
+
+/* Nor will there ever be. */
+static bool job_over(struct copy_job *job)
+{
+	return job_exhausted(job) && (!job->grows || atomic_load(&job->stop));
 }
 
 struct copy_job *copy_job_next(struct copy_engine *engine)
@@ -48,7 +55,7 @@ struct copy_job *copy_job_next(struct copy_engine *engine)
 void copy_job_leave(struct copy_job *job)
 {
 	job->active--;
-	if (job->active == 0 && job_exhausted(job))
+	if (job->active == 0 && job_over(job))
 		job_end(job);
 }
 
@@ -113,6 +120,8 @@ static struct copy_job *job_create(struct copy_engine *engine, const struct copy
 	job->engine = engine;
 	job->request = *request;
 	job->request.files = NULL;
+	job->grows = request->grows;
+	atomic_store(&job->ready, request->grows ? 0 : request->chunk_count);
 	job->files = calloc(request->file_count + 1, sizeof(*job->files));
 	if (!job->files) {
 		free(job);
@@ -140,7 +149,7 @@ int copy_job_start(struct copy_engine *engine, const struct copy_request *reques
 	} else {
 		*engine->jobs_end = job;
 		engine->jobs_end = &job->next;
-		if (request->chunk_count == 0)
+		if (request->chunk_count == 0 && !request->grows)
 			job_end(job);
 		pthread_cond_broadcast(&engine->changed);
 	}
@@ -151,6 +160,17 @@ int copy_job_start(struct copy_engine *engine, const struct copy_request *reques
 	}
 	*job_out = job;
 	return 0;
+}
+
+void copy_job_grow(struct copy_job *job, size_t ready, bool all)
+{
+	pthread_mutex_lock(&job->engine->lock);
+	atomic_store(&job->ready, ready);
+	job->grows = !all;
+	if (!job->ended && job->active == 0 && job_over(job))
+		job_end(job);
+	pthread_cond_broadcast(&job->engine->changed);
+	pthread_mutex_unlock(&job->engine->lock);
 }
 
 void copy_job_cancel(struct copy_job *job)

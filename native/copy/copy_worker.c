@@ -114,6 +114,8 @@ static int load_chunk(struct copy_worker *worker, struct copy_job *job, const st
 	size_t bytes;
 	char *buffer;
 
+	if (chunk->bytes == 0)
+		return 0;
 	if (chunk->zero) {
 		status = driver->cuMemsetD8Async(chunk->device_address, 0, chunk->bytes, worker->stream);
 		if (status != CUDA_SUCCESS)
@@ -161,7 +163,7 @@ static void rest(const struct copy_worker *worker, struct copy_job *job)
 	    (unsigned int)(worker - engine->workers) < (engine->worker_count + 1) / 2)
 		return;
 	while (atomic_load(engine->yield_to) > 0 && !atomic_load(&job->stop) &&
-	       atomic_load(&job->next_chunk) < job->request.chunk_count)
+	       atomic_load(&job->next_chunk) < atomic_load(&job->ready))
 		nanosleep(&pause, NULL);
 }
 
@@ -172,8 +174,11 @@ static struct copy_chunk *take_chunk(const struct copy_worker *worker, struct co
 	rest(worker, job);
 	if (atomic_load(&job->stop))
 		return NULL;
-	index = atomic_fetch_add(&job->next_chunk, 1);
-	return index < job->request.chunk_count ? &job->request.chunks[index] : NULL;
+	index = atomic_load(&job->next_chunk);
+	while (index < atomic_load(&job->ready))
+		if (atomic_compare_exchange_weak(&job->next_chunk, &index, index + 1))
+			return &job->request.chunks[index];
+	return NULL;
 }
 
 static bool all_zero(const char *data, size_t bytes)
