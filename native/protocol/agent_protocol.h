@@ -176,7 +176,11 @@ struct agent_message {
 	 */
 	uint64_t request_id;
 	uint8_t image_id[16];
-	uint64_t bytes;		 /* REPLY to RELEASE: released; to OFFER: left out */
+	/*
+	 * REPLY to RELEASE: those released; to OFFER: those left out. ALLOCATIONS of an EXPORT: those of all that will come,
+	 * IMPORTS apart; 0: not told.
+	 */
+	uint64_t bytes;
 	uint64_t nanoseconds;	 /* REPLY: what the request took */
 	struct error_text error; /* REPLY: the sentence where result is negative */
 	struct agent_allocation allocations[AGENT_ALLOCATIONS_MAX];

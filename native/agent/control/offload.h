@@ -29,6 +29,9 @@ int offload_offer(int socket, struct agent_message *reply);
  */
 int replace_imported_memory(struct agent_page *page, struct physical_memory *memory, struct error_text *error);
 
+/* Ends what one piece of an export leaves for the next. */
+void replace_memory_end(void);
+
 /* Ends what a replacement that failed has left mapped. While that cannot be done there must be no dump. */
 int replace_memory_tidy(struct error_text *error);
 

@@ -225,6 +225,21 @@ static const char *obstacle(const struct physical_memory *memory)
 	return NULL;
 }
 
+/* Of the process's own memory that an export has, unless it fails. */
+static uint64_t bytes_to_export(void)
+{
+	uint64_t bytes = 0;
+	size_t index;
+
+	for (index = 0; index < table.memories_end; index++) {
+		const struct physical_memory *memory = &table.memories[index];
+
+		if (memory->allocation_id && !memory->foreign && !obstacle(memory))
+			bytes += memory->bytes;
+	}
+	return bytes;
+}
+
 /* All of one kind: of this process's own memory, or of others'. */
 static int export_all(struct agent_page *page, int socket, bool foreign, struct batch *batch, uint32_t *count,
 		      struct error_text *error)
@@ -290,9 +305,12 @@ int offload_export(struct agent_page *page, int socket, uint64_t request_id, uin
 	batch.message.request_id = request_id;
 	for (index = 0; index < table.memories_end; index++)
 		table.memories[index].sent = false;
+	batch.message.bytes = bytes_to_export();
 	result = export_all(page, socket, false, &batch, count, error);
+	batch.message.bytes = 0;
 	if (!result)
 		result = export_all(page, socket, true, &batch, count, error);
+	replace_memory_end();
 	/* What was imported the driver could not restore once more. What it saves of the rest nobody else has afterwards. */
 	if (result && atomic_load(&table.imported_count))
 		result = -EOPNOTSUPP;

@@ -15,6 +15,37 @@ static struct {
 	bool old_mapped, fresh_mapped;
 } stuck;
 
+/* What the last piece of an export has left for the next, which is of its size and context as a rule. */
+static struct {
+	CUdeviceptr address; /* of two times bytes, nothing mapped there */
+	size_t bytes;	     /* 0: none */
+	CUcontext context;
+	CUstream stream; /* NULL: none */
+} spare;
+
+static void end_spare_stream(void)
+{
+	if (spare.stream && real_driver()->cuCtxSetCurrent(spare.context) == CUDA_SUCCESS)
+		real_driver()->cuStreamDestroy_v2(spare.stream);
+	spare.stream = NULL;
+}
+
+static void end_spare_addresses(void)
+{
+	if (spare.bytes)
+		real_driver()->cuMemAddressFree(spare.address, 2 * spare.bytes);
+	spare.bytes = 0;
+}
+
+void replace_memory_end(void)
+{
+	end_spare_addresses();
+	if (!spare.stream)
+		return;
+	end_spare_stream();
+	real_driver()->cuCtxSetCurrent(NULL);
+}
+
 /* Unmaps what is still mapped; *result is that of the imported memory's. */
 static void unmap_stuck(CUresult *result)
 {
@@ -66,18 +97,28 @@ static bool succeeded(struct failed_call *failed, const char *name, CUresult res
 
 #define CALL(name, ...) succeeded(failed, #name, driver->name(__VA_ARGS__))
 
-static bool copy_in_current_context(CUdeviceptr destination, CUdeviceptr source, size_t bytes,
-				    struct failed_call *failed)
+/* The context is current. */
+static bool copy_in_context(CUcontext context, CUdeviceptr destination, CUdeviceptr source, size_t bytes,
+			    struct failed_call *failed)
 {
 	const struct real_driver *driver = real_driver();
-	CUstream stream;
-	bool copied;
 
-	if (!CALL(cuStreamCreate, &stream, STREAM_NON_BLOCKING))
+	if (spare.stream && spare.context != context) {
+		end_spare_stream();
+		if (!CALL(cuCtxSetCurrent, context))
+			return false;
+	}
+	if (!spare.stream && !CALL(cuStreamCreate, &spare.stream, STREAM_NON_BLOCKING)) {
+		spare.stream = NULL;
 		return false;
-	copied = CALL(cuMemcpyDtoDAsync_v2, destination, source, bytes, stream) && CALL(cuStreamSynchronize, stream);
-	driver->cuStreamDestroy_v2(stream);
-	return copied;
+	}
+	spare.context = context;
+	if (CALL(cuMemcpyDtoDAsync_v2, destination, source, bytes, spare.stream) &&
+	    CALL(cuStreamSynchronize, spare.stream))
+		return true;
+	/* Before what it may still use is unmapped. */
+	end_spare_stream();
+	return false;
 }
 
 /* False where the context is gone, or is another device's: the scratch mappings are for the memory's own device only. */
@@ -105,42 +146,74 @@ static bool copy(const struct physical_memory *memory, CUdeviceptr destination, 
 		if (!retained || !CALL(cuCtxSetCurrent, context))
 			goto out;
 	}
-	copied = copy_in_current_context(destination, source, memory->bytes, failed);
+	copied = copy_in_context(context, destination, source, memory->bytes, failed);
 out:
+	/* The stream goes with its context. */
+	if (retained)
+		end_spare_stream();
 	driver->cuCtxSetCurrent(NULL);
 	if (retained)
 		driver->cuDevicePrimaryCtxRelease_v2(device);
 	return copied;
 }
 
-/* Copies through two scratch mappings, whatever mappings and access the application has. */
+static bool find_addresses(size_t bytes, CUdeviceptr *scratch, struct failed_call *failed)
+{
+	const struct real_driver *driver = real_driver();
+
+	if (spare.bytes == bytes) {
+		*scratch = spare.address;
+		spare.bytes = 0;
+		return true;
+	}
+	end_spare_addresses();
+	return CALL(cuMemAddressReserve, scratch, 2 * bytes, 0, 0, 0);
+}
+
+/* Where the application has all of the memory mapped, once, and its device can read it; 0: nowhere. */
+static CUdeviceptr find_source(const struct physical_memory *memory, uint64_t device)
+{
+	struct mapping_walk walk = mapping_walk(memory);
+	const struct mapping *mapping = mapping_next(&walk);
+
+	return memory->mappings == 1 && mapping && mapping->mapped && !mapping->offset &&
+			       mapping->bytes == memory->bytes &&
+			       (mapping->read_devices | mapping->write_devices) & device
+		       ? mapping->address
+		       : 0;
+}
+
+/* Copies through scratch mappings, whatever mappings and access the application has. */
 static bool copy_contents(const struct physical_memory *memory, CUmemGenericAllocationHandle fresh,
 			  struct failed_call *failed)
 {
 	const struct real_driver *driver = real_driver();
 	uint64_t device = (uint64_t)1 << memory->properties.location.id;
 	size_t bytes = memory->bytes;
-	CUdeviceptr scratch;
-	bool fresh_mapped = false, old_mapped, copied;
+	CUdeviceptr scratch, source = find_source(memory, device);
+	bool fresh_mapped = false, old_mapped = false, copied;
 
 	/* There is one place only for what sticks; before this the attempt to end it has failed. */
 	if (stuck.bytes)
 		return succeeded(failed, "cuMemUnmap", CUDA_ERROR_ALREADY_MAPPED);
-	if (!CALL(cuMemAddressReserve, &scratch, 2 * bytes, 0, 0, 0))
+	if (!find_addresses(bytes, &scratch, failed))
 		return false;
-	old_mapped = CALL(cuMemMap, scratch, bytes, 0, memory->real, 0);
-	if (old_mapped)
+	if (!source)
+		old_mapped = CALL(cuMemMap, scratch, bytes, 0, memory->real, 0);
+	if (source || old_mapped)
 		fresh_mapped = CALL(cuMemMap, scratch + bytes, bytes, 0, fresh, 0);
-	copied = fresh_mapped && succeeded(failed, "cuMemSetAccess", access_set(scratch, bytes, 0, device)) &&
+	copied = fresh_mapped &&
+		 (source || succeeded(failed, "cuMemSetAccess", access_set(scratch, bytes, 0, device))) &&
 		 succeeded(failed, "cuMemSetAccess", access_set(scratch + bytes, bytes, 0, device)) &&
-		 copy(memory, scratch + bytes, scratch, failed);
+		 copy(memory, scratch + bytes, source ? source : scratch, failed);
 	/* A mapping that stays would keep its memory from being given back: it counts as a failure. */
 	if (fresh_mapped)
 		fresh_mapped = !CALL(cuMemUnmap, scratch + bytes, bytes);
 	if (old_mapped)
 		old_mapped = !CALL(cuMemUnmap, scratch, bytes);
 	if (!old_mapped && !fresh_mapped) {
-		driver->cuMemAddressFree(scratch, 2 * bytes);
+		spare.address = scratch;
+		spare.bytes = bytes;
 		return copied;
 	}
 	stuck.address = scratch;

@@ -115,6 +115,47 @@ static void a_failure_while_restored_memory_is_replaced_leaves_it(void **state)
 	assert_nothing_to_offload();
 }
 
+/* What one of them leaves for the next, as they are mapped in one place each, is nobody's when the export is over. */
+static void a_failure_at_the_second_of_three_leaves_all(void **state)
+{
+	static const char *const rules[] = {
+		"cuMemCreate=2@2",	   "cuMemAddressReserve=2@2",	"cuMemMap=999@3",	"cuMemSetAccess=999@3",
+		"cuMemcpyDtoDAsync=999@2", "cuStreamSynchronize=999@2", "cuMemUnmap=999@3",	"cuMemUnmap=999@4",
+		"cuMemMap=999@4",	   "cuMemSetAccess=999@4",	"cuCtxSetCurrent=999@3"};
+	static const size_t sizes[] = {4 * MIB, 4 * MIB, 6 * MIB};
+	CUdeviceptr plain[3];
+	struct holdings before;
+	unsigned int i;
+	size_t rule;
+
+	(void)state;
+	for (i = 0; i < 3; i++) {
+		assert_success(cuMemAlloc_v2(&plain[i], sizes[i]));
+		fill(plain[i], sizes[i], i);
+	}
+	for (rule = 0; rule < sizeof(rules) / sizeof(rules[0]); rule++) {
+		cycle(3);
+		before = holdings();
+		inject(rules[rule]);
+		/* Without its own context there is that of the device. */
+		assert_int_equal(agent_export(&saved, &reply), strstr(rules[rule], "cuCtx") ? 0 : -EOPNOTSUPP);
+		inject("");
+		agent_forget(&saved);
+		assert_mapped();
+		/* But for a scratch mapping that could not be unmapped. */
+		if (strcmp(rules[rule], "cuMemUnmap=999@3") != 0)
+			assert_holdings(before, rules[rule]);
+		for (i = 0; i < 3; i++)
+			check(plain[i], sizes[i], i);
+		cycle(3);
+		assert_holdings(before, rules[rule]);
+	}
+	for (i = 0; i < 3; i++) {
+		check(plain[i], sizes[i], i);
+		assert_success(cuMemFree_v2(plain[i]));
+	}
+}
+
 /* Neither the fresh memory nor the old one stands everywhere: the page says so until it does. */
 static void what_cannot_be_put_back_is_not_used(void **state)
 {
@@ -389,6 +430,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_failed_export_leaves_everything),
 		cmocka_unit_test(a_failure_while_restored_memory_is_replaced_leaves_it),
+		cmocka_unit_test(a_failure_at_the_second_of_three_leaves_all),
 		cmocka_unit_test(what_cannot_be_put_back_is_not_used),
 		cmocka_unit_test(a_failed_release_is_mended_by_map),
 		cmocka_unit_test(a_failed_map_says_so_and_can_be_repeated),
