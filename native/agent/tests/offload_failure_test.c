@@ -135,6 +135,7 @@ static void a_failure_at_the_second_of_three_leaves_all(void **state)
 	}
 	for (rule = 0; rule < sizeof(rules) / sizeof(rules[0]); rule++) {
 		cycle(3);
+		close_restored_descriptors();
 		before = holdings();
 		inject(rules[rule]);
 		/* Without its own context there is that of the device. */
@@ -148,6 +149,7 @@ static void a_failure_at_the_second_of_three_leaves_all(void **state)
 		for (i = 0; i < 3; i++)
 			check(plain[i], sizes[i], i);
 		cycle(3);
+		close_restored_descriptors();
 		assert_holdings(before, rules[rule]);
 	}
 	for (i = 0; i < 3; i++) {

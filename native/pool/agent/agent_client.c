@@ -12,6 +12,7 @@
 #include "pool/memory/foreign_descriptors.h"
 #include "protocol/message_socket.h"
 #include "support/clock.h"
+#include "support/log.h"
 #include "support/plain_text.h"
 
 /* Answers to somebody else that are passed over: more than any export is long that a run left behind. */
@@ -23,6 +24,7 @@
 struct conversation {
 	const struct agent_client *agent;
 	uint64_t deadline;
+	uint64_t waited; /* for memory to be mapped */
 	uint64_t request_id;
 	unsigned int strangers; /* messages so far that answer somebody else */
 	struct agent_message message;
@@ -34,6 +36,7 @@ static void conversation_begin(struct conversation *conversation, const struct a
 {
 	conversation->agent = agent;
 	conversation->deadline = monotonic_nanoseconds() + (uint64_t)agent->timeout_ms * 1000000u;
+	conversation->waited = 0;
 	conversation->strangers = 0;
 	conversation->count = 0;
 }
@@ -233,10 +236,23 @@ static int add_offers(struct agent_offers *offers, struct conversation *conversa
 	return 0;
 }
 
-static int take_offers(struct conversation *conversation, struct pool *pool, struct agent_export *export,
-		       struct error_text *error)
+/* What the listener does with it costs the agent no time. */
+static void tell(struct conversation *conversation, const struct agent_listener *listener, struct agent_export *export,
+		 uint32_t from)
+{
+	uint64_t began = monotonic_nanoseconds();
+
+	if (!listener)
+		return;
+	listener->hear(listener->context, export, from, conversation->message.bytes);
+	conversation->deadline += monotonic_nanoseconds() - began;
+}
+
+static int take_offers(struct conversation *conversation, struct pool *pool, const struct agent_listener *listener,
+		       struct agent_export *export, struct error_text *error)
 {
 	const struct agent_message *message = &conversation->message;
+	uint32_t from = export->own.count;
 	int result;
 	uint32_t i;
 
@@ -249,12 +265,14 @@ static int take_offers(struct conversation *conversation, struct pool *pool, str
 		result = add_offers(&export->own, conversation, error);
 	for (i = 0; result == 0 && i < message->count; i++)
 		export->bytes += message->allocations[i].bytes;
+	if (result == 0)
+		tell(conversation, listener, export, from);
 	return result;
 }
 
 /* The messages of one export, as far as they are well-formed and plausible. */
-static int hear_export(struct conversation *conversation, struct pool *pool, struct agent_export *export,
-		       bool *answered, struct error_text *error)
+static int hear_export(struct conversation *conversation, struct pool *pool, const struct agent_listener *listener,
+		       struct agent_export *export, bool *answered, struct error_text *error)
 {
 	const struct agent_message *message = &conversation->message;
 	int result;
@@ -265,7 +283,7 @@ static int hear_export(struct conversation *conversation, struct pool *pool, str
 			return result;
 		if (message->type == AGENT_REPLY)
 			break;
-		result = take_offers(conversation, pool, export, error);
+		result = take_offers(conversation, pool, listener, export, error);
 		drop_descriptors(conversation);
 		if (result)
 			return result;
@@ -282,7 +300,8 @@ static int hear_export(struct conversation *conversation, struct pool *pool, str
 }
 
 static int ask_for_memory(const struct agent_client *agent, uint32_t type, struct pool *pool,
-			  struct agent_export *export, bool *answered, struct error_text *error)
+			  const struct agent_listener *listener, struct agent_export *export, bool *answered,
+			  struct error_text *error)
 {
 	struct agent_message question = {.type = type};
 	struct conversation conversation;
@@ -293,22 +312,22 @@ static int ask_for_memory(const struct agent_client *agent, uint32_t type, struc
 	conversation_begin(&conversation, agent);
 	result = ask(&conversation, &question, NULL, error);
 	if (result == 0)
-		result = hear_export(&conversation, pool, export, answered, error);
+		result = hear_export(&conversation, pool, listener, export, answered, error);
 	if (result)
 		agent_export_free(export);
 	return result;
 }
 
-int agent_export_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
-		     struct error_text *error)
+int agent_export_all(const struct agent_client *agent, struct pool *pool, const struct agent_listener *listener,
+		     struct agent_export *export, bool *answered, struct error_text *error)
 {
-	return ask_for_memory(agent, AGENT_EXPORT, pool, export, answered, error);
+	return ask_for_memory(agent, AGENT_EXPORT, pool, listener, export, answered, error);
 }
 
 int agent_offer_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
 		    struct error_text *error)
 {
-	return ask_for_memory(agent, AGENT_OFFER, pool, export, answered, error);
+	return ask_for_memory(agent, AGENT_OFFER, pool, NULL, export, answered, error);
 }
 
 static void free_offers(struct agent_offers *offers)
@@ -347,45 +366,87 @@ int agent_release_all(const struct agent_client *agent, const uint8_t image_id[1
 	return result;
 }
 
-int agent_map_all(const struct agent_client *agent, struct held_memory *memory, uint32_t count,
-		  struct error_text *error)
+/* How many pieces are there, more than the first `at`. That somebody else has to be waited for costs the agent no time. */
+static int wait_for_pieces(struct conversation *conversation, const struct agent_pieces *pieces, uint32_t at,
+			   uint32_t *there, struct error_text *error)
+{
+	uint64_t began = monotonic_nanoseconds();
+	int result;
+
+	*there = pieces->count;
+	if (!pieces->wait || at == pieces->count)
+		return 0;
+	result = pieces->wait(pieces->context, at, there, error);
+	began = monotonic_nanoseconds() - began;
+	conversation->deadline += began;
+	conversation->waited += began;
+	return result;
+}
+
+/* The next pieces of those that are there, with descriptors that are the caller's to close, as many as message->count says. */
+static int fill_batch(struct agent_message *message, int *descriptors, struct held_memory *memory, uint32_t count,
+		      struct error_text *error)
+{
+	struct agent_allocation *allocation;
+	uint32_t i;
+
+	*message = (struct agent_message){.type = AGENT_MAP};
+	for (i = 0; i < count; i++) {
+		descriptors[i] = held_memory_export(&memory[i], error);
+		if (descriptors[i] < 0)
+			return descriptors[i];
+		allocation = &message->allocations[message->count++];
+		allocation->allocation_id = memory[i].allocation_id;
+		allocation->bytes = memory[i].bytes;
+		allocation->address = memory[i].address;
+		allocation->device = memory[i].device->uuid;
+	}
+	return 0;
+}
+
+int agent_map(const struct agent_client *agent, const struct agent_pieces *pieces, struct error_text *error)
 {
 	struct conversation conversation;
 	struct agent_message message;
-	int descriptors[AGENT_ALLOCATIONS_MAX], result = 0;
-	uint32_t at = 0, batch = AGENT_ALLOCATIONS_MAX, sent, i;
+	int descriptors[AGENT_ALLOCATIONS_MAX], result;
+	uint32_t at = 0, batch = AGENT_ALLOCATIONS_MAX, there, sent;
+	uint64_t worked = 0;
 
 	conversation_begin(&conversation, agent);
 	do {
-		message = (struct agent_message){.type = AGENT_MAP};
-		while (result == 0 && message.count < batch && at < count) {
-			i = message.count;
-			descriptors[i] = held_memory_export(&memory[at], error);
-			if (descriptors[i] < 0) {
-				result = descriptors[i];
-				break;
-			}
-			message.allocations[i].allocation_id = memory[at].allocation_id;
-			message.allocations[i].bytes = memory[at].bytes;
-			message.allocations[i].address = memory[at].address;
-			message.allocations[i].device = memory[at].device->uuid;
-			message.count++;
-			at++;
-		}
-		message.last = at == count;
+		result = wait_for_pieces(&conversation, pieces, at, &there, error);
+		if (result)
+			return result;
+		if (there - at > batch)
+			there = at + batch;
+		result = fill_batch(&message, descriptors, pieces->memory + at, there - at, error);
+		at = there;
+		message.last = at == pieces->count;
 		if (result == 0)
 			result = ask(&conversation, &message, descriptors, error);
+		/* The agent is at work meanwhile, and so is whoever makes the next pieces. */
 		sent = message.count;
 		while (message.count)
 			close(descriptors[--message.count]);
 		if (result == 0)
 			result = hear_reply(&conversation, error);
+		worked += result == 0 ? conversation.message.nanoseconds : 0;
 		/* The process may open fewer descriptors than that. */
 		if (result == -EMFILE && sent > 1) {
 			at -= sent;
 			batch = (sent + 3) / 4;
 			result = 0;
 		}
-	} while (result == 0 && at < count);
+	} while (result == 0 && at < pieces->count);
+	log_debug("Mapping %u pieces took the agent %.3f s, and %.3f s of waiting for them", pieces->count,
+		  (double)worked / 1e9, (double)conversation.waited / 1e9);
 	return result;
+}
+
+int agent_map_all(const struct agent_client *agent, struct held_memory *memory, uint32_t count,
+		  struct error_text *error)
+{
+	const struct agent_pieces pieces = {.memory = memory, .count = count};
+
+	return agent_map(agent, &pieces, error);
 }

@@ -30,12 +30,20 @@ struct agent_export {
 	uint64_t claimed[POOL_DEVICES_MAX]; /* of the memory of each of the pool's devices */
 };
 
+/* Hears of an export as it comes; it may take descriptors, and leaves -1. */
+struct agent_listener {
+	/* export->own has more than its first `from`; bytes: what the agent says that all will be, 0: it does not. */
+	void (*hear)(void *context, struct agent_export *export, uint32_t from, uint64_t bytes);
+	void *context;
+};
+
 /*
  * *answered: the agent gave a well-formed answer, so the process is as it was, and its sentence is in error.
- * -EOPNOTSUPP with *answered: not even the driver can save the process.
+ * -EOPNOTSUPP with *answered: not even the driver can save the process. listener: NULL for none; what it has heard was not
+ * compared with the rest before the export is through.
  */
-int agent_export_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
-		     struct error_text *error);
+int agent_export_all(const struct agent_client *agent, struct pool *pool, const struct agent_listener *listener,
+		     struct agent_export *export, bool *answered, struct error_text *error);
 /* Of a process that runs: what its agent offers. No failure tells more than that there is nothing. */
 int agent_offer_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
 		    struct error_text *error);
@@ -44,6 +52,20 @@ void agent_export_free(struct agent_export *export);
 int agent_release_all(const struct agent_client *agent, const uint8_t image_id[16], uint32_t expected,
 		      struct error_text *error);
 
+/* Memory for the application, which may still be made. */
+struct agent_pieces {
+	struct held_memory *memory;
+	uint32_t count;
+	/* Waits until more than the first `at` are there, and says how many in *there. NULL: all are. */
+	int (*wait)(void *context, uint32_t at, uint32_t *there, struct error_text *error);
+	void *context;
+};
+
+/*
+ * Gives it to the application piece by piece as it comes, which maps each where it was. Where it ends in the middle, what has
+ * come stays mapped.
+ */
+int agent_map(const struct agent_client *agent, const struct agent_pieces *pieces, struct error_text *error);
 /* Gives memory to the application, which maps it where it was; with count 0 it only says that nothing is missing. */
 int agent_map_all(const struct agent_client *agent, struct held_memory *memory, uint32_t count,
 		  struct error_text *error);

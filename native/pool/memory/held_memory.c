@@ -64,7 +64,43 @@ int held_memory_create(struct held_memory *memory, struct error_text *error)
 	return 0;
 }
 
-int held_memory_map(struct held_memory *memory, struct error_text *error)
+int held_range_reserve(struct held_range *range, const struct pool *pool, uint64_t bytes, struct error_text *error)
+{
+	CUresult status;
+
+	*range = (struct held_range){.pool = pool};
+	if (!bytes)
+		return 0;
+	status = pool->driver.cuMemAddressReserve(&range->address, bytes, 0, 0, 0);
+	if (status != CUDA_SUCCESS)
+		return fail(error, cuda_result_to_errno(status), "cuMemAddressReserve failed for %llu MiB: %s",
+			    (unsigned long long)(bytes >> 20), cuda_result_name(&pool->driver, status));
+	range->bytes = bytes;
+	return 0;
+}
+
+void held_range_free(struct held_range *range)
+{
+	if (range->bytes)
+		range->pool->driver.cuMemAddressFree(range->address, range->bytes);
+	*range = (struct held_range){.bytes = 0};
+}
+
+static CUresult choose_address(struct held_memory *memory, struct held_range *range)
+{
+	CUresult status;
+
+	if (range && range->bytes - range->used >= memory->bytes) {
+		memory->here = range->address + range->used;
+		range->used += memory->bytes;
+		return CUDA_SUCCESS;
+	}
+	status = memory->device->pool->driver.cuMemAddressReserve(&memory->here, memory->bytes, 0, 0, 0);
+	memory->reserved = status == CUDA_SUCCESS;
+	return status;
+}
+
+int held_memory_map(struct held_memory *memory, struct held_range *range, struct error_text *error)
 {
 	const struct cuda_driver *driver = &memory->device->pool->driver;
 	CUmemAccessDesc access = {
@@ -74,14 +110,14 @@ int held_memory_map(struct held_memory *memory, struct error_text *error)
 	const char *call = "cuMemAddressReserve";
 	CUresult status;
 
-	status = driver->cuMemAddressReserve(&memory->here, memory->bytes, 0, 0, 0);
+	status = choose_address(memory, range);
 	if (status == CUDA_SUCCESS) {
-		memory->reserved = true;
 		call = "cuMemMap";
 		status = driver->cuMemMap(memory->here, memory->bytes, 0, memory->handle, 0);
 	}
 	if (status == CUDA_SUCCESS) {
 		memory->mapped = true;
+		/* One call for many neighbours took as long as one for each (H200, driver 580), and keeps others waiting. */
 		call = "cuMemSetAccess";
 		status = driver->cuMemSetAccess(memory->here, memory->bytes, &access, 1);
 	}
@@ -98,11 +134,30 @@ void held_memory_unmap(struct held_memory *memory)
 	memory->reserved = false;
 }
 
+int held_memory_export_ahead(struct held_memory *memory, struct error_text *error)
+{
+	int descriptor;
+
+	/* A duplicate of what there is takes no time. */
+	if (memory->descriptor >= 0 || memory->is_exported)
+		return 0;
+	descriptor = held_memory_export(memory, error);
+	if (descriptor < 0)
+		return descriptor;
+	memory->is_exported = true;
+	memory->exported = descriptor;
+	return 0;
+}
+
 int held_memory_export(struct held_memory *memory, struct error_text *error)
 {
 	CUresult status;
 	int descriptor = -1;
 
+	if (memory->is_exported) {
+		memory->is_exported = false;
+		return memory->exported;
+	}
 	if (memory->descriptor >= 0) {
 		descriptor = fcntl(memory->descriptor, F_DUPFD_CLOEXEC, 3);
 		return descriptor >= 0 ? descriptor
@@ -139,5 +194,8 @@ void held_memory_release(struct held_memory *memory)
 	memory->has_handle = false;
 	if (memory->descriptor >= 0)
 		close(memory->descriptor);
+	if (memory->is_exported)
+		close(memory->exported);
+	memory->is_exported = false;
 	memory->descriptor = -1;
 }

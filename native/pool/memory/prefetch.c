@@ -55,210 +55,6 @@ static int load_images(struct prefetch *prefetch, int folder, struct error_text 
 	return result;
 }
 
-/* Makes it, or, where another process has what it shares with this one, takes that. */
-static int make_piece(struct prefetch *prefetch, const struct prefetch_image *image, uint32_t i,
-		      const struct gpu_match *gpus, struct error_text *error)
-{
-	const struct gpu_image *manifest = image->image;
-	struct held_memory *memory = &image->memory[i];
-	int result;
-
-	memory->allocation_id = manifest->allocations[i].id;
-	memory->address = manifest->allocations[i].address;
-	memory->bytes = manifest->allocations[i].bytes;
-	memory->device = gpu_match_find(gpus, manifest->devices[manifest->allocations[i].device].uuid);
-	result = pool_device_warm(memory->device, error);
-	if (result == 0)
-		result = pool_device_use(memory->device, error);
-	if (result == 0 && prefetch->brings_back)
-		result = prefetch_adopt_memory(prefetch, image, i, memory, error);
-	if (result)
-		return result < 0 ? result : 0;
-	result = prefetch_make_room(prefetch, memory, error);
-	if (result == 0)
-		result = held_memory_map(memory, error);
-	if (result == 0 && prefetch_is_imported(prefetch, manifest, i))
-		result = held_memory_share(memory, error);
-	return result;
-}
-
-static int make_memory(struct prefetch *prefetch, struct prefetch_image *image, const struct gpu_match *gpus,
-		       struct error_text *error)
-{
-	uint32_t count = image->image->allocation_count, all = count + image->image->import_count, i;
-	int result = 0;
-
-	image->memory = calloc(all + 1, sizeof(*image->memory));
-	if (!image->memory)
-		return fail(error, -ENOMEM, "Out of memory");
-	for (i = 0; i < all; i++)
-		image->memory[i].descriptor = -1;
-	for (i = 0; i < count && result == 0; i++) {
-		if (!prefetch_is_wanted(prefetch, image, i))
-			continue;
-		result = make_piece(prefetch, image, i, gpus, error);
-		atomic_fetch_add(&prefetch->pieces_made, 1);
-		if (result == 0 && prefetch_is_cancelled(prefetch))
-			result = fail(error, -ECANCELED, "The restore was cancelled");
-	}
-	return result;
-}
-
-static struct prefetch_job *job_of_device(struct prefetch_image *image, struct pool_device *device)
-{
-	unsigned int i;
-
-	for (i = 0; i < image->job_count; i++)
-		if (image->jobs[i].device == device)
-			return &image->jobs[i];
-	image->jobs[image->job_count].device = device;
-	return &image->jobs[image->job_count++];
-}
-
-static int make_jobs(struct prefetch_image *image, struct error_text *error)
-{
-	const struct gpu_image *manifest = image->image;
-	const struct gpu_image_allocation *allocation;
-	struct prefetch_job *job;
-	struct copy_chunk *chunk;
-	uint32_t i, number;
-
-	image->jobs = calloc(manifest->device_count + 1, sizeof(*image->jobs));
-	if (!image->jobs)
-		return fail(error, -ENOMEM, "Out of memory");
-	/* What is not mapped here has its contents already, or is not wanted. */
-	for (i = 0; i < manifest->allocation_count; i++)
-		if (image->memory[i].mapped)
-			job_of_device(image, image->memory[i].device)->chunk_count +=
-				manifest->allocations[i].chunk_count;
-	for (i = 0; i < image->job_count; i++) {
-		image->jobs[i].chunks = calloc(image->jobs[i].chunk_count, sizeof(*image->jobs[i].chunks));
-		if (!image->jobs[i].chunks)
-			return fail(error, -ENOMEM, "Out of memory");
-		image->jobs[i].chunk_count = 0;
-	}
-	for (i = 0; i < manifest->allocation_count; i++) {
-		allocation = &manifest->allocations[i];
-		if (!image->memory[i].mapped)
-			continue;
-		job = job_of_device(image, image->memory[i].device);
-		for (number = 0; number < allocation->chunk_count; number++) {
-			chunk = &job->chunks[job->chunk_count++];
-			chunk->device_address = image->memory[i].here + number * manifest->chunk_bytes;
-			chunk->bytes = gpu_image_chunk_bytes(manifest, i, number);
-			chunk->file = allocation->places[number].file;
-			chunk->file_offset = allocation->places[number].offset;
-			chunk->checksum = allocation->checksums[number];
-			chunk->zero = allocation->zero_chunks[number] != 0;
-			chunk->allocation_id = allocation->id;
-			chunk->number = number;
-		}
-	}
-	return 0;
-}
-
-/* Under the lock, so that whoever cancels sees every job that runs. */
-static int start_jobs(struct prefetch *prefetch, struct prefetch_image *image, struct error_text *error)
-{
-	struct copy_request request = {
-		.direction = COPY_FILE_TO_DEVICE,
-		.worker_limit = prefetch->options.workers,
-		.verify = prefetch->options.verify,
-	};
-	struct copy_file files[GPU_IMAGE_FILES_MAX];
-	int result = 0;
-	unsigned int i;
-
-	for (i = 0; i < image->data.count; i++)
-		files[i] = (struct copy_file){.descriptor = image->data.files[i], .name = image->image->files[i].name};
-	request.files = files;
-	request.file_count = image->data.count;
-	pthread_mutex_lock(&prefetch->lock);
-	if (prefetch->cancelled)
-		result = fail(error, -ECANCELED, "The restore was cancelled");
-	for (i = 0; i < image->job_count && result == 0; i++) {
-		request.chunks = image->jobs[i].chunks;
-		request.chunk_count = image->jobs[i].chunk_count;
-		result = copy_job_start(image->jobs[i].device->engine, &request, &image->jobs[i].job, error);
-	}
-	for (i = 0; i < image->job_count && result; i++)
-		if (image->jobs[i].job)
-			copy_job_cancel(image->jobs[i].job);
-	if (result == 0)
-		image->state = PREFETCH_FILLING;
-	pthread_mutex_unlock(&prefetch->lock);
-	return result;
-}
-
-static void set_state(struct prefetch *prefetch, struct prefetch_image *image, enum prefetch_state state, int result,
-		      const struct error_text *error)
-{
-	pthread_mutex_lock(&prefetch->lock);
-	image->state = state;
-	if (result) {
-		image->result = result;
-		image->error = *error;
-	}
-	pthread_cond_broadcast(&prefetch->changed);
-	pthread_mutex_unlock(&prefetch->lock);
-}
-
-static int begin_image(struct prefetch *prefetch, struct prefetch_image *image, struct error_text *error)
-{
-	const struct gpu_match *gpus;
-	int result;
-
-	if (image->image->simulated != prefetch->pool->driver.simulated && image->image->allocation_count)
-		return fail(error, -ENOTSUP, "The image is from a %s GPU and this pool uses a %s one",
-			    image->image->simulated ? "simulated" : "real",
-			    prefetch->pool->driver.simulated ? "simulated" : "real");
-	result = prefetch_match_gpus(prefetch, &gpus, error);
-	if (result == 0)
-		result = make_memory(prefetch, image, gpus, error);
-	if (result == 0)
-		result = make_jobs(image, error);
-	if (result == 0)
-		result = start_jobs(prefetch, image, error);
-	return result;
-}
-
-/* Waits for the jobs of an image and keeps the times of the first and the last of them. */
-static void end_image(struct prefetch *prefetch, struct prefetch_image *image)
-{
-	uint64_t began, ended, first = 0, last = 0;
-	struct error_text error = {""}, other;
-	int result = 0, one;
-	unsigned int i;
-
-	for (i = 0; i < image->job_count; i++) {
-		copy_job_wait(image->jobs[i].job, -1);
-		one = copy_job_result(image->jobs[i].job, &other);
-		if (one && !result) {
-			result = one;
-			error = other;
-		}
-		copy_job_times(image->jobs[i].job, &began, &ended);
-		if (began && (first == 0 || began < first))
-			first = began;
-		if (ended > last)
-			last = ended;
-	}
-	pthread_mutex_lock(&prefetch->lock);
-	image->began = first ? first : last;
-	image->ended = last;
-	pthread_mutex_unlock(&prefetch->lock);
-	if (result == -ECANCELED)
-		log_debug("%s", error.text);
-	else if (result)
-		log_error("%s", error.text);
-	if (result)
-		pool_look_for_lost_devices(prefetch->pool);
-	else
-		log_debug("Filled %llu MiB of %s in %.3f s", (unsigned long long)(image->bytes >> 20),
-			  image->image->files[0].name, (double)(last - first) / 1e9);
-	set_state(prefetch, image, result ? PREFETCH_FAILED : PREFETCH_FILLED, result, &error);
-}
-
 /*
  * The GPUs of the images, all at once: else each would wait until the one before it is warm. Where others may be taken that is
  * not known yet.
@@ -283,6 +79,48 @@ static void warm_ahead(struct prefetch *prefetch)
 	}
 }
 
+/* With the lock. */
+static struct prefetch_image *find_to_drop(struct prefetch *prefetch)
+{
+	size_t i;
+
+	for (i = 0; i < prefetch->count; i++)
+		if (prefetch->images[i].taken && !prefetch->images[i].dropped)
+			return &prefetch->images[i];
+	return NULL;
+}
+
+void prefetch_drop_asked(struct prefetch *prefetch)
+{
+	struct prefetch_image *image;
+
+	pthread_mutex_lock(&prefetch->lock);
+	while (!prefetch->cancelled && prefetch->drops && (image = find_to_drop(prefetch))) {
+		image->released = true;
+		pthread_mutex_unlock(&prefetch->lock);
+		prefetch_image_release(image);
+		pthread_mutex_lock(&prefetch->lock);
+		image->dropped = true;
+	}
+	prefetch->drops = false;
+	pthread_mutex_unlock(&prefetch->lock);
+}
+
+/* Until it is ended. */
+static void drop_when_asked(struct prefetch *prefetch)
+{
+	bool cancelled = false;
+
+	while (!cancelled) {
+		prefetch_drop_asked(prefetch);
+		pthread_mutex_lock(&prefetch->lock);
+		while (!prefetch->cancelled && !prefetch->drops)
+			pthread_cond_wait(&prefetch->changed, &prefetch->lock);
+		cancelled = prefetch->cancelled;
+		pthread_mutex_unlock(&prefetch->lock);
+	}
+}
+
 static void *prefetch_main(void *argument)
 {
 	struct prefetch *prefetch = argument;
@@ -304,14 +142,16 @@ static void *prefetch_main(void *argument)
 	if (driver_result == 0)
 		warm_ahead(prefetch);
 	for (i = 0; i < prefetch->count; i++) {
-		result = driver_result ? driver_result : begin_image(prefetch, &prefetch->images[i], &error);
+		result = driver_result ? driver_result : prefetch_fill_begin(prefetch, &prefetch->images[i], &error);
 		if (result && result != -ECANCELED) /* that was somebody's wish */
 			log_error("%s", error.text);
-		set_state(prefetch, &prefetch->images[i], result ? PREFETCH_FAILED : PREFETCH_FILLING, result, &error);
+		prefetch_set_state(prefetch, &prefetch->images[i], result ? PREFETCH_FAILED : PREFETCH_FILLING, result,
+				   &error);
 	}
 	for (i = 0; i < prefetch->count; i++)
 		if (prefetch->images[i].state == PREFETCH_FILLING)
-			end_image(prefetch, &prefetch->images[i]);
+			prefetch_fill_end(prefetch, &prefetch->images[i]);
+	drop_when_asked(prefetch);
 	return NULL;
 }
 
@@ -364,6 +204,8 @@ int prefetch_start(struct pool *pool, int folder, const struct prefetch_options 
 		return fail(error, -EAGAIN, "Could not start a thread");
 	}
 	prefetch_list(prefetch);
+	if (!options->ahead)
+		prefetch_begin_exports(prefetch);
 	*prefetch_out = prefetch;
 	return 0;
 }
@@ -383,31 +225,24 @@ uint64_t prefetch_progress(struct prefetch *prefetch)
 
 bool prefetch_drop_taken(struct prefetch *prefetch)
 {
-	struct prefetch_image *image;
 	bool filling = false, taken = false;
 	size_t i;
 
 	pthread_mutex_lock(&prefetch->lock);
 	for (i = 0; i < prefetch->count; i++) {
+		const struct prefetch_image *image = &prefetch->images[i];
+
 		/* It wants memory of others. */
-		filling |= prefetch->images[i].image->import_count && !prefetch->images[i].taken;
-		filling |= prefetch->images[i].state < PREFETCH_FILLED;
-		taken |= prefetch->images[i].taken && prefetch->images[i].memory;
+		filling |= image->image->import_count && !image->taken;
+		filling |= image->state < PREFETCH_FILLED;
+		taken |= image->taken && !image->dropped;
+	}
+	if (taken && !filling) {
+		prefetch->drops = true;
+		pthread_cond_broadcast(&prefetch->changed);
 	}
 	pthread_mutex_unlock(&prefetch->lock);
-	if (filling || !taken)
-		return taken;
-	/* The thread has finished with all of them, so their memory is only the caller's. */
-	for (i = 0; i < prefetch->count; i++) {
-		image = &prefetch->images[i];
-		if (!image->taken || !image->memory)
-			continue;
-		pthread_mutex_lock(&prefetch->lock);
-		image->released = true;
-		pthread_mutex_unlock(&prefetch->lock);
-		prefetch_image_release(image);
-	}
-	return false;
+	return taken;
 }
 
 uint64_t prefetch_bytes_done(struct prefetch *prefetch)

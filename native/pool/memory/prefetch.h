@@ -20,17 +20,34 @@ struct prefetch_job {
 	struct pool_device *device;
 	struct copy_chunk *chunks;
 	size_t chunk_count;
+	size_t ready, told; /* of the chunks, those whose memory is there, and those that the job knows of */
 	struct copy_job *job;
+};
+
+/* Threads that export memory, see prefetch_export.c. */
+#define PREFETCH_EXPORTERS 4
+
+struct prefetch_exporter {
+	struct prefetch *prefetch;
+	unsigned int number;
+	pthread_t thread;
+};
+
+/* The pieces that one of them is at. */
+struct export_part {
+	uint32_t from, count;
+	bool left_out;
 };
 
 /* The image of one process. */
 struct prefetch_image {
 	struct gpu_image *image;
 	struct gpu_image_data data;
-	/* One for each allocation, all there from PREFETCH_FILLING on; then one for each import, see prefetch_wait_imports. */
+	/* One for each allocation, the first `made` of them there; then one for each import, see prefetch_wait_imports. */
 	struct held_memory *memory;
-	bool guest; /* for what another image has imported of it only */
-	int lock;   /* its manifest, where processes are brought back that share memory; -1 where not */
+	struct held_range range; /* that it is mapped in */
+	bool guest;		 /* for what another image has imported of it only */
+	int lock;		 /* its manifest, where processes are brought back that share memory; -1 where not */
 	struct memory_hashes hashes; /* of what is parked, as it was dumped */
 	struct target process;	     /* whose memory it was; without a pidfd where it has not got it any more */
 	struct prefetch_job *jobs;   /* one for each device */
@@ -39,11 +56,18 @@ struct prefetch_image {
 
 	/* Under the prefetch's lock. */
 	enum prefetch_state state;
-	const void *claimant;  /* who maps it, or has tried to; it is for nobody else */
-	bool taken;	       /* a process has mapped it */
-	bool was_resident;     /* all of it was there when a restore adopted it */
-	bool released;	       /* the pool has let go of the memory that a process has taken */
-	uint64_t began, ended; /* of the filling */
+	const void *claimant; /* who maps it, or has tried to; it is for nobody else */
+	bool taken;	      /* a process has mapped it */
+	bool was_resident;    /* all of it was there when a restore adopted it */
+	bool released;	      /* the pool lets go of the memory that a process has taken, */
+	bool dropped;	      /* and has done so */
+	uint32_t made;	      /* pieces, in order */
+	uint32_t exported;    /* likewise, of those that were made, where the prefetch has exporters */
+	uint32_t export_next; /* the first that none of them has taken */
+	struct export_part exporting[PREFETCH_EXPORTERS];
+	int export_result;		/* not 0: there will be no more of them, */
+	struct error_text export_error; /* for this reason */
+	uint64_t began, ended;		/* of the filling */
 	int result;
 	struct error_text error;
 };
@@ -70,6 +94,7 @@ struct prefetch {
 	struct prefetch *next_kept;
 	bool parked;		 /* a dump has left it, see prefetch_park.c */
 	atomic_bool is_outdated; /* it is good for nobody any more */
+	struct prefetch_exporter exporters[PREFETCH_EXPORTERS];
 	char device_map[1024];
 
 	/* For who asks what is in device memory, see prefetch_resident.c. The first three under the pool's lock. */
@@ -88,8 +113,11 @@ struct prefetch {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool allowed, cancelled;
-	bool brings_back; /* what a dump has taken: of the memory that is shared, some may be in its place */
-	bool shares;	  /* some image has imports */
+	unsigned int exporter_count;
+	uint32_t exports_left; /* descriptors that may still be made ahead */
+	bool drops;	       /* what was taken is to be let go of */
+	bool brings_back;      /* what a dump has taken: of the memory that is shared, some may be in its place */
+	bool shares;	       /* some image has imports */
 };
 
 /* Reads the images of the folder, and begins nothing: see prefetch_free. */
@@ -110,14 +138,18 @@ void prefetch_mark_taken(struct prefetch *prefetch, struct prefetch_image *image
 /* An image with device memory in it that no process has mapped and one should have, or NULL. */
 const struct gpu_image *prefetch_find_untaken(struct prefetch *prefetch);
 /*
- * Waits timeout_ms until memory is there and being filled; the contents are not complete yet. -EINPROGRESS when it is not
- * there yet.
+ * Waits timeout_ms until memory is being made and filled, see prefetch_wait_pieces. -EINPROGRESS when it is not there yet.
  */
 int prefetch_wait_memory(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
 			 struct error_text *error);
 /* Likewise for the end of the filling. */
 int prefetch_wait_filled(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
 			 struct error_text *error);
+/* For the prefetch's thread. With result the sentence is the image's. */
+void prefetch_set_state(struct prefetch *prefetch, struct prefetch_image *image, enum prefetch_state state, int result,
+			const struct error_text *error);
+/* Is all of it filled, so that no file of an image is open any more? */
+bool prefetch_is_filled(struct prefetch *prefetch);
 /* Likewise for a state or a later one, of an image of which others may have mapped what there is. */
 int prefetch_wait_state(struct prefetch *prefetch, struct prefetch_image *image, enum prefetch_state wanted,
 			int timeout_ms, struct error_text *error);
@@ -131,14 +163,33 @@ int prefetch_wait_imports(struct prefetch *prefetch, struct prefetch_image *imag
 bool prefetch_await_check(struct prefetch *prefetch);
 /*
  * Lets go of the memory that processes have mapped, once nothing is being filled any more: the driver may wait for all
- * copies before it unmaps. Returns whether there is some of which it could not let go yet.
+ * copies before it unmaps. It is done by the prefetch's thread. Returns whether there is some of which it has not let go yet.
  */
 bool prefetch_drop_taken(struct prefetch *prefetch);
+/* For the prefetch's thread: does so now, where it was asked. */
+void prefetch_drop_asked(struct prefetch *prefetch);
 /* Grows as long as anything is being done. */
 uint64_t prefetch_progress(struct prefetch *prefetch);
 uint64_t prefetch_bytes_done(struct prefetch *prefetch);
 /* When the filling of all images began and ended, 0 while not known. */
 void prefetch_times(struct prefetch *prefetch, uint64_t *began, uint64_t *ended);
+
+/* ---- prefetch_fill.c: for the prefetch's thread ---- */
+
+/* Makes the memory of an image, which is being filled from its first piece on. */
+int prefetch_fill_begin(struct prefetch *prefetch, struct prefetch_image *image, struct error_text *error);
+/* Waits until it is filled, or has failed. */
+void prefetch_fill_end(struct prefetch *prefetch, struct prefetch_image *image);
+/* ---- prefetch_export.c ---- */
+
+/* From now on, pieces are exported as soon as they are made: somebody is going to map them. */
+void prefetch_begin_exports(struct prefetch *prefetch);
+/*
+ * Waits timeout_ms until more pieces than the first `at` are there to be mapped; *there says how many. Their contents are not
+ * complete. -EINPROGRESS where there are no more yet.
+ */
+int prefetch_wait_pieces(struct prefetch *prefetch, const struct prefetch_image *image, uint32_t at, uint32_t *there,
+			 int timeout_ms, struct error_text *error);
 
 /* ---- prefetch_sharing.c: memory of which several processes have a part ---- */
 

@@ -22,6 +22,7 @@ void prefetch_image_release(struct prefetch_image *image)
 			log_error("%s", error.text);
 		held_memory_release(&image->memory[i]);
 	}
+	held_range_free(&image->range);
 	free(image->memory);
 	image->memory = NULL;
 	memory_hashes_free(&image->hashes);
@@ -64,5 +65,7 @@ void prefetch_end(struct prefetch *prefetch)
 	pthread_cond_broadcast(&prefetch->changed);
 	pthread_mutex_unlock(&prefetch->lock);
 	pthread_join(prefetch->thread, NULL);
+	for (job = 0; job < prefetch->exporter_count; job++)
+		pthread_join(prefetch->exporters[job].thread, NULL);
 	prefetch_free(prefetch);
 }

@@ -68,7 +68,7 @@ static int hash_again(struct prefetch_image *image, struct memory_hashes *hashes
 	for (i = 0; i < count && result == 0; i++) {
 		result = pool_device_use(image->memory[i].device, error);
 		if (result == 0)
-			result = held_memory_map(&image->memory[i], error);
+			result = held_memory_map(&image->memory[i], NULL, error);
 	}
 	if (result == 0)
 		result = memory_hashes_make(image->image, image->memory, hashes, error);
@@ -117,6 +117,7 @@ static void watch_files(struct prefetch *prefetch)
 	struct timespec until;
 
 	while (!prefetch_is_cancelled(prefetch) && !atomic_load(&prefetch->is_outdated)) {
+		prefetch_drop_asked(prefetch);
 		if (is_gone(prefetch))
 			atomic_store(&prefetch->is_outdated, true);
 		clock_gettime(CLOCK_MONOTONIC, &until);
@@ -160,6 +161,7 @@ static int hand_over(struct prefetch *prefetch, struct parked_memory *parked, st
 		return fail(error, -ENOENT, "The image of process %d is not in the folder as it was dumped",
 			    (int)parked->process.named);
 	image->memory = parked->memory;
+	image->made = parked->count;
 	image->hashes = parked->hashes;
 	image->process = parked->process;
 	parked->memory = NULL;

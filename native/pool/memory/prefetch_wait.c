@@ -71,6 +71,31 @@ const struct gpu_image *prefetch_find_untaken(struct prefetch *prefetch)
 	return found;
 }
 
+void prefetch_set_state(struct prefetch *prefetch, struct prefetch_image *image, enum prefetch_state state, int result,
+			const struct error_text *error)
+{
+	pthread_mutex_lock(&prefetch->lock);
+	image->state = state;
+	if (result) {
+		image->result = result;
+		image->error = *error;
+	}
+	pthread_cond_broadcast(&prefetch->changed);
+	pthread_mutex_unlock(&prefetch->lock);
+}
+
+bool prefetch_is_filled(struct prefetch *prefetch)
+{
+	bool filled = !prefetch->parked; /* whose files are watched */
+	size_t i;
+
+	pthread_mutex_lock(&prefetch->lock);
+	for (i = 0; i < prefetch->count; i++)
+		filled &= prefetch->images[i].state == PREFETCH_FILLED;
+	pthread_mutex_unlock(&prefetch->lock);
+	return filled;
+}
+
 int prefetch_wait_state(struct prefetch *prefetch, struct prefetch_image *image, enum prefetch_state wanted,
 			int timeout_ms, struct error_text *error)
 {

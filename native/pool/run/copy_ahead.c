@@ -134,7 +134,7 @@ static int take_one(struct beginning *beginning, uint32_t i, struct error_text *
 		result = device_hash_open(&ahead->kernels[allocation->device], &ahead->pool->driver, error);
 	if (result == 0)
 		result = held_memory_import(memory, error);
-	return result ? result : held_memory_map(memory, error);
+	return result ? result : held_memory_map(memory, NULL, error);
 }
 
 /* Nothing of the process's memory is held any more. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "pool/agent/agent_look.h"
@@ -8,115 +7,9 @@
 #include "pool/device/driver_checkpoint.h"
 #include "pool/device/driver_gate.h"
 #include "pool/run/copy_ahead.h"
+#include "pool/run/offload.h"
 #include "support/clock.h"
 #include "support/log.h"
-
-/* The copy of one process's memory into its image. */
-struct offload {
-	struct run *run;
-	struct run_process *process;
-	struct agent_client agent;
-	struct agent_export export;
-	struct gpu_image *image;
-	struct gpu_image_data data;
-	bool release_tried; /* what was released and mapped back is imported memory, which the driver cannot save */
-	struct image_copy copy;
-};
-
-/* All at once: else each would wait until the one before it is warm. */
-static void warm_all(const struct offload *offload)
-{
-	struct pool_device *device;
-	uint32_t i;
-
-	for (i = 0; i < offload->export.own.count; i++) {
-		device = pool_device_find(offload->run->pool, offload->export.own.allocations[i].device.bytes);
-		if (device)
-			pool_device_warm_begin(device);
-	}
-}
-
-/* Where things are to be in the image. */
-static void begin_or_continue(struct offload *offload)
-{
-	const struct copy_ahead *ahead = offload->process->ahead;
-
-	if (ahead) {
-		gpu_image_continue(offload->image, copy_ahead_image(ahead));
-		copy_ahead_arrange(ahead, offload->export.own.allocations, offload->export.own.descriptors,
-				   offload->export.own.count);
-	} else {
-		gpu_image_spread(offload->image, offload->run->pool->settings.streams, offload->export.bytes);
-	}
-}
-
-/* An entry for it, and its descriptor. */
-static struct held_memory *take_offer(struct run_process *process, struct agent_offers *offers, uint32_t i)
-{
-	struct held_memory *memory = &process->memory[process->memory_count++];
-
-	memory->allocation_id = offers->allocations[i].allocation_id;
-	memory->address = offers->allocations[i].address;
-	memory->bytes = offers->allocations[i].bytes;
-	memory->descriptor = offers->descriptors[i];
-	offers->descriptors[i] = -1;
-	return memory;
-}
-
-static int take_one(struct offload *offload, uint32_t i, struct error_text *error)
-{
-	struct held_memory *memory = take_offer(offload->process, &offload->export.own, i);
-	struct pool *pool = offload->run->pool;
-	int result;
-
-	memory->device = pool_device_find(pool, offload->export.own.allocations[i].device.bytes);
-	if (!memory->device)
-		return fail(error, -ENODEV,
-			    "Process %d holds memory on a GPU that the pool does not see; start the pool without "
-			    "CUDA_VISIBLE_DEVICES",
-			    offload->process->pid);
-	offload->image->allocations[i].id = memory->allocation_id;
-	offload->image->allocations[i].address = memory->address;
-	offload->image->allocations[i].device = (uint32_t)(memory->device - pool->devices);
-	if (gpu_image_place(offload->image, i, memory->bytes))
-		return fail(error, -ENOMEM, "Out of memory");
-	result = pool_device_warm(memory->device, error);
-	if (result == 0)
-		result = pool_device_use(memory->device, error);
-	if (result == 0)
-		result = held_memory_import(memory, error);
-	return result ? result : held_memory_map(memory, error);
-}
-
-/* Takes what the agent exported: the descriptors become held memory, and the image gets its layout. */
-static int take_memory(struct offload *offload, struct error_text *error)
-{
-	struct run_process *process = offload->process;
-	uint32_t own = offload->export.own.count, imports = offload->export.imports.count, i;
-	int result = 0;
-
-	run_process_end_check(process);
-	run_process_drop_memory(process); /* of an earlier CHECKPOINT in this run */
-	process->memory = calloc(own + imports + 1, sizeof(*process->memory));
-	process->imports = calloc(imports + 1, sizeof(*process->imports));
-	offload->image = run_make_image(offload->run, process, GPU_IMAGE_OFFLOAD, own);
-	if (!process->memory || !process->imports || !offload->image || gpu_image_make_imports(offload->image, imports))
-		return fail(error, -ENOMEM, "Out of memory");
-	warm_all(offload);
-	begin_or_continue(offload);
-	/* Not sooner: one that was begun while the process ran has its id from there, by which others will know the owner. */
-	memcpy(process->next_image_id, offload->image->id, sizeof(process->next_image_id));
-	for (i = 0; i < own && result == 0; i++)
-		result = take_one(offload, i, error);
-	if (result)
-		return result;
-	process->own_count = own;
-	for (i = 0; i < imports; i++)
-		take_offer(process, &offload->export.imports, i);
-	if (own)
-		run_note_gpu(offload->run, process->memory[0].device);
-	return 0;
-}
 
 /* Waits for the others of the tree with which it shares memory, and notes whose what it has imported is. */
 static int meet_others(struct offload *offload, struct error_text *error)
@@ -145,6 +38,8 @@ static int make_data(struct offload *offload, struct error_text *error)
 {
 	struct copy_ahead *ahead = offload->process->ahead;
 
+	if (offload->data.count) /* of a copy that was given up */
+		return gpu_image_resize_data(offload->image, &offload->data, error);
 	return ahead ? copy_ahead_take_data(ahead, offload->image, &offload->data, error)
 		     : gpu_image_create_data(offload->run->folder, offload->image, &offload->data, error);
 }
@@ -163,9 +58,8 @@ static void leave_out_unchanged(struct offload *offload)
 	run_phase_add(offload->process, PHASE_COMPARE, began, bytes);
 }
 
-static int copy_out(struct offload *offload, struct error_text *error)
+static int copy_all(struct offload *offload, struct error_text *error)
 {
-	uint64_t began;
 	int result;
 
 	offload->copy = (struct image_copy){
@@ -175,6 +69,7 @@ static int copy_out(struct offload *offload, struct error_text *error)
 		.image = offload->image,
 		.data = &offload->data,
 		.memory = offload->process->memory,
+		.overwrite = offload->data.count != 0,
 	};
 	result = image_copy_prepare(&offload->copy, error);
 	if (result == 0)
@@ -182,12 +77,25 @@ static int copy_out(struct offload *offload, struct error_text *error)
 	if (result)
 		return result;
 	leave_out_unchanged(offload);
-	began = monotonic_nanoseconds();
-	result = image_copy_run(&offload->copy, error);
+	offload->stream_began = monotonic_nanoseconds();
+	return image_copy_run(&offload->copy, error);
+}
+
+static int copy_out(struct offload *offload, struct error_text *error)
+{
+	int result;
+
+	if (offload->streams) {
+		result = gpu_image_resize_data(offload->image, &offload->data, error);
+		if (result == 0)
+			result = image_copy_end(&offload->copy, error);
+	} else {
+		result = copy_all(offload, error);
+	}
 	if (result)
 		return result;
 	image_copy_keep(&offload->copy);
-	run_phase_add(offload->process, PHASE_COPY_OUT, began, offload->copy.bytes);
+	run_phase_add(offload->process, PHASE_COPY_OUT, offload->stream_began, offload->copy.bytes);
 	return 0;
 }
 
@@ -206,7 +114,6 @@ static int write_image(struct offload *offload, struct error_text *error)
 {
 	struct run_process *process = offload->process;
 	int result = 0;
-	uint32_t i;
 
 	driver_bytes_note(offload->run->pool, offload->image, process->target.pid);
 	if (offload->image->allocation_count) {
@@ -220,8 +127,6 @@ static int write_image(struct offload *offload, struct error_text *error)
 	process->has_shared = offload->export.shares;
 	if (!process->has_shared)
 		run_note_hashes(offload->run, process, offload->image);
-	for (i = 0; i < process->memory_count; i++)
-		held_memory_unmap(&process->memory[i]);
 	process->record.device_bytes = offload->export.bytes;
 	process->image_bytes = offload->image->stored_bytes;
 	process->record.allocations = offload->image->allocation_count;
@@ -252,6 +157,19 @@ static int release_memory(struct offload *offload, struct error_text *error)
 	return result;
 }
 
+/* The process's memory is in the pool's hands after this, and may be copied already. */
+static int take(struct offload *offload, struct error_text *error)
+{
+	int result = offload->streams ? offload_take_rest(offload, error) : offload_take_all(offload, error);
+
+	/* Those with whom it shares some may still write to it: it is copied, over this, when they stand. */
+	if (offload->streams && offload->export.shares) {
+		image_copy_free(&offload->copy);
+		offload->streams = false;
+	}
+	return result;
+}
+
 static void offload_free(struct offload *offload)
 {
 	image_copy_free(&offload->copy);
@@ -273,16 +191,34 @@ static bool is_final(int result)
 	return image_copy_failed_for_good(result) || result == -EOPNOTSUPP;
 }
 
+/* What an export that failed has left, so that another one can be tried. */
+static void forget_export(struct offload *offload)
+{
+	if (offload->streams) {
+		image_copy_free(&offload->copy);
+		gpu_image_close_data(&offload->data);
+		gpu_image_remove_unfinished(offload->run->folder, offload->process->pid);
+		gpu_image_free(offload->image);
+		offload->image = NULL;
+		offload->streams = false;
+		offload->stream_result = 0;
+		run_process_drop_memory(offload->process);
+	}
+	agent_export_free(&offload->export);
+}
+
 /* A restored process needs fresh memory, a piece at a time. What is kept for others must not be the end of the dump. */
 static int export_all(struct offload *offload, bool *answered, struct error_text *error)
 {
 	struct pool *pool = offload->run->pool;
-	int result = agent_export_all(&offload->agent, pool, &offload->export, answered, error);
+	/* Of what was copied ahead the place of each is known only when all are. */
+	const struct agent_listener listener = offload_listener(offload),
+				    *heard = offload->process->ahead ? NULL : &listener;
+	int result = agent_export_all(&offload->agent, pool, heard, &offload->export, answered, error);
 
 	while (result == -EOPNOTSUPP && *answered && prefetch_drop_one_kept(pool, false)) {
-		agent_export_free(&offload->export);
-		offload->export = (struct agent_export){.bytes = 0};
-		result = agent_export_all(&offload->agent, pool, &offload->export, answered, error);
+		forget_export(offload);
+		result = agent_export_all(&offload->agent, pool, heard, &offload->export, answered, error);
 	}
 	return result;
 }
@@ -307,7 +243,7 @@ enum save_outcome run_offload(struct run *run, struct run_process *process, int 
 	if (result == 0)
 		result = export_all(&offload, &answered, error);
 	if (result == 0)
-		result = take_memory(&offload, error);
+		result = take(&offload, error);
 	if (result == 0)
 		result = meet_others(&offload, error);
 	if (result == 0)

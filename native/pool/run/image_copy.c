@@ -13,6 +13,9 @@ bool image_copy_failed_for_good(int result)
 	       result == -ECANCELED || result == -ESRCH;
 }
 
+/* Every driver so far allocates in multiples of this, and the agent's word is refused where it is none. */
+#define GRANULARITY (UINT64_C(2) << 20)
+
 static int make_room(struct image_copy *copy, struct error_text *error)
 {
 	const struct gpu_image *image = copy->image;
@@ -32,31 +35,35 @@ static int make_room(struct image_copy *copy, struct error_text *error)
 	return 0;
 }
 
-int image_copy_prepare(struct image_copy *copy, struct error_text *error)
+/* There is room. */
+static void add_chunks(struct image_copy *copy, uint32_t i, CUdeviceptr address)
 {
 	const struct gpu_image *image = copy->image;
-	const struct gpu_image_allocation *allocation;
+	const struct gpu_image_allocation *allocation = &image->allocations[i];
 	struct copy_chunk *chunk;
-	uint32_t i, number;
+	uint32_t number;
+
+	for (number = 0; number < allocation->chunk_count; number++) {
+		copy->owners[allocation->device][copy->wanted[allocation->device]] = i;
+		chunk = &copy->chunks[allocation->device][copy->wanted[allocation->device]++];
+		chunk->device_address = address + number * image->chunk_bytes;
+		chunk->bytes = gpu_image_chunk_bytes(image, i, number);
+		chunk->file = allocation->places[number].file;
+		chunk->file_offset = allocation->places[number].offset;
+		chunk->allocation_id = allocation->id;
+		chunk->number = number;
+		copy->bytes += chunk->bytes;
+	}
+}
+
+int image_copy_prepare(struct image_copy *copy, struct error_text *error)
+{
+	uint32_t i;
 	int result = make_room(copy, error);
 
-	if (result)
-		return result;
-	for (i = 0; i < image->allocation_count; i++) {
-		allocation = &image->allocations[i];
-		for (number = 0; number < allocation->chunk_count; number++) {
-			copy->owners[allocation->device][copy->wanted[allocation->device]] = i;
-			chunk = &copy->chunks[allocation->device][copy->wanted[allocation->device]++];
-			chunk->device_address = copy->memory[i].here + number * image->chunk_bytes;
-			chunk->bytes = gpu_image_chunk_bytes(image, i, number);
-			chunk->file = allocation->places[number].file;
-			chunk->file_offset = allocation->places[number].offset;
-			chunk->allocation_id = allocation->id;
-			chunk->number = number;
-			copy->bytes += chunk->bytes;
-		}
-	}
-	return 0;
+	for (i = 0; i < copy->image->allocation_count && result == 0; i++)
+		add_chunks(copy, i, copy->memory[i].here);
+	return result;
 }
 
 static void show_progress(struct image_copy *copy)
@@ -82,34 +89,30 @@ static int wait_for_job(struct image_copy *copy, struct copy_job *job, struct er
 	return copy_job_result(job, error);
 }
 
-static int begin(struct image_copy *copy, struct error_text *error)
+static int start_job(struct image_copy *copy, int device, size_t count, struct error_text *error)
 {
 	struct copy_file files[GPU_IMAGE_FILES_MAX];
 	struct copy_request request = {
 		.direction = COPY_DEVICE_TO_FILE,
 		.files = files,
+		.chunks = copy->chunks[device],
+		.chunk_count = count,
 		.hash = copy->hash,
 		.overwrite = copy->overwrite,
+		.grows = copy->bytes_limit != 0,
 	};
-	int device, result = 0;
 
 	for (; request.file_count < copy->data->count; request.file_count++)
 		files[request.file_count] = (struct copy_file){.descriptor = copy->data->files[request.file_count],
 							       .name = copy->image->files[request.file_count].name};
-	for (device = 0; device < POOL_DEVICES_MAX && result == 0; device++) {
-		if (copy->wanted[device] == 0)
-			continue;
-		request.chunks = copy->chunks[device];
-		request.chunk_count = copy->wanted[device];
-		result = copy_job_start(copy->run->pool->devices[device].engine, &request, &copy->jobs[device], error);
-	}
-	return result;
+	return copy_job_start(copy->run->pool->devices[device].engine, &request, &copy->jobs[device], error);
 }
 
-int image_copy_run(struct image_copy *copy, struct error_text *error)
+/* result: of what came before. */
+static int wait_for_jobs(struct image_copy *copy, int result, struct error_text *error)
 {
-	int result = begin(copy, error), one, device;
 	struct error_text other;
+	int device, one;
 
 	for (device = 0; device < POOL_DEVICES_MAX; device++) {
 		if (!copy->jobs[device])
@@ -124,6 +127,67 @@ int image_copy_run(struct image_copy *copy, struct error_text *error)
 		}
 	}
 	return result;
+}
+
+int image_copy_run(struct image_copy *copy, struct error_text *error)
+{
+	int result = 0, device;
+
+	for (device = 0; device < POOL_DEVICES_MAX && result == 0; device++)
+		if (copy->wanted[device])
+			result = start_job(copy, device, copy->wanted[device], error);
+	return wait_for_jobs(copy, result, error);
+}
+
+void image_copy_begin(struct image_copy *copy, uint64_t bytes_limit)
+{
+	copy->bytes_limit = bytes_limit;
+}
+
+/* As many chunks as there may ever be: no more allocations than have the smallest size, of which each may have a short one. */
+static int make_room_on(struct image_copy *copy, uint32_t device, struct error_text *error)
+{
+	size_t limit = copy->bytes_limit / copy->image->chunk_bytes + copy->bytes_limit / GRANULARITY + 1;
+
+	copy->chunks[device] = calloc(limit, sizeof(*copy->chunks[device]));
+	copy->owners[device] = calloc(limit, sizeof(*copy->owners[device]));
+	if (!copy->chunks[device] || !copy->owners[device])
+		return fail(error, -ENOMEM, "Out of memory");
+	return start_job(copy, (int)device, limit, error);
+}
+
+int image_copy_add(struct image_copy *copy, uint32_t i, CUdeviceptr address, struct error_text *error)
+{
+	const struct gpu_image_allocation *allocation = &copy->image->allocations[i];
+	int result = copy->chunks[allocation->device] ? 0 : make_room_on(copy, allocation->device, error);
+
+	if (result)
+		return result;
+	if (allocation->bytes > copy->bytes_limit - copy->bytes)
+		return fail(error, -EPROTO, "The agent in the process exports more than it has said");
+	add_chunks(copy, i, address);
+	copy->counts[allocation->device] = copy->wanted[allocation->device];
+	return 0;
+}
+
+static void grow_jobs(struct image_copy *copy, bool all)
+{
+	int device;
+
+	for (device = 0; device < POOL_DEVICES_MAX; device++)
+		if (copy->jobs[device])
+			copy_job_grow(copy->jobs[device], copy->wanted[device], all);
+}
+
+void image_copy_tell(struct image_copy *copy)
+{
+	grow_jobs(copy, false);
+}
+
+int image_copy_end(struct image_copy *copy, struct error_text *error)
+{
+	grow_jobs(copy, true);
+	return wait_for_jobs(copy, 0, error);
 }
 
 void image_copy_keep(const struct image_copy *copy)
@@ -147,9 +211,17 @@ void image_copy_free(struct image_copy *copy)
 {
 	int device;
 
+	for (device = 0; device < POOL_DEVICES_MAX; device++)
+		if (copy->jobs[device])
+			copy_job_cancel(copy->jobs[device]);
 	for (device = 0; device < POOL_DEVICES_MAX; device++) {
 		copy_job_finish(copy->jobs[device]);
 		free(copy->chunks[device]);
 		free(copy->owners[device]);
+		copy->jobs[device] = NULL;
+		copy->chunks[device] = NULL;
+		copy->owners[device] = NULL;
+		copy->counts[device] = copy->wanted[device] = 0;
 	}
+	copy->bytes = copy->bytes_limit = 0;
 }

@@ -350,6 +350,7 @@ void run_process_drop_memory(struct run_process *process)
 			log_error("%s", error.text);
 		held_memory_release(&process->memory[i]);
 	}
+	held_range_free(&process->range);
 	free(process->memory);
 	free(process->imports);
 	memory_hashes_free(&process->hashes);

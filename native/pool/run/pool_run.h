@@ -48,6 +48,7 @@ struct run_process {
 	 * descriptor is held. */
 	struct held_memory *memory;
 	uint32_t memory_count, own_count;
+	struct held_range range;     /* that it is mapped in */
 	struct run_import *imports;  /* one for each of the latter */
 	uint8_t next_image_id[16];   /* of the image in the making */
 	struct memory_hashes hashes; /* of its own memory when it stood, where that is to be parked */
@@ -134,6 +135,8 @@ void run_put_folder_in_order(const struct run *run);
 void run_look_after_left_behind(struct run *run);
 /* Work that can wait until the reply is out. */
 void run_after_reply(struct run *run);
+/* Likewise, of a run that is over: lets go of the memory that is held for its processes, which takes its time. */
+void run_drop_rest(struct run *run);
 /* No further request can be received, or answered: whoever waits for an answer learns that at once. */
 void run_lose_connection(struct run *run);
 /* The connection has closed: brings back what the run still holds, unless it is finished, and lets go of everything. */

@@ -181,6 +181,32 @@ static int go_on_waiting(struct run *run, struct prefetch *prefetch, struct pati
 	return -EINPROGRESS;
 }
 
+/* Of pieces of an image that are still being made. */
+struct coming {
+	struct run *run;
+	struct prefetch *prefetch;
+	const struct prefetch_image *image;
+	struct patience patience;
+};
+
+static int wait_for_pieces(void *context, uint32_t at, uint32_t *there, struct error_text *error)
+{
+	struct coming *coming = context;
+	const struct gpu_image *manifest = coming->image->image;
+	int result;
+
+	/* What it has imported was waited for. */
+	*there = manifest->allocation_count + manifest->import_count;
+	if (at >= manifest->allocation_count)
+		return 0;
+	do {
+		result = prefetch_wait_pieces(coming->prefetch, coming->image, at, there, LOOK_AROUND_MS, error);
+		if (result == -EINPROGRESS)
+			result = go_on_waiting(coming->run, coming->prefetch, &coming->patience, error);
+	} while (result == -EINPROGRESS);
+	return result;
+}
+
 typedef int wait_function(struct prefetch *, struct prefetch_image *, int timeout_ms, struct error_text *);
 
 static int wait_for(struct run *run, struct run_process *process, const struct source *source, wait_function *wait,
@@ -203,7 +229,7 @@ static int wait_for(struct run *run, struct run_process *process, const struct s
 	return result;
 }
 
-static int map(struct run *run, struct run_process *process, struct held_memory *memory, uint32_t count,
+static int map(struct run *run, struct run_process *process, const struct agent_pieces *pieces,
 	       struct error_text *error)
 {
 	struct agent_client agent = run_agent(run, process);
@@ -212,14 +238,14 @@ static int map(struct run *run, struct run_process *process, struct held_memory 
 	int result = 0;
 
 	run_progress(run, process, PHASE_MAP, 0, 0);
-	if (count)
-		result = pool_device_use(memory[0].device, error);
+	if (pieces->count)
+		result = pool_device_use(pieces->memory[0].device, error);
 	if (result == 0)
-		result = agent_map_all(&agent, memory, count, error);
+		result = agent_map(&agent, pieces, error);
 	if (result)
 		return result;
-	for (i = 0; i < count; i++)
-		bytes += memory[i].bytes;
+	for (i = 0; i < pieces->count; i++)
+		bytes += pieces->memory[i].bytes;
 	run_phase_add(process, PHASE_MAP, began, bytes);
 	return 0;
 }
@@ -273,6 +299,8 @@ static int map_from_image(struct run *run, struct run_process *process, const st
 {
 	struct prefetch_image *image = source->image;
 	const struct gpu_image *manifest = image->image;
+	struct coming coming = {.run = run, .prefetch = source->prefetch, .image = image};
+	struct agent_pieces pieces = {.wait = wait_for_pieces, .context = &coming};
 	int result;
 
 	result = wait_for(run, process, source, prefetch_wait_memory, error);
@@ -281,8 +309,10 @@ static int map_from_image(struct run *run, struct run_process *process, const st
 		result = wait_for(run, process, source, prefetch_wait_filled, error);
 	if (result == 0 && manifest->import_count)
 		result = wait_for(run, process, source, prefetch_wait_imports, error);
+	pieces.memory = image->memory;
+	pieces.count = manifest->allocation_count + manifest->import_count;
 	if (result == 0)
-		result = map(run, process, image->memory, manifest->allocation_count + manifest->import_count, error);
+		result = map(run, process, &pieces, error);
 	if (result == 0 && run->stage != POOL_STAGE_DUMP)
 		result = wait_for(run, process, source, prefetch_wait_filled, error);
 	if (result)
@@ -305,6 +335,7 @@ static int resume_from(struct run *run, struct run_process *process, const struc
 		       CUprocessState initial_state, struct error_text *error)
 {
 	enum after_restore after = GOES_ON;
+	struct agent_pieces held = {.memory = process->memory, .count = process->memory_count};
 	struct error_text other;
 	int result;
 
@@ -319,7 +350,7 @@ static int resume_from(struct run *run, struct run_process *process, const struc
 		return result;
 	process_note_driver_restore(process);
 	if (source->held)
-		result = map(run, process, process->memory, process->memory_count, error);
+		result = map(run, process, &held, error);
 	else if (source->image)
 		result = map_from_image(run, process, source, error);
 	else

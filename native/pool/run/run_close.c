@@ -13,6 +13,18 @@ static void process_free(struct run_process *process)
 	free(process);
 }
 
+void run_drop_rest(struct run *run)
+{
+	size_t i;
+
+	if (run->life != RUN_OVER)
+		return;
+	for (i = 0; i < run->process_count; i++)
+		run_process_drop_memory(run->processes[i]);
+	prefetch_end(run->prefetch);
+	run->prefetch = NULL;
+}
+
 /* Everything that the run holds, except what belongs to the process that is to be brought back. */
 static void run_release(struct run *run)
 {

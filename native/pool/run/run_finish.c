@@ -287,7 +287,7 @@ int run_bring_back(struct run *run)
 
 /*
  * Whoever hears that the run has ended may remove or unmount the folders, or begin another run. With is_last no client
- * uses the locks: that of a restore has closed its own.
+ * uses the locks: that of a restore has closed its own. Memory that is held may wait until the reply is out (run_drop_rest).
  */
 static void let_go(struct run *run, bool is_last)
 {
@@ -297,12 +297,13 @@ static void let_go(struct run *run, bool is_last)
 	for (i = 0; i < run->process_count; i++) {
 		run_drop_ahead(run, run->processes[i]);
 		run_process_end_check(run->processes[i]);
-		run_process_drop_memory(run->processes[i]);
 		run_process_let_go(run->processes[i], is_last);
 	}
 	run_after_reply(run);
-	prefetch_end(run->prefetch);
-	run->prefetch = NULL;
+	if (run->prefetch && !prefetch_is_filled(run->prefetch)) {
+		prefetch_end(run->prefetch);
+		run->prefetch = NULL;
+	}
 	run_progress_ended(run);
 	close_if_open(&run->folder);
 	close_if_open(&run->work);

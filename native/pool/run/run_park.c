@@ -42,9 +42,24 @@ static int check(const struct run *run, struct error_text *error)
 	return 0;
 }
 
+/* It is mapped anew where it is looked at. */
+static void unmap(struct run_process *process)
+{
+	struct error_text error;
+	uint32_t i;
+
+	for (i = 0; i < process->memory_count; i++) {
+		if (process->memory[i].mapped && pool_device_use(process->memory[i].device, &error))
+			log_error("%s", error.text);
+		held_memory_unmap(&process->memory[i]);
+	}
+	held_range_free(&process->range);
+}
+
 /* What it has not got back it cannot write to; else its end is waited for. */
 static int describe(struct run_process *process, struct parked_memory *parked, struct error_text *error)
 {
+	unmap(process);
 	*parked = (struct parked_memory){
 		.image_id = process->image_id,
 		.memory = process->memory,

@@ -56,6 +56,7 @@ void connection_serve(struct connection *connection)
 			atomic_store(&connection->stop_asked, true);
 		result = message_send(connection->socket, &reply, sizeof(reply), NULL, 0);
 		run_after_reply(&run);
+		run_drop_rest(&run);
 	}
 	run_lose_connection(&run);
 	run_close(&run);

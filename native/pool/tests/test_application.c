@@ -122,12 +122,25 @@ static bool is_offered(uint32_t i)
 	return !pieces[i].imported && (i % 2 || strcmp(behaviour, "offer-odd"));
 }
 
+/* What the agent says that an export will have. */
+static uint64_t announced_bytes(void)
+{
+	uint64_t bytes = 0;
+	uint32_t i;
+
+	for (i = 0; i < piece_count && strcmp(behaviour, "export-untold"); i++)
+		bytes += pieces[i].bytes;
+	return strcmp(behaviour, "export-more") ? bytes : bytes - pieces[0].bytes;
+}
+
 static void export_pieces(bool offered)
 {
 	int descriptors[AGENT_ALLOCATIONS_MAX];
 	struct agent_message message = {.type = AGENT_ALLOCATIONS, .request_id = request_id};
 	uint32_t i, j, count = 0;
 
+	if (!offered)
+		message.bytes = announced_bytes();
 	for (i = 0; i < piece_count; i++) {
 		if (offered && !is_offered(i))
 			continue;
