@@ -216,7 +216,11 @@ agent_sleeps() {
 }
 test_the_command_while_the_agent_is_at_work() {
 	local checksum
+	local -a open
 	start_worker worker agent
+	# So few that its agent keeps none of those by which a restore brings memory: a dump has to replace that.
+	open=("/proc/$pid/fd/"*)
+	prlimit --pid "$pid" --nofile=$((${#open[@]} + 12))
 	must_dump "$pid" image
 	must_restore image
 	rm -rf image

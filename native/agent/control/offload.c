@@ -188,7 +188,7 @@ static int answer_claimed(struct agent_page *page, int socket, const struct agen
 		if (page->state != AGENT_STATE_MAPPED)
 			return fail(&reply->error, -EOPNOTSUPP,
 				    "the process's device memory is released and only in a GPU image; map it first");
-		return offload_export(page, socket, request->request_id, &reply->count, &reply->error);
+		return offload_export(page, socket, request, &reply->count, &reply->error);
 	case AGENT_OFFER:
 		if (page->state != AGENT_STATE_MAPPED)
 			return fail(&reply->error, -EBUSY, "the process's device memory is released");

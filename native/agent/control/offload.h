@@ -17,7 +17,8 @@ void offload_answer(struct agent_page *page, int socket, const struct agent_mess
 		    size_t fd_count, struct agent_message *reply);
 
 /* EXPORT (offload_export.c). The table is claimed. */
-int offload_export(struct agent_page *page, int socket, uint64_t request_id, uint32_t *count, struct error_text *error);
+int offload_export(struct agent_page *page, int socket, const struct agent_message *request, uint32_t *count,
+		   struct error_text *error);
 
 /* OFFER, of a process that runs (likewise). reply->request_id is the request's; fills in what is to be said of it. */
 int offload_offer(int socket, struct agent_message *reply);

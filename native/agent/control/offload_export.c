@@ -27,6 +27,7 @@ static_assert(AGENT_ALLOCATIONS_MAX <= MESSAGE_DESCRIPTORS_MAX, "a batch of allo
 struct batch {
 	struct agent_message message;
 	int fds[AGENT_ALLOCATIONS_MAX];
+	bool as_own; /* memory that a restore has brought becomes the process's own, which the driver can save */
 };
 
 bool descriptors_are_left(unsigned int wanted)
@@ -166,12 +167,16 @@ static int find_descriptor(struct agent_page *page, int socket, struct physical_
 	}
 	if (memory->kept)
 		return kept_descriptor(socket, memory, batch, descriptor, error);
-	if (memory->imported)
+	if (memory->imported && !batch->as_own)
 		code = restored_descriptor(socket, memory, batch, descriptor, error);
 	if (code || *descriptor >= 0)
 		return code;
 	if (memory->imported)
 		code = replace_imported_memory(page, memory, error);
+	if (!code && memory->restored) {
+		restored_drop(memory->restored, memory->allocation_id);
+		memory->restored = 0;
+	}
 	return code ? code : export_descriptor(socket, memory, batch, descriptor, error);
 }
 
@@ -278,7 +283,8 @@ static int export_all(struct agent_page *page, int socket, bool foreign, struct 
 	return result;
 }
 
-int offload_export(struct agent_page *page, int socket, uint64_t request_id, uint32_t *count, struct error_text *error)
+int offload_export(struct agent_page *page, int socket, const struct agent_message *request, uint32_t *count,
+		   struct error_text *error)
 {
 	static struct batch batch;
 	int result = 0;
@@ -302,7 +308,8 @@ int offload_export(struct agent_page *page, int socket, uint64_t request_id, uin
 			    DESCRIPTORS_FOR_MAP);
 	}
 	memset(&batch, 0, sizeof(batch));
-	batch.message.request_id = request_id;
+	batch.message.request_id = request->request_id;
+	batch.as_own = request->last != 0;
 	for (index = 0; index < table.memories_end; index++)
 		table.memories[index].sent = false;
 	batch.message.bytes = bytes_to_export();

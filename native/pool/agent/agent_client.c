@@ -299,11 +299,11 @@ static int hear_export(struct conversation *conversation, struct pool *pool, con
 	return result;
 }
 
-static int ask_for_memory(const struct agent_client *agent, uint32_t type, struct pool *pool,
+static int ask_for_memory(const struct agent_client *agent, uint32_t type, bool as_own, struct pool *pool,
 			  const struct agent_listener *listener, struct agent_export *export, bool *answered,
 			  struct error_text *error)
 {
-	struct agent_message question = {.type = type};
+	struct agent_message question = {.type = type, .last = as_own};
 	struct conversation conversation;
 	int result;
 
@@ -321,13 +321,24 @@ static int ask_for_memory(const struct agent_client *agent, uint32_t type, struc
 int agent_export_all(const struct agent_client *agent, struct pool *pool, const struct agent_listener *listener,
 		     struct agent_export *export, bool *answered, struct error_text *error)
 {
-	return ask_for_memory(agent, AGENT_EXPORT, pool, listener, export, answered, error);
+	return ask_for_memory(agent, AGENT_EXPORT, false, pool, listener, export, answered, error);
 }
 
 int agent_offer_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
 		    struct error_text *error)
 {
-	return ask_for_memory(agent, AGENT_OFFER, pool, NULL, export, answered, error);
+	return ask_for_memory(agent, AGENT_OFFER, false, pool, NULL, export, answered, error);
+}
+
+int agent_make_own(const struct agent_client *agent, struct pool *pool, struct error_text *error)
+{
+	struct agent_export export;
+	bool answered;
+	int result = ask_for_memory(agent, AGENT_EXPORT, true, pool, NULL, &export, &answered, error);
+
+	if (result == 0)
+		agent_export_free(&export);
+	return result;
 }
 
 static void free_offers(struct agent_offers *offers)

@@ -44,6 +44,9 @@ struct agent_listener {
  */
 int agent_export_all(const struct agent_client *agent, struct pool *pool, const struct agent_listener *listener,
 		     struct agent_export *export, bool *answered, struct error_text *error);
+/* Nothing is taken: all that a restore has brought becomes the process's own, so that the driver can save it. */
+int agent_make_own(const struct agent_client *agent, struct pool *pool, struct error_text *error);
+
 /* Of a process that runs: what its agent offers. No failure tells more than that there is nothing. */
 int agent_offer_all(const struct agent_client *agent, struct pool *pool, struct agent_export *export, bool *answered,
 		    struct error_text *error);

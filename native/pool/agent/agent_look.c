@@ -26,6 +26,18 @@ bool agent_has_memory_out_of_place(const struct target *target)
 	return out;
 }
 
+bool agent_is_needed(const struct target *target)
+{
+	struct agent agent;
+	bool needed;
+
+	if (agent_look(&agent, target, NULL))
+		return true;
+	needed = agent.has_page && agent.page.needs_agent;
+	agent_close(&agent);
+	return needed;
+}
+
 bool agent_withdraw(const struct target *target)
 {
 	uint32_t withdrawn = 1;

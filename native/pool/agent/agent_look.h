@@ -12,6 +12,9 @@ int agent_look(struct agent *agent, const struct target *target, struct error_te
 /* Has its agent taken memory of it from its place, and not put it back yet? Such a process must not run. */
 bool agent_has_memory_out_of_place(const struct target *target);
 
+/* Can the driver alone not save it? It has memory that a restore has brought, or that others have. */
+bool agent_is_needed(const struct target *target);
+
 /*
  * Tells its agent that nobody waits any more for what it was asked to save: from here on it takes no memory from its place,
  * whenever it gets to that. What it has taken already agent_has_memory_out_of_place says, asked after this. False where

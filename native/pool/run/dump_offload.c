@@ -175,6 +175,7 @@ static void offload_free(struct offload *offload)
 	image_copy_free(&offload->copy);
 	gpu_image_close_data(&offload->data);
 	gpu_image_free(offload->image);
+	offload->image = NULL;
 	agent_export_free(&offload->export);
 }
 
@@ -223,11 +224,41 @@ static int export_all(struct offload *offload, bool *answered, struct error_text
 	return result;
 }
 
+/* What this run has of it goes, also the memory, of which the device may need the room. */
+static void drop_all(struct offload *offload, bool failed)
+{
+	struct run_process *process = offload->process;
+
+	offload_free(offload);
+	run_drop_ahead(offload->run, process);
+	if (!failed || process_lacks_memory(process))
+		return;
+	run_process_drop_memory(process);
+	if (process->image_written)
+		run_remove_image(offload->run, process);
+	else
+		gpu_image_remove_unfinished(offload->run->folder, process->pid);
+}
+
+/* After a failure: can the driver save the process itself? What a restore has brought it cannot, until that is made anew. */
+static bool can_be_left_to_driver(struct offload *offload)
+{
+	const struct target *target = &offload->process->target;
+	struct error_text error = {.text = "its agent is of another version"};
+
+	if (!agent_is_needed(target))
+		return true;
+	if (agent_make_own(&offload->agent, offload->run->pool, &error) == 0 && !agent_is_needed(target))
+		return true;
+	log_warning("Process %d cannot be left to the driver: %s", offload->process->pid, error.text);
+	return false;
+}
+
 enum save_outcome run_offload(struct run *run, struct run_process *process, int *code, struct error_text *error)
 {
 	struct offload offload = {.run = run, .process = process};
 	struct error_text other;
-	bool answered = false, shares;
+	bool answered = false, shares = false;
 	int result;
 
 	offload.agent = run_agent(run, process);
@@ -254,6 +285,11 @@ enum save_outcome run_offload(struct run *run, struct run_process *process, int 
 		result = run_meet_again(run, process, error);
 	if (result == 0)
 		result = release_memory(&offload, error);
+	shares = offload.export.shares;
+	if (result)
+		drop_all(&offload, true);
+	if (result && answered && !shares && !offload.release_tried && !is_final(result))
+		answered = can_be_left_to_driver(&offload);
 	if (driver_gate_lock(run->pool, &process->target, &other)) {
 		if (result == 0) {
 			result = fail(error, -EIO, "%s", other.text);
@@ -264,16 +300,7 @@ enum save_outcome run_offload(struct run *run, struct run_process *process, int 
 		answered = false; /* the driver cannot save what it cannot lock */
 	}
 out:
-	shares = offload.export.shares;
-	offload_free(&offload);
-	run_drop_ahead(run, process);
-	if (result && !process_lacks_memory(process)) {
-		run_process_drop_memory(process);
-		if (process->image_written)
-			run_remove_image(run, process);
-		else
-			gpu_image_remove_unfinished(run->folder, process->pid);
-	}
+	drop_all(&offload, result != 0);
 	*code = result;
 	if (result == 0)
 		return SAVED;
