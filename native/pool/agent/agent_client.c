@@ -430,7 +430,7 @@ int agent_map(const struct agent_client *agent, const struct agent_pieces *piece
 			return result;
 		if (there - at > batch)
 			there = at + batch;
-		result = fill_batch(&message, descriptors, pieces->memory + at, there - at, error);
+		result = fill_batch(&message, descriptors, there > at ? &pieces->memory[at] : NULL, there - at, error);
 		at = there;
 		message.last = at == pieces->count;
 		if (result == 0)
