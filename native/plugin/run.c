@@ -402,9 +402,6 @@ enum run_rest run_end(struct plugin_run *run, int criu_result)
 		rest = reply.left_behind || run->lost_a_pool ? RUN_REST_POOLS : RUN_REST_NONE;
 	if (run->failed && code)
 		failure_report_write(run->work_folder, run->stage, run->began, run->failure_code, run->failure.text);
-	else if (code && finish.criu_result < 0 && !run->left_to_pool)
-		failure_report_write(run->work_folder, run->stage, run->began, finish.criu_result,
-				     "CRIU failed; CRIU's log says why");
 	pool_connection_close(&run->pool);
 	/* Not before: it would stop what CRIU lets run in the process. */
 	for (size_t i = 0; i < run->stop_at_end_count; i++) {
