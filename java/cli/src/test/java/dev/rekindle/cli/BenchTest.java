@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
+import dev.rekindle.Rekindle;
 import dev.rekindle.cli.Cli.Outcome;
 import java.io.RandomAccessFile;
 import java.nio.file.Files;
@@ -48,11 +49,29 @@ class BenchTest {
         return new Cli(folder).run(all.toArray(String[]::new));
     }
 
+    /** The distribution's, if there is one, may be too old for the kernel. */
+    private static Path criu() {
+        try (Rekindle rekindle = Rekindle.builder()
+                .cudaDriver(Cli.SIMULATED.resolve("libcuda.so.1"))
+                .build()) {
+            return rekindle.criuProgram();
+        }
+    }
+
     @Test
     void eachSideIsMeasuredAndShown() throws Exception {
         Path page = folder.resolve("page.html");
         Path work = folder.resolve("work");
-        Outcome outcome = bench("--rounds", "2", "--work", work.toString(), "--html", page.toString(), "--json");
+        Outcome outcome = bench(
+                "--rounds",
+                "2",
+                "--stock-criu",
+                criu().toString(),
+                "--work",
+                work.toString(),
+                "--html",
+                page.toString(),
+                "--json");
         assertThat(outcome.exitCode()).as(outcome.err()).isZero();
         JsonObject result = outcome.json();
         assertThat(result.get("cache").getAsString()).isEqualTo("warm");
