@@ -135,7 +135,12 @@ def seconds(value):
 
 def phases(result):
     statistics = result["restore"]["statistics"] or {"processes": []}
-    return {phase["phase"]: phase for process in statistics["processes"] for phase in process["phases"]}
+    found = {}
+    # Some come in several pieces.
+    for phase in (phase for process in statistics["processes"] for phase in process["phases"]):
+        known = found.setdefault(phase["phase"], {**phase, "duration": 0})
+        known["duration"] += phase["duration"]
+    return found
 
 
 def phase_text(phase):
@@ -175,6 +180,10 @@ def show(texts, results, mib, folder):
 
 # ---- the whole ----
 
+class WrongArguments(Failed):
+    pass
+
+
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="rekindle demo", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -182,11 +191,11 @@ def parse(arguments):
     parser.add_argument("--simulated", action="store_true", help="use the simulated GPU even where there is a real one")
 
     def error(message):
-        raise Failed(f"{message}: see --help")
+        raise WrongArguments(f"{message}: see --help")
     parser.error = error
     result = parser.parse_args(arguments)
     if result.mib is not None and not (result.mib.isdecimal() and int(result.mib) > 0):
-        raise Failed("--mib needs a number of mebibytes")
+        raise WrongArguments("--mib needs a number of mebibytes")
     return result
 
 
@@ -233,6 +242,9 @@ def main():
     except RunFailed as failure:
         say(f"the {failure.action} ({failure.side.name}) failed: {'; '.join(failure.causes) or 'CRIU gave no reason'}")
         return 1
+    except WrongArguments as failure:
+        say(failure)
+        return 2
     except (Failed, RuntimeError, OSError, subprocess.SubprocessError) as failure:
         say(failure)
         return 1

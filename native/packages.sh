@@ -46,7 +46,10 @@ package_needs=(dpkg-shlibdeps=dpkg-dev file=file lintian=lintian)
 fuzz_needs=(clang=clang libclang_rt.fuzzer-x86_64.a=libclang-rt-dev)
 format_needs=(clang-format-19=clang-format-19) # as native/dev has it
 container_needs=(runc=runc)
-java_test_needs=(iptables-restore=iptables)	       # with which CRIU locks the network of a namespace of its own
+java_test_needs=(
+	iptables-restore=iptables # with which CRIU locks the network of a namespace of its own
+	chromium-headless-shell=chromium-headless-shell # in which pages are looked at
+)
 case $what in
 source) needs=("${source_needs[@]}") ;;
 criu) needs=("${source_needs[@]}" "${criu_needs[@]}") ;;

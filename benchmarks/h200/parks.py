@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Times dumps, restores and swaps of GPU processes with REKINDLE_PARK=device, and without. parks.sh starts it.
+"""Times dumps, restores and swaps of GPU processes with REKINDLE_PARK=device, and without, whole and as differences to what was
+dumped before. parks.sh starts it.
 
-Two processes of a kind take turns: one is dumped, and the other restored, from /dev/shm (in the page cache) or parked in a
+Two processes of a kind take turns, each with a folder of its own: one is dumped, and the other restored, from /dev/shm (in the page cache) or parked in a
 pool that lasts. Contents are compared after every restore. A swap is counted from the start of criu dump to the first step of
-the other process. Prints a line a run: what=restore park=device seconds=S resident_gib=G phases: ...
+the other process. Prints a line a run: what=restore park=device parent=none seconds=S resident_gib=G written_gib=G phases: ...
 """
 import argparse
 import json
@@ -30,12 +31,10 @@ class Parked:
         self.pid = subject.process.pid
         self.contents = subject.contents(bench)
 
-    def dump(self, side, count):
-        """Into a fresh folder. Returns when it began and when criu had ended."""
-        older, self.images = self.images, self.folder / f"images-{count}"
-        self.images.mkdir()
-        if older:
-            shutil.rmtree(older)
+    def dump(self, side):
+        """Into its folder, where the older checkpoint is replaced. Returns when it began."""
+        self.images = self.folder / "images"
+        self.images.mkdir(exist_ok=True)
         began, ended = self.bench.criu(side, "dump", self.images, ["-t", str(self.pid)])
         os.waitpid(self.pid, 0)
         self.tell("dump", side, began, ended)
@@ -58,13 +57,14 @@ class Parked:
 
     def tell(self, what, side, began, ended, **more):
         statistics = self.bench.statistics(self.images, side)
-        park = side.environment.get("REKINDLE_PARK", "file")
-        self.bench.raw.append(dict(case=self.subject.name, what=what, park=park, seconds=ended - began, statistics=statistics,
-                                   **more))
+        park, parent = side.environment["REKINDLE_PARK"], side.environment.get("REKINDLE_PARENT", "its own")
+        self.bench.raw.append(dict(case=self.subject.name, what=what, park=park, parent=parent, seconds=ended - began,
+                                   statistics=statistics, **more))
         phases = "" if what == "swap" else " phases: " + ", ".join(
             f"{phase['phase']} {phase['duration'] / 1e9:.3f}" for process in statistics["processes"] for phase in process["phases"])
-        say(f"what={what} case={self.subject.name} park={park} seconds={ended - began:.3f} "
-            f"resident_gib={statistics['resident_bytes'] / GIB:.2f}{phases}")
+        written = f" written_gib={(statistics['image_bytes'] - statistics['linked_bytes']) / GIB:.2f}" if what == "dump" else ""
+        say(f"what={what} case={self.subject.name} park={park} parent={parent} seconds={ended - began:.3f} "
+            f"resident_gib={statistics['resident_bytes'] / GIB:.2f}{written}{phases}")
 
     def end(self):
         os.kill(self.pid, 9)
@@ -73,29 +73,25 @@ class Parked:
 
 def measure(bench, make, rounds):
     warm = bench.side("patched")
-    sides = [Side("file", warm.dump, warm.criu, warm.plugin, warm.pool, warm.options, {"REKINDLE_PARK": "file"}),
-             Side("device", warm.dump, warm.criu, warm.plugin, warm.pool, warm.options, {"REKINDLE_PARK": "device"})]
+    sides = [Side("-".join(settings.values()), warm.dump, warm.criu, warm.plugin, warm.pool, warm.options, settings)
+             for settings in ({"REKINDLE_PARK": "file", "REKINDLE_PARENT": "none"}, {"REKINDLE_PARK": "file"},
+                              {"REKINDLE_PARK": "device", "REKINDLE_PARENT": "none"}, {"REKINDLE_PARK": "device"})]
     bench.set_pool(warm)
     first, second = Parked(bench, make(), 1), Parked(bench, make(), 2)
     bench.touch(3 * first.subject.device_bytes + 8 * GIB)
-    count = 0
     # Alone, so that nothing of the other is in the way.
     for _ in range(rounds):
         for side in sides:
-            count += 1
-            first.dump(side, count)
+            first.dump(side)
             time.sleep(1)
             first.restore(side)
     # There and back, with both parked or none.
     for side in sides:
-        count += 1
-        second.dump(side, count)
+        second.dump(side)
         for _ in range(rounds):
-            count += 1
-            began = first.dump(side, count)
+            began = first.dump(side)
             second.restore(side, began)
-            count += 1
-            began = second.dump(side, count)
+            began = second.dump(side)
             first.restore(side, began)
         # For the next side.
         second.restore(side)

@@ -6,14 +6,10 @@ to rest. Then they are dumped and restored, --generations times, each time into 
 connections that end leave theirs waiting. Ends with 1 where something failed or the weights differ.
 """
 import argparse
-import ctypes
-import fcntl
 import json
 import os
 import re
 import shutil
-import socket
-import struct
 import subprocess
 import sys
 import time
@@ -22,28 +18,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "h200"))
 from bench import Bench, Parts, RunFailed, collect_orphans, say, wait_until  # noqa: E402
+from network import network_of, new_network  # noqa: E402
 
 OPTIONS = ["--tcp-established", "--network-lock", "skip", "--ghost-limit", "1G", "--link-remap", "--file-locks",
            "--timeout", "20"]
-CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP = 0x40000000, 0x8914, 1
-
-
-def new_network():
-    """A network namespace with its loopback device up."""
-    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "unshare")
-    with socket.socket() as any_socket:
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
-
-
-def network_of(pid):
-    """What puts a process into the network namespace of another one."""
-    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-    def enter():
-        if ctypes.CDLL(None, use_errno=True).setns(namespace, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-    return enter
 
 
 class Ranks:

@@ -3,6 +3,8 @@
 
 KIND ranks: two NCCL ranks, one for each GPU, that reduce together all the time. KIND tensors: a process hands tensors to
 four others, which read what it writes. KIND exports: two processes, of one GPU or two, with memory that neither has shared.
+KIND hostmem: a process with memory of the host that the driver has made on NUMA node 0, which GPU and processor write by
+turns. KIND hostpair: two of them, each of which reads the other one's. These two need no PyTorch.
 Each writes FOLDER/rank-N.json now and then: its steps, and what its memory sums to.
 Where FOLDER/again comes they share anew, once: ranks make a new communicator, tensors hands out one that it has had from the
 beginning, and the two of exports hand each other descriptors of theirs. They go on with that.
@@ -12,9 +14,11 @@ import ctypes
 import json
 import os
 import socket
+import random
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 READERS = 4
@@ -119,9 +123,11 @@ class Access(ctypes.Structure):  # CUmemAccessDesc
     _fields_ = [("location", Location), ("flags", ctypes.c_int)]
 
 
+DEVICE, HOST_NUMA = 1, 3  # CU_MEM_LOCATION_TYPE
+
+
 class Memory:
-    """A piece of cuMemCreate's, or one that came by a descriptor, mapped for all GPUs there are."""
-    BYTES = 1 << 30
+    """A piece of cuMemCreate's, or one that came by a descriptor, mapped for all GPUs there are; of the host's, for the processor too."""
     driver = None
 
     def call(self, name, *arguments):
@@ -129,11 +135,12 @@ class Memory:
         if result:
             raise RuntimeError(f"{name}: {result}")
 
-    def __init__(self, device, devices, descriptor=None):
+    def __init__(self, device, devices, descriptor=None, on_host=False, count=1 << 30):
         Memory.driver = Memory.driver or ctypes.CDLL("libcuda.so.1")
+        self.BYTES = count
         self.handle, self.address = ctypes.c_ulonglong(), ctypes.c_ulonglong()
         if descriptor is None:
-            properties = Properties(type=1, handles=1, location=Location(1, device))
+            properties = Properties(type=1, handles=1, location=Location(HOST_NUMA, 0) if on_host else Location(DEVICE, device))
             self.call("cuMemCreate", ctypes.byref(self.handle), ctypes.c_size_t(self.BYTES), ctypes.byref(properties),
                       ctypes.c_ulonglong(0))
         else:
@@ -143,8 +150,9 @@ class Memory:
                   ctypes.c_ulonglong(0), ctypes.c_ulonglong(0))
         self.call("cuMemMap", self.address, ctypes.c_size_t(self.BYTES), ctypes.c_size_t(0), self.handle,
                   ctypes.c_ulonglong(0))
-        access = (Access * devices)(*(Access(Location(1, number), 3) for number in range(devices)))
-        self.call("cuMemSetAccess", self.address, ctypes.c_size_t(self.BYTES), access, ctypes.c_size_t(devices))
+        places = [Location(DEVICE, number) for number in range(devices)] + on_host * [Location(HOST_NUMA, 0)]
+        access = (Access * len(places))(*(Access(place, 3) for place in places))
+        self.call("cuMemSetAccess", self.address, ctypes.c_size_t(self.BYTES), access, ctypes.c_size_t(len(places)))
 
     def export(self):
         descriptor = ctypes.c_int(-1)
@@ -166,9 +174,21 @@ class Memory:
         return number.value
 
 
-def swap_descriptors(folder, rank, descriptor):
+    # Of the host's, past the GPU.
+    def write_here(self, number):
+        ctypes.c_uint.from_address(self.address.value).value = number
+
+    def read_here(self, index):
+        return ctypes.c_uint.from_address(self.address.value + 4 * index).value
+
+    def sum_here(self):
+        """Of all but the first page."""
+        return zlib.crc32((ctypes.c_char * (self.BYTES - 4096)).from_address(self.address.value + 4096))
+
+
+def swap_descriptors(folder, rank, descriptor, name="socket"):
     """Rank 1 listens, rank 0 comes to it; each sends its own."""
-    path = str(folder / "socket")
+    path = str(folder / name)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as here:
         if rank:
             here.bind(path)
@@ -207,15 +227,74 @@ def share_late(folder, rank):
         time.sleep(0.005)
 
 
+def start_driver(rank):
+    """A context, on one GPU each where there are two. The number of GPUs."""
+    driver = Memory.driver = ctypes.CDLL("libcuda.so.1")
+    count, context = ctypes.c_int(), ctypes.c_void_p()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        sys.exit("there is no GPU")
+    devices = min(count.value, 2)
+    if driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), rank % devices) or driver.cuCtxSetCurrent(context):
+        sys.exit("there is no context")
+    return devices
+
+
+HOST_BYTES = 64 << 20
+
+
+def host_memory(rank, devices, descriptor=None):
+    memory = Memory(rank % devices, devices, descriptor, on_host=True, count=HOST_BYTES)
+    if descriptor is None:
+        contents = random.Random(rank).randbytes(HOST_BYTES)
+        ctypes.memmove(memory.address.value, contents, HOST_BYTES)
+    return memory
+
+
+def hold_host_memory(folder, rank, is_pair):
+    devices = start_driver(rank)
+    small = Memory(rank % devices, devices, on_host=True, count=2 << 20)
+    small.fill(77 + rank)
+    own, hidden = host_memory(rank, devices), host_memory(rank + 10, devices)
+    of_device = Memory(rank % devices, devices, count=HOST_BYTES)
+    of_device.fill(1000 + rank)
+    theirs = late = None
+    last, step = of_device.BYTES // 4 - 1, 0
+    sums = [memory.sum_here() for memory in (own, hidden)]
+    if is_pair:
+        theirs = host_memory(rank, devices, swap_descriptors(folder, rank, own.export()))
+        sums.append(theirs.sum_here())
+    while True:
+        step += 1
+        # One writes, and the other one reads.
+        (own.write if step % 2 else own.write_here)(step)
+        hidden.write_here(step)
+        if (own.read_here if step % 2 else own.read)(0) != step:
+            sys.exit(f"rank {rank}: step {step} is not what the other one reads")
+        if is_pair and late is None and (folder / "again").exists():
+            late = host_memory(rank, devices, swap_descriptors(folder, rank, hidden.export(), "late"))
+        now = [memory.sum_here() for memory in ((own, hidden, theirs) if is_pair else (own, hidden))]
+        if now != sums or of_device.read(last) != 1000 + rank or small.read(last % (1 << 18)) != 77 + rank:
+            sys.exit(f"rank {rank}: {now} {sums} {of_device.read(last)}")
+        if theirs:
+            seen = min(theirs.read(0), theirs.read_here(0))
+            if late:
+                seen = min(seen, late.read(0), late.read_here(0))
+        publish(folder, rank, steps=step, sum=now, seen=seen if theirs else step, late=bool(late))
+        time.sleep(0.005)
+
+
 def main():
     kind, folder, gibibytes = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     if kind == "tensors":
         hand_out_tensors(folder, gibibytes)
+    if len(sys.argv) > 4 and kind in ("hostmem", "hostpair"):
+        hold_host_memory(folder, int(sys.argv[4]), kind == "hostpair")
     if len(sys.argv) > 4 and kind == "exports":
         share_late(folder, int(sys.argv[4]))
     if len(sys.argv) > 4:
         reduce_together(folder, int(sys.argv[4]), gibibytes)
-    ranks = [subprocess.Popen([sys.executable, __file__, kind, folder, str(gibibytes), str(rank)]) for rank in range(2)]
+    ranks = [subprocess.Popen([sys.executable, __file__, kind, folder, str(gibibytes), str(rank)])
+             for rank in range(1 if kind == "hostmem" else 2)]
     sys.exit(max(rank.wait() for rank in ranks))
 
 

@@ -6,13 +6,11 @@ NCCL's bandwidth too. After the last of the restores they share anew: ranks make
 they have had from the beginning; and then they are dumped and restored once more.
 """
 import argparse
-import ctypes
-import fcntl
 import json
 import os
 import shutil
 import signal
-import socket
+import statistics
 import struct
 import subprocess
 import sys
@@ -22,10 +20,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "h200"))
 from bench import WORKER_STEPS_OFFSET, Bench, Parts, RunFailed, collect_orphans, say, wait_until  # noqa: E402
+from network import network_of, new_network  # noqa: E402
 
 OPTIONS = ["--tcp-established", "--network-lock", "skip", "--ghost-limit", "1G", "--link-remap", "--file-locks",
            "--timeout", "30"]
-CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP = 0x40000000, 0x8914, 1
 
 # Never multicast objects; no ring of libuv's; only the loopback device. NCCL's small allocations are shared by legacy handles
 # as well as the large ones.
@@ -37,27 +35,14 @@ CASES = {
     "cumem": ("ranks", 2, {"NCCL_CUMEM_ENABLE": "1", "NCCL_CUMEM_HOST_ENABLE": "0"}),
     "legacy": ("ranks", 2, {"NCCL_CUMEM_ENABLE": "0", "NCCL_CUMEM_HOST_ENABLE": "0", "REKINDLE_AGENT_MINIMUM": "1K"}),
     "host": ("ranks", 2, {"NCCL_CUMEM_ENABLE": "1", "NCCL_CUMEM_HOST_ENABLE": "1"}),
+    # Without P2P all goes through memory of the host: the driver's, or /dev/shm that is registered with it.
+    "hostonly": ("ranks", 2, {"NCCL_P2P_DISABLE": "1", "NCCL_CUMEM_ENABLE": "1", "NCCL_CUMEM_HOST_ENABLE": "1"}),
+    "shm": ("ranks", 2, {"NCCL_P2P_DISABLE": "1", "NCCL_CUMEM_ENABLE": "0", "NCCL_CUMEM_HOST_ENABLE": "0"}),
+    "hostmem": ("hostmem", 1, {}),
+    "hostpair": ("hostpair", 2, {}),
     "tensors": ("tensors", 5, {}),
     "exports": ("exports", 2, {}),
 }
-
-
-def new_network():
-    """A network namespace with its loopback device up; connections that end leave theirs waiting."""
-    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "unshare")
-    with socket.socket() as any_socket:
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
-
-
-def network_of(pid):
-    """What puts a process into the network namespace of another one."""
-    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-    def enter():
-        if ctypes.CDLL(None, use_errno=True).setns(namespace, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-    return enter
 
 
 def below(pid):
@@ -73,7 +58,7 @@ def below(pid):
 
 
 class Case:
-    def __init__(self, bench, side, name, gibibytes):
+    def __init__(self, bench, side, name, gibibytes, with_agent=True):
         self.bench, self.side, self.name = bench, side, name
         kind, self.count, environment = CASES[name]
         self.shares_anew = False
@@ -82,8 +67,9 @@ class Case:
         self.folder.mkdir(parents=True)
         self.tree = []
         log = open(self.folder / "log", "wb")
-        environment = {**bench.environment(side), **COMMON, **environment,
-                       "LD_PRELOAD": str(bench.parts.libraries / "librekindle-preload.so")}
+        environment = {**bench.environment(side), **COMMON, **environment}
+        if with_agent:
+            environment["LD_PRELOAD"] = str(bench.parts.libraries / "librekindle-preload.so")
         if bench.parts.simulated:
             environment["LD_LIBRARY_PATH"] = str(bench.parts.simulated)
         command = [sys.executable, HERE / "programs.py", kind, self.folder, str(gibibytes)]
@@ -129,12 +115,12 @@ class Case:
             step = self.state()[0]["seen"]
             wait_until("readers that see what was written", lambda: all(
                 state["seen"] >= step for state in self.state()), seconds)
-        if self.name in ("tensors", "exports") and self.shares_anew:
+        if self.name in ("tensors", "exports", "hostpair") and self.shares_anew:
             self.check_late(seconds)
 
     def check_late(self, seconds):
         """Of what is shared anew, too."""
-        if self.name == "exports":  # each sees the steps of the other one
+        if self.name in ("exports", "hostpair"):  # each sees the steps of the other one
             steps = [state["steps"] for state in self.state()]
             wait_until("what the other one writes", lambda: all(
                 state["seen"] >= step for state, step in zip(self.state(), reversed(steps))), seconds)
@@ -236,7 +222,7 @@ def work_on(bench, side, name, arguments):
         case.leave_running(result)
         for generation in range(arguments.generations):
             case.cycle(generation, result)
-        if CASES[name][0] != "worker":
+        if CASES[name][0] not in ("worker", "hostmem"):
             case.share_anew(result)
             case.cycle(arguments.generations, result)
         result["ok"] = True
@@ -251,17 +237,46 @@ def work_on(bench, side, name, arguments):
     return result
 
 
+SAMPLES = 15
+
+
+def measure_bandwidth(bench, side, name, gibibytes, with_agent):
+    """The median of NCCL's all-reduce of 256 MiB, in GB/s."""
+    case, found, step = Case(bench, side, name, gibibytes, with_agent), [], 0
+    try:
+        while len(found) < SAMPLES:
+            wait_until("another measurement", lambda: case.state()[0]["steps"] > step, 60)
+            state = case.state()[0]
+            step = state["steps"]
+            found.append(state["bandwidth"])
+    finally:
+        case.end()
+    return statistics.median(found[2:])
+
+
+def compare_bandwidth(bench, side, name, arguments):
+    """With the agent and without, by turns."""
+    found = {True: [], False: []}
+    for _ in range(arguments.pairs):
+        for with_agent in (True, False):
+            found[with_agent].append(measure_bandwidth(bench, side, name, 1, with_agent))
+    ratio = statistics.median(one / other for one, other in zip(found[True], found[False]))
+    return dict(case=name, ok=True, with_agent=found[True], without=found[False], ratio=round(ratio, 4))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle")
-    parser.add_argument("--build", help="a build tree instead, with the simulated driver: only the case worker")
+    parser.add_argument("--build", help="a build tree instead, with the simulated driver: only the cases worker, hostmem and hostpair")
     parser.add_argument("--work", default="/dev/shm/sharing")
-    parser.add_argument("--cases", default="worker,cumem,legacy,tensors,exports,host")
+    parser.add_argument("--cases", default="worker,cumem,legacy,tensors,exports,host,hostonly,shm,hostmem,hostpair")
     parser.add_argument("--generations", type=int, default=2)
     parser.add_argument("--gibibytes", type=int, default=4)
     parser.add_argument("--worker-mebibytes", type=int, default=2048, help="of each of the three in the case worker")
     parser.add_argument("--results", default="")
     parser.add_argument("--side", default="patched")
+    parser.add_argument("--pairs", type=int, default=0,
+                        help="dump nothing: all-reduce bandwidth of the cases of ranks with the agent and without, so often")
     arguments = parser.parse_args()
     collect_orphans()
     Path(arguments.work).mkdir(parents=True, exist_ok=True)
@@ -271,7 +286,7 @@ def main():
     side, failed = bench.side(arguments.side), 0
     for name in arguments.cases.split(","):
         bench.set_pool(side)
-        result = work_on(bench, side, name, arguments)
+        result = (compare_bandwidth if arguments.pairs else work_on)(bench, side, name, arguments)
         failed += not result["ok"]
         say(json.dumps(result))
         if arguments.results:

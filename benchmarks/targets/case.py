@@ -16,10 +16,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "h200"))
-sys.path.insert(0, str(HERE.parent / "ranks"))
 from bench import GIB, Bench, Parts, RunFailed, collect_orphans, say, wait_until  # noqa: E402
+from network import new_network  # noqa: E402
 from programs import Failed, programs  # noqa: E402
-from ranks import new_network  # noqa: E402
 
 OPTIONS = ["--tcp-established", "--network-lock", "skip", "--ghost-limit", "1G", "--link-remap", "--file-locks",
            "--timeout", "20"]

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/call/operation.h"
@@ -52,10 +55,21 @@ static int check_process(int32_t pid, bool *stopped, struct rekindle_error *erro
 	return REKINDLE_OK;
 }
 
+static bool leaves_the_tree(const struct rekindle_checkpoint_request *request)
+{
+	return request->flags & (REKINDLE_LEAVE_RUNNING | REKINDLE_LEAVE_STOPPED);
+}
+
+/* What is configured is for trees that end. */
+static int32_t effective_park(const struct rekindle_checkpoint_request *request)
+{
+	return request->park == REKINDLE_PARK_AS_CONFIGURED && leaves_the_tree(request) ? REKINDLE_PARK_FILE
+											: request->park;
+}
+
 static int check_park(const struct rekindle_checkpoint_request *request, struct rekindle_error *error)
 {
-	if (request->park != REKINDLE_PARK_DEVICE ||
-	    !(request->flags & (REKINDLE_LEAVE_RUNNING | REKINDLE_LEAVE_STOPPED)))
+	if (request->park <= REKINDLE_PARK_FILE || !leaves_the_tree(request))
 		return REKINDLE_OK;
 	return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 		      "A tree that is left running or stopped keeps its device memory: leave out park.");
@@ -88,12 +102,35 @@ static void expect_ended(const struct process_facts *descendants, size_t count)
 	orphans_reap();
 }
 
+/* Of what was dumped into the folder last, all zero where nothing was. */
+static struct stat inventory_of(const struct criu_run *run)
+{
+	struct stat status = {0};
+	char path[PATH_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s/inventory.img", run->directory);
+	if (stat(path, &status))
+		memset(&status, 0, sizeof(status));
+	return status;
+}
+
+/* Its own configuration or an argument may have let criu do something else, which it says was a success. */
+static bool nothing_was_dumped(const struct criu_run *run, const struct stat *before)
+{
+	struct stat now = inventory_of(run);
+
+	return !now.st_ino ||
+	       (now.st_dev == before->st_dev && now.st_ino == before->st_ino &&
+		now.st_ctim.tv_sec == before->st_ctim.tv_sec && now.st_ctim.tv_nsec == before->st_ctim.tv_nsec);
+}
+
 static int execute(struct criu_run *run, struct rekindle_statistics *statistics,
 		   struct rekindle_process_statistics *processes, uint32_t capacity, struct rekindle_error *error)
 {
 	struct run_report run_report = {.present = false};
 	struct error_text text = {""};
 	struct process_facts *descendants = NULL;
+	struct stat before = inventory_of(run);
 	size_t count = 0;
 	int result;
 
@@ -110,6 +147,12 @@ static int execute(struct criu_run *run, struct rekindle_statistics *statistics,
 		log_warning("%s", text.text);
 	if (run->exit_status || (run_report.present && !run_report.statistics.succeeded))
 		result = failure_describe(run, &run_report, error);
+	else if (nothing_was_dumped(run, &before))
+		result = report(
+			error, REKINDLE_ERROR_CRIU_FAILED, REKINDLE_PHASE_CRIU,
+			"criu ended well, but has written no checkpoint into %.200s: look at criu's configuration "
+			"files and the arguments given to it (log: %.200s)",
+			run->directory, run->log_path);
 	else if (run_report.note[0] && (run->flags & (REKINDLE_LEAVE_RUNNING | REKINDLE_LEAVE_STOPPED)))
 		result = report(error, REKINDLE_ERROR_GPU, REKINDLE_PHASE_DRIVER_RESTORE,
 				"The checkpoint in %.200s is complete, but process %d was left without its GPU: end it "
@@ -139,7 +182,7 @@ int rekindle_checkpoint(const struct rekindle_environment *environment,
 			       "rekindle_checkpoint_request", error);
 	if (result)
 		return result;
-	result = request_check_common(request->flags, request->argument_count, request->arguments, error);
+	result = request_check_dump(request->flags, request->argument_count, request->arguments, error);
 	if (!result)
 		result = check_park(request, error);
 	if (!result)
@@ -159,7 +202,9 @@ int rekindle_checkpoint(const struct rekindle_environment *environment,
 	run.argument_count = request->argument_count;
 	run.arguments = request->arguments;
 	run.operation = request->operation;
-	result = run_environment_choose_park(&resolved, request->park, error);
+	result = run_environment_choose_park(&resolved, effective_park(request), error);
+	if (!result)
+		result = run_environment_choose_parent(&resolved, request->parent, error);
 	if (!result)
 		result = environment_check_privileges(error);
 	if (!result)
@@ -167,7 +212,7 @@ int rekindle_checkpoint(const struct rekindle_environment *environment,
 	if (!result)
 		result = criu_run_check_folder(&run, error);
 	if (!result)
-		result = inspect_before_dump(&run, error);
+		result = inspect_before_dump(&run, environment, error);
 	if (!result)
 		result = execute(&run, statistics, processes, capacity, error);
 	run_environment_free(&resolved);

@@ -57,7 +57,7 @@ static char **make_variables(const struct settings *settings)
 	size_t count = 0, kept = 0;
 	char **variables;
 
-	while (environ[count])
+	while (environ && environ[count]) /* NULL after clearenv() */
 		count++;
 	variables = calloc(count + 2, sizeof(*variables));
 	for (size_t i = 0; variables && i < count; i++)

@@ -18,8 +18,12 @@ static const struct {
 } known_causes[] = {
 	{"No space left on device", REKINDLE_ERROR_NO_SPACE, "make room on the disk"},
 	{"Cannot allocate memory", REKINDLE_ERROR_NO_SPACE, "free memory"},
-	{"Timeout reached", REKINDLE_ERROR_TIMEOUT, "allow more time with timeout_seconds"},
-	{"--shell-job", REKINDLE_ERROR_CRIU_FAILED, "use the shell job flag on checkpoint and restore"},
+	{"Timeout reached", REKINDLE_ERROR_TIMEOUT, "allow more time (--timeout)"},
+	{"TCP socket in image", REKINDLE_ERROR_CRIU_FAILED,
+	 "restore it with the options of the dump: --tcp-established, --tcp-close, or the preset that has them"},
+	{"--file-locks", REKINDLE_ERROR_CRIU_FAILED,
+	 "give --file-locks, or the preset that has it, to dump and restore"},
+	{"--shell-job", REKINDLE_ERROR_CRIU_FAILED, "give --shell-job to dump and restore"},
 };
 
 /* Likewise, of the images that are read; elsewhere the same words mean other files. */
@@ -113,20 +117,22 @@ static bool thread_id_in_use(const struct criu_run *run, struct rekindle_error *
 	return true;
 }
 
-/* CRIU could not have an id: "Can't fork for 123: File exists". It is free again where whoever had it has just ended. */
-static bool id_in_use(const struct criu_run *run, struct rekindle_error *error)
+/*
+ * CRIU could not have an id: "Can't fork for 123: File exists". It is free again where whoever had it has just ended.
+ * REKINDLE_OK where that was not it.
+ */
+static int id_in_use(const struct criu_run *run, struct rekindle_error *error)
 {
 	const char *found = run->restore ? strstr(run->log.lines, "Can't fork for ") : NULL;
 	char holder[256], why[32];
-	int id;
+	int id, code;
 
 	if (!found || sscanf(found, "Can't fork for %d: %31[^\n]", &id, why) != 2 || strcmp(why, "File exists"))
-		return false;
-	process_id_holder(id, holder, sizeof(holder));
-	report(error, REKINDLE_ERROR_PID_IN_USE, REKINDLE_PHASE_CRIU,
-	       "criu restore of %.120s failed: the process id %d is in use by %s (log: %.100s)", run->directory, id,
-	       holder[0] ? holder : "nobody any more: try it again", run->log_path);
-	return true;
+		return REKINDLE_OK;
+	code = process_id_holder(id, holder, sizeof(holder));
+	return report(error, code, REKINDLE_PHASE_CRIU,
+		      "criu restore of %.120s failed: the process id %d is in use by %s (log: %.100s)", run->directory,
+		      id, holder[0] ? holder : "nobody any more: try it again", run->log_path);
 }
 
 static int describe_criu(const struct criu_run *run, struct rekindle_error *error)
@@ -171,7 +177,9 @@ int failure_describe(const struct criu_run *run, const struct run_report *run_re
 	} else if (is_of_pool(run_report)) {
 		code = code_of_report(run_report);
 		report(error, code, run_report->phase, "%s", statistics->failure);
-	} else if (id_in_use(run, error) || thread_id_in_use(run, error)) {
+	} else if ((code = id_in_use(run, error))) {
+		/* Said. */
+	} else if (thread_id_in_use(run, error)) {
 		code = REKINDLE_ERROR_PID_IN_USE;
 	} else if (run->log.plugin_error[0]) {
 		code = report(error, REKINDLE_ERROR_GPU, REKINDLE_PHASE_NONE, "%s", run->log.plugin_error);

@@ -68,7 +68,8 @@ static void describe_share(const struct gpu_image *image, uint32_t device, struc
 	for (uint32_t i = 0; i < image->allocation_count; i++) {
 		if (image->allocations[i].device != device)
 			continue;
-		entry->device_bytes += image->allocations[i].bytes;
+		if (!image->allocations[i].on_host)
+			entry->device_bytes += image->allocations[i].bytes;
 		entry->allocations++;
 	}
 }

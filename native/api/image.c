@@ -30,8 +30,10 @@ static void describe_gpu(const struct gpu_images *gpu, struct rekindle_image *im
 	size_t i;
 
 	for (i = 0; i < gpu->count; i++) {
-		image->device_bytes += gpu_image_device_bytes(gpu->images[i]);
+		image->device_bytes += gpu_image_bytes(gpu->images[i]);
 		image->image_bytes += gpu->images[i]->stored_bytes;
+		image->linked_bytes += gpu_image_linked_bytes(gpu->images[i]);
+		image->dead_bytes += gpu_image_dead_bytes(gpu->images[i]);
 	}
 	image->gpu_process_count = (uint32_t)gpu->count;
 	if (!gpu->count)
@@ -48,6 +50,31 @@ static void describe_gpu(const struct gpu_images *gpu, struct rekindle_image *im
 
 		copy_text(image->gpu_name, sizeof(image->gpu_name), device->name);
 		gpu_name_write(device->uuid, image->gpu_uuid);
+	}
+}
+
+/* Each once, as many as there is room for; of one more there are three dots. */
+static void write_origins(const struct gpu_image *image, char *text, size_t size)
+{
+	static const char more[] = "...";
+	const size_t digits = 2 * sizeof(image->files[0].origin);
+	size_t length = 0, byte;
+	char id[33];
+	uint32_t i;
+
+	text[0] = '\0';
+	for (i = 0; i < image->file_count; i++) {
+		if (!image->files[i].linked)
+			continue;
+		for (byte = 0; byte < sizeof(image->files[i].origin); byte++)
+			snprintf(id + 2 * byte, 3, "%02x", image->files[i].origin[byte]);
+		if (strstr(text, id))
+			continue;
+		if (length + 1 + digits + 1 + sizeof(more) > size) {
+			snprintf(text + length, size - length, " %s", more);
+			return;
+		}
+		length += (size_t)snprintf(text + length, size - length, "%s%s", length ? " " : "", id);
 	}
 }
 
@@ -69,8 +96,11 @@ static void describe_process(const struct criu_process *process, const struct gp
 			continue;
 		entry->mode = gpu_image->mode == GPU_IMAGE_OFFLOAD ? REKINDLE_MODE_OFFLOAD : REKINDLE_MODE_NATIVE;
 		entry->allocations = gpu_image->allocation_count;
-		entry->device_bytes = gpu_image_device_bytes(gpu_image);
+		entry->device_bytes = gpu_image_bytes(gpu_image);
 		entry->image_bytes = gpu_image->stored_bytes;
+		entry->linked_bytes = gpu_image_linked_bytes(gpu_image);
+		entry->dead_bytes = gpu_image_dead_bytes(gpu_image);
+		write_origins(gpu_image, entry->linked_to, sizeof(entry->linked_to));
 		copy_text(entry->reason, sizeof(entry->reason), gpu_image->reason);
 	}
 }

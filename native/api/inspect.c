@@ -30,6 +30,8 @@ static void read_options(struct inspection_options *options, uint32_t flags, con
 	options->connections |= (flags & (REKINDLE_TCP_ESTABLISHED | REKINDLE_TCP_CLOSE)) != 0;
 	options->links |= (flags & REKINDLE_LINK_REMAP) != 0;
 	options->shell_job |= (flags & REKINDLE_SHELL_JOB) != 0;
+	options->file_locks |= (flags & REKINDLE_FILE_LOCKS) != 0;
+	options->datagrams |= (flags & REKINDLE_EXTERNAL_UNIX_SOCKETS) != 0;
 }
 
 static int look(struct inspection *inspection, int32_t pid, uint32_t flags, const char *const *arguments,
@@ -44,6 +46,56 @@ static int look(struct inspection *inspection, int32_t pid, uint32_t flags, cons
 	return code ? report(error, code_of_errno(code), REKINDLE_PHASE_NONE, "%s", text.text) : REKINDLE_OK;
 }
 
+/* What only the driver tells, and what it makes of the process. */
+static int take_state(struct inspection *inspection, const struct inspected_process *process, int state)
+{
+	bool is_used = state != REKINDLE_CUDA_NONE && state != REKINDLE_CUDA_LOADED && state != REKINDLE_CUDA_INHERITED;
+
+	if (is_used && process->stopped)
+		return inspection_add(inspection, OBSTACLE_STOPPED, process->pid,
+				      "let it run (SIGCONT) and dump it then",
+				      "process %d (%s) is stopped (SIGSTOP), and its CUDA cannot be locked then",
+				      (int)process->pid, process->name);
+	if (state == REKINDLE_CUDA_CHECKPOINTED && process->needs_agent)
+		return inspection_add(
+			inspection, OBSTACLE_SUSPENDED, process->pid, "resume it there, and dump it while it runs",
+			"CUDA of process %d (%s), which was restored, shares device memory or has memory of the host that the "
+			"driver made, was suspended by another program, and a dump of that could not be restored",
+			(int)process->pid, process->name);
+	return 0;
+}
+
+static int take_states(struct inspection *inspection, const struct settings *settings, int *states)
+{
+	int code = 0;
+
+	driver_states_ask(inspection, settings, states);
+	for (size_t i = 0; !code && i < inspection->process_count; i++)
+		code = take_state(inspection, &inspection->processes[i], states[i]);
+	return code;
+}
+
+/* That takes a program of its own, so it is only asked where it has to say whether a stopped process uses CUDA. */
+static int look_at_stopped(struct inspection *inspection, const struct rekindle_environment *environment,
+			   struct rekindle_error *error)
+{
+	struct settings settings;
+	int *states = NULL;
+	bool asks = false;
+	int result;
+
+	for (size_t i = 0; i < inspection->process_count; i++)
+		asks |= inspection->processes[i].stopped && inspection->processes[i].has_cuda_library;
+	result = asks ? environment_settings(&settings, environment, error) : REKINDLE_OK;
+	if (!asks || result)
+		return result;
+	states = calloc(inspection->process_count, sizeof(*states));
+	if (!states || take_states(inspection, &settings, states))
+		result = out_of_memory(error);
+	free(states);
+	return result;
+}
+
 /* What is in the way of one run is what another one has done: that is to be said then. */
 static int check_is_free(int32_t pid, struct rekindle_error *error)
 {
@@ -55,13 +107,16 @@ static int check_is_free(int32_t pid, struct rekindle_error *error)
 	return code ? report(error, code_of_errno(code), REKINDLE_PHASE_NONE, "%s", text.text) : REKINDLE_OK;
 }
 
-int inspect_before_dump(const struct criu_run *run, struct rekindle_error *error)
+int inspect_before_dump(const struct criu_run *run, const struct rekindle_environment *environment,
+			struct rekindle_error *error)
 {
 	struct inspection inspection;
 	struct error_text text;
 	int result;
 
 	result = look(&inspection, run->pid, run->flags, run->arguments, run->argument_count, error);
+	if (!result)
+		result = look_at_stopped(&inspection, environment, error);
 	if (!result && inspection.obstacle_count) {
 		result = check_is_free(run->pid, error);
 		inspection_describe(&inspection, &text);
@@ -89,35 +144,6 @@ static int agent_state(const struct inspected_process *process)
 		break;
 	}
 	return process->agent_usable ? REKINDLE_AGENT_READY : REKINDLE_AGENT_UNREACHABLE;
-}
-
-/* What only the driver tells, and what it makes of the process. */
-static int take_state(struct inspection *inspection, const struct inspected_process *process, int state)
-{
-	bool is_used = state != REKINDLE_CUDA_NONE && state != REKINDLE_CUDA_LOADED && state != REKINDLE_CUDA_INHERITED;
-
-	if (is_used && process->stopped)
-		return inspection_add(inspection, OBSTACLE_STOPPED, process->pid,
-				      "let it run (SIGCONT) and dump it then",
-				      "process %d (%s) is stopped (SIGSTOP), and its CUDA cannot be locked then",
-				      (int)process->pid, process->name);
-	if (state == REKINDLE_CUDA_CHECKPOINTED && process->needs_agent)
-		return inspection_add(
-			inspection, OBSTACLE_SUSPENDED, process->pid, "resume it there, and dump it while it runs",
-			"CUDA of process %d (%s), which was restored or shares device memory, was suspended by another program, and "
-			"a dump of that could not be restored",
-			(int)process->pid, process->name);
-	return 0;
-}
-
-static int take_states(struct inspection *inspection, const struct settings *settings, int *states)
-{
-	int code = 0;
-
-	driver_states_ask(inspection, settings, states);
-	for (size_t i = 0; !code && i < inspection->process_count; i++)
-		code = take_state(inspection, &inspection->processes[i], states[i]);
-	return code;
 }
 
 static void give_process(const struct inspected_process *process, int state, struct rekindle_inspected_process *given)
@@ -157,7 +183,7 @@ int rekindle_inspect_process(const struct rekindle_environment *environment,
 	result = request_check(request, request ? request->structure_size : 0, sizeof(*request),
 			       "rekindle_inspect_request", error);
 	if (!result)
-		result = request_check_common(request->flags, request->argument_count, request->arguments, error);
+		result = request_check_dump(request->flags, request->argument_count, request->arguments, error);
 	if (!result && request->pid < 1)
 		result = report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 				"pid is %d: name the root of a process tree.", request->pid);

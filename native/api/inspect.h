@@ -9,6 +9,7 @@
  * Before a dump: REKINDLE_OK, or REKINDLE_ERROR_BUSY where another run or program has the tree, or
  * REKINDLE_ERROR_INCOMPATIBLE with all that is in the way.
  */
-int inspect_before_dump(const struct criu_run *run, struct rekindle_error *error);
+int inspect_before_dump(const struct criu_run *run, const struct rekindle_environment *environment,
+			struct rekindle_error *error);
 
 #endif

@@ -66,13 +66,20 @@ static void *answer_with_figures(void *context)
 					    .started_nanoseconds = 11,
 					    .device_bytes_held = 12,
 					    .images_resident = 13,
-					    .images_read = 14};
+					    .images_read = 14,
+					    .images_pinned = 23,
+					    .pinned_bytes_held = 24,
+					    .moved_to_pinned = 25,
+					    .given_up = 26,
+					    .expired = 27,
+					    .expired_bytes = 28};
 	reply.resident = (struct pool_resident){.bytes = 15,
 						.bytes_filled = 16,
 						.since_nanoseconds = 17,
 						.images = 18,
 						.state = POOL_RESIDENT_FAILED,
 						.taken = 1,
+						.tier = POOL_TIER_PINNED,
 						.directory = "/images"};
 	reply.gpu = (struct pool_gpu){.device = 19,
 				      .warm = 1,
@@ -190,6 +197,12 @@ static void every_figure_of_a_pool_is_its_own(void **state)
 	assert_int_equal(statistics.leases, 2);
 	assert_int_equal(statistics.images_resident, 13);
 	assert_int_equal(statistics.images_read, 14);
+	assert_int_equal(statistics.images_pinned, 23);
+	assert_int_equal(statistics.pinned_bytes, 24);
+	assert_int_equal(statistics.moved_to_pinned, 25);
+	assert_int_equal(statistics.given_up, 26);
+	assert_int_equal(statistics.expired, 27);
+	assert_int_equal(statistics.expired_bytes, 28);
 	memset(images, 7, sizeof(images));
 	assert_int_equal(rekindle_pool_images(connected, images, 39, &count, &error), REKINDLE_OK);
 	assert_int_equal(count, 40);
@@ -200,6 +213,7 @@ static void every_figure_of_a_pool_is_its_own(void **state)
 	assert_int_equal(images[38].images, 18);
 	assert_int_equal(images[38].state, REKINDLE_RESIDENT_FAILED);
 	assert_int_equal(images[38].taken, 1);
+	assert_int_equal(images[38].tier, REKINDLE_TIER_PINNED);
 	assert_string_equal(images[38].directory, "/images");
 	assert_int_equal(rekindle_pool_gpus(connected, gpus, 2, &count, &error), REKINDLE_OK);
 	assert_int_equal(count, 2);

@@ -43,6 +43,7 @@ static void describe_images(const struct pool_resident *resident, struct rekindl
 		.state = (int32_t)resident->state,
 		.taken = resident->taken != 0,
 		.parked = resident->parked != 0,
+		.tier = (int32_t)resident->tier,
 	};
 	copy_text(images->directory, sizeof(images->directory), resident->directory);
 }

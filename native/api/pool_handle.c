@@ -237,8 +237,18 @@ int rekindle_pool_release(struct rekindle_pool *pool, const struct rekindle_cont
 }
 
 /* Asks a pool of another process. */
-static int request_with_folder(struct resources *resources, enum pool_request_type type, const char *directory,
-			       uint64_t *bytes, struct error_text *text)
+static_assert((int)REKINDLE_TIER_DEVICE == (int)POOL_TIER_DEVICE, "tiers have the pool's numbers");
+static_assert((int)REKINDLE_TIER_PINNED == (int)POOL_TIER_PINNED, "tiers have the pool's numbers");
+
+/* What a pool is asked about a folder. */
+struct folder_question {
+	enum pool_request_type type;
+	enum pool_tier tier; /* of PREFETCH */
+	uint64_t *bytes;     /* of PREFETCHED */
+};
+
+static int request_with_folder(struct resources *resources, const struct folder_question *question,
+			       const char *directory, struct error_text *text)
 {
 	struct pool_reply reply;
 	int folder = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -246,9 +256,12 @@ static int request_with_folder(struct resources *resources, enum pool_request_ty
 
 	if (folder < 0)
 		return fail(text, -errno, "The folder %.300s cannot be opened: %s.", directory, errno_text(errno));
-	result = pool_client_request(&resources->client, type, folder, &reply, text);
-	if (!result)
-		*bytes = reply.bytes;
+	if (question->type == POOL_PREFETCH)
+		result = pool_client_prefetch(&resources->client, folder, question->tier, &reply, text);
+	else
+		result = pool_client_request(&resources->client, question->type, folder, &reply, text);
+	if (!result && question->bytes)
+		*question->bytes = reply.bytes;
 	close(folder);
 	return result;
 }
@@ -270,9 +283,9 @@ static int check_folder(const char *directory, struct rekindle_error *error)
 	return REKINDLE_OK;
 }
 
-/* What a pool is asked about a folder, here or in another process. bytes: of PREFETCHED. */
-static int ask_about_folder(struct rekindle_pool *pool, enum pool_request_type type, const char *directory,
-			    uint64_t *bytes, struct rekindle_error *error)
+/* Of a pool here, or in another process. */
+static int ask_about_folder(struct rekindle_pool *pool, const struct folder_question *question, const char *directory,
+			    struct rekindle_error *error)
 {
 	struct error_text text = {""};
 	struct pool_server *server;
@@ -285,11 +298,11 @@ static int ask_about_folder(struct rekindle_pool *pool, enum pool_request_type t
 		goto out;
 	server = pool->resources->server;
 	if (!server)
-		result = request_with_folder(pool->resources, type, directory, bytes, &text);
-	else if (type == POOL_PREFETCH)
-		result = pool_server_prefetch(server, directory, &text);
-	else if (type == POOL_PREFETCHED)
-		result = pool_server_prefetched(server, directory, bytes, &text);
+		result = request_with_folder(pool->resources, question, directory, &text);
+	else if (question->type == POOL_PREFETCH)
+		result = pool_server_prefetch(server, directory, question->tier, &text);
+	else if (question->type == POOL_PREFETCHED)
+		result = pool_server_prefetched(server, directory, question->bytes, &text);
 	else
 		result = pool_server_drop(server, directory, &text);
 	if (result)
@@ -301,24 +314,35 @@ out:
 
 int rekindle_pool_prefetch(struct rekindle_pool *pool, const char *directory, struct rekindle_error *error)
 {
-	uint64_t bytes;
+	return rekindle_pool_prefetch_to(pool, directory, REKINDLE_TIER_DEVICE, error);
+}
 
-	return ask_about_folder(pool, POOL_PREFETCH, directory, &bytes, error);
+int rekindle_pool_prefetch_to(struct rekindle_pool *pool, const char *directory, int32_t tier,
+			      struct rekindle_error *error)
+{
+	const struct folder_question question = {.type = POOL_PREFETCH, .tier = (enum pool_tier)tier};
+
+	if (tier != REKINDLE_TIER_DEVICE && tier != REKINDLE_TIER_PINNED)
+		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			      "tier is %d: set it to an enum rekindle_tier.", tier);
+	return ask_about_folder(pool, &question, directory, error);
 }
 
 int rekindle_pool_prefetched(struct rekindle_pool *pool, const char *directory, uint64_t *bytes,
 			     struct rekindle_error *error)
 {
+	const struct folder_question question = {.type = POOL_PREFETCHED, .bytes = bytes};
+
 	if (!bytes)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE, "bytes may not be NULL.");
-	return ask_about_folder(pool, POOL_PREFETCHED, directory, bytes, error);
+	return ask_about_folder(pool, &question, directory, error);
 }
 
 int rekindle_pool_drop(struct rekindle_pool *pool, const char *directory, struct rekindle_error *error)
 {
-	uint64_t bytes;
+	const struct folder_question question = {.type = POOL_DROP};
 
-	return ask_about_folder(pool, POOL_DROP, directory, &bytes, error);
+	return ask_about_folder(pool, &question, directory, error);
 }
 
 int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_statistics *statistics,
@@ -359,6 +383,12 @@ int rekindle_pool_status(struct rekindle_pool *pool, struct rekindle_pool_statis
 		.pid = reply.status.pid,
 		.images_resident = reply.status.images_resident,
 		.images_read = reply.status.images_read,
+		.images_pinned = reply.status.images_pinned,
+		.pinned_bytes = reply.status.pinned_bytes_held,
+		.moved_to_pinned = reply.status.moved_to_pinned,
+		.given_up = reply.status.given_up,
+		.expired = reply.status.expired,
+		.expired_bytes = reply.status.expired_bytes,
 	};
 out:
 	leave(pool);
@@ -408,20 +438,21 @@ static int check_copy(const struct rekindle_copy_request *request, struct rekind
 			      "source is %d: use an enum rekindle_copy_source.", request->source);
 	if (request->workers < SETTING_streams_lowest || request->workers > SETTING_streams_highest)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
-			      "workers is %u: set it to a number from %d to %d.", request->workers,
-			      SETTING_streams_lowest, SETTING_streams_highest);
+			      "A copy has %d to %d workers, not %u.", SETTING_streams_lowest, SETTING_streams_highest,
+			      request->workers);
 	if (request->chunk_bytes < SETTING_chunk_bytes_lowest * MIB ||
 	    request->chunk_bytes > SETTING_chunk_bytes_highest * MIB)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
-			      "chunk_bytes is %llu: set it to %d to %d MiB.", (unsigned long long)request->chunk_bytes,
-			      SETTING_chunk_bytes_lowest, SETTING_chunk_bytes_highest);
+			      "A chunk has %d to %d MiB, not %llu bytes.", SETTING_chunk_bytes_lowest,
+			      SETTING_chunk_bytes_highest, (unsigned long long)request->chunk_bytes);
 	if (!request->bytes)
-		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE, "bytes may not be 0.");
+		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			      "There is nothing to copy: say how many bytes.");
 	if (request->source == REKINDLE_COPY_PINNED)
 		return REKINDLE_OK;
 	if (!request->file || !*request->file)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
-			      "file may not be NULL for this source.");
+			      "This source of a copy needs a file: name one.");
 	if (stat(request->file, &status))
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "The file %.300s cannot be read: %s.", request->file, errno_text(errno));
@@ -452,8 +483,9 @@ int rekindle_copy_measure(struct rekindle_pool *pool, const struct rekindle_copy
 	if (result)
 		return result;
 	if (!pool->resources->server) {
-		result = report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
-				"Copies are measured on a pool of this process: open it with rekindle_pool_open.");
+		result = report(
+			error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			"Copies are measured on a pool in this process, not on one that was connected to: open one.");
 		goto out;
 	}
 	measure = (struct copy_measure_request){

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -283,11 +284,18 @@ static void a_missing_driver_is_named(void **state)
 	assert_non_null(strstr(f->error.message, "libcuda-that-is-not-there.so.1"));
 }
 
-static void a_socket_in_a_folder_that_cannot_be_made_is_no_missing_image(void **state)
+static void a_socket_that_cannot_be_made_is_a_wrong_argument(void **state)
 {
 	struct fixture *f = *state;
 	struct rekindle_pool *other;
+	int file;
 
+	file = open(f->file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_true(file >= 0);
+	close(file);
+	f->environment.pool_socket = f->file;
+	assert_int_equal(rekindle_pool_open(&f->environment, &other, &f->error), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->error.message, "is no socket"));
 	f->environment.pool_socket = "/dev/null/nowhere/pool.sock";
 	assert_int_equal(rekindle_pool_open(&f->environment, &other, &f->error), REKINDLE_ERROR_INVALID_ARGUMENT);
 	f->environment.pool_socket = "/proc/self/nowhere/pool.sock";
@@ -303,6 +311,7 @@ static void folders_without_checkpoint_are_refused(void **state)
 	assert_int_equal(rekindle_pool_prefetch(f->pool, f->root, &f->error), REKINDLE_ERROR_NO_IMAGE);
 	assert_int_equal(rekindle_pool_prefetch(f->pool, "/nonexistent", &f->error), REKINDLE_ERROR_NO_IMAGE);
 	assert_int_equal(rekindle_pool_prefetch(f->pool, NULL, &f->error), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_int_equal(rekindle_pool_prefetch_to(f->pool, f->root, 3, &f->error), REKINDLE_ERROR_INVALID_ARGUMENT);
 	assert_int_equal(rekindle_pool_prefetch(f->pool, "/proc/self/status", &f->error),
 			 REKINDLE_ERROR_INVALID_ARGUMENT);
 	assert_int_equal(rekindle_pool_prefetched(f->pool, f->root, &bytes, &f->error), REKINDLE_ERROR_NO_IMAGE);
@@ -358,7 +367,7 @@ int main(void)
 		TEST(the_contents_of_a_pool_are_listed),
 		TEST(a_second_pool_on_the_socket_is_refused),
 		TEST(a_missing_driver_is_named),
-		TEST(a_socket_in_a_folder_that_cannot_be_made_is_no_missing_image),
+		TEST(a_socket_that_cannot_be_made_is_a_wrong_argument),
 		TEST(folders_without_checkpoint_are_refused),
 		TEST(copies_are_measured_from_every_source),
 	};

@@ -18,7 +18,7 @@ static void wait_for(struct fixture *f, const char *suffix)
 	int i;
 
 	snprintf(path, sizeof(path), "%s.%s", f->arguments, suffix);
-	for (i = 0; i < 10000 && access(path, F_OK); i++)
+	for (i = 0; i < 60000 && access(path, F_OK); i++)
 		usleep(1000);
 	assert_int_equal(access(path, F_OK), 0);
 }

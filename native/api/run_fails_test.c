@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,6 +39,11 @@ static void known_causes_have_codes(void **state)
 	struct fixture *f = *state;
 
 	assert_int_equal(dump(f, "disk-full"), REKINDLE_ERROR_NO_SPACE);
+	/* With CRIU's own option: callers of the command line and from Java read it too. */
+	assert_int_equal(dump(f, "timeout"), REKINDLE_ERROR_TIMEOUT);
+	assert_non_null(strstr(f->error.message, "allow more time (--timeout)"));
+	assert_int_equal(dump(f, "terminal"), REKINDLE_ERROR_CRIU_FAILED);
+	assert_non_null(strstr(f->error.message, "give --shell-job to dump and restore"));
 	assert_int_equal(dump(f, "killed"), REKINDLE_ERROR_CRIU_FAILED);
 	assert_non_null(strstr(f->error.message, "signal 9"));
 	assert_int_equal(dump(f, "no-log"), REKINDLE_ERROR_CRIU_FAILED);
@@ -46,7 +52,21 @@ static void known_causes_have_codes(void **state)
 	assert_non_null(strstr(f->error.message, "Can't open file data/state"));
 	assert_int_equal(restore(f, "image-is-broken", NULL), REKINDLE_ERROR_CORRUPT_IMAGE);
 	assert_non_null(strstr(f->error.message, "core-7.img"));
+	assert_int_equal(restore(f, "connection-in-image", NULL), REKINDLE_ERROR_CRIU_FAILED);
+	assert_non_null(strstr(f->error.message, "with the options of the dump: --tcp-established"));
 	assert_int_equal(dump(f, "image-is-broken"), REKINDLE_ERROR_CRIU_FAILED);
+}
+
+/* Its configuration may have sent it elsewhere. */
+static void a_dump_of_nothing_is_no_success(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(dump(f, "nothing"), REKINDLE_ERROR_CRIU_FAILED);
+	assert_non_null(strstr(f->error.message, "has written no checkpoint"));
+	assert_int_equal(dump(f, "ok"), REKINDLE_OK);
+	/* What is there is the one of before. */
+	assert_int_equal(dump(f, "nothing"), REKINDLE_ERROR_CRIU_FAILED);
 }
 
 static void a_process_that_is_left_without_its_gpu_is_a_failure(void **state)
@@ -133,6 +153,25 @@ static void an_id_in_use_is_named_with_who_has_it(void **state)
 	/* In a pid namespace of its own nobody has it. */
 	assert_int_equal(restore_of(f, f->target, 6), REKINDLE_OK);
 	assert_true(passed(f, "restore\n"));
+}
+
+/* As the second of two restores of one checkpoint finds the first. */
+static void an_id_of_a_criu_at_work_is_to_be_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	pid_t criu = fork();
+
+	if (!criu) {
+		prctl(PR_SET_NAME, "criu");
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		kill(getpid(), SIGSTOP);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(criu, NULL, WUNTRACED), criu);
+	assert_int_equal(restore_of(f, criu, 5), REKINDLE_ERROR_BUSY);
+	assert_non_null(strstr(f->error.message, "another restore or dump is under way, wait"));
+	kill(criu, SIGKILL);
+	assert_int_equal(waitpid(criu, NULL, 0), criu);
 }
 
 static void *sleep_in_thread(void *context)
@@ -236,10 +275,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_failed_dump_tells_the_first_cause_and_the_log),
 		TEST(known_causes_have_codes),
+		TEST(a_dump_of_nothing_is_no_success),
 		TEST(a_process_that_is_left_without_its_gpu_is_a_failure),
 		TEST(a_failed_gpu_part_gives_code_phase_and_sentence),
 		TEST(a_failure_that_criu_ignores_is_one_and_leaves_no_process),
 		TEST(an_id_in_use_is_named_with_who_has_it),
+		TEST(an_id_of_a_criu_at_work_is_to_be_waited_for),
 		TEST(a_thread_that_has_the_id_is_named_by_its_process),
 		TEST(a_zombie_that_has_the_id_is_named_one),
 		TEST(an_id_that_is_becoming_free_is_waited_for),

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/run_test_support.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -69,8 +71,8 @@ static void wrong_folders_are_named(void **state)
 	f->dump.directory = NULL;
 	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
 	f->dump.directory = "/proc/none/images";
-	assert_int_not_equal(dump(f, "ok"), REKINDLE_OK);
-	assert_non_null(strstr(f->error.message, "/proc/none/images"));
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->error.message, "/proc/none/images cannot be made there"));
 	f->restore.directory = f->plugin;
 	assert_int_equal(rekindle_restore(&f->environment, &f->restore, &pid, NULL, NULL, 0, &f->error),
 			 REKINDLE_ERROR_NO_IMAGE);
@@ -132,6 +134,10 @@ static void wrong_values_are_named(void **state)
 	f->dump.log_file = "../x.log";
 	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
 	f->dump.log_file = NULL;
+	f->dump.flags = REKINDLE_TCP_ESTABLISHED | REKINDLE_TCP_CLOSE;
+	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->error.message, "choose one"));
+	f->dump.flags = 0;
 	f->dump.log_level = 5;
 	assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
 	f->dump.log_level = 0;
@@ -157,6 +163,99 @@ static void wrong_values_are_named(void **state)
 	assert_non_null(strstr(f->error.message, "REKINDLE_CHUNKSIZE"));
 	unsetenv("REKINDLE_CHUNKSIZE");
 	assert_int_equal(dump(f, "ok"), REKINDLE_OK);
+}
+
+/* CRIU would write its log over an image that it is about to read. */
+static void a_log_in_the_place_of_an_image_is_refused(void **state)
+{
+	static const char *const names[] = {
+		"pages-1.img",	 "rekindle-checkpoint.img", "rekindle-pages-7.img", "stats-restore",
+		"rekindled.log", "rekindle.progress",	    ".rekindle-lock",	    "..",
+		"parent"};
+	struct fixture *f = *state;
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		f->dump.log_file = f->restore.log_file = names[i];
+		assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+		assert_non_null(strstr(f->error.message, "the checkpoint's own files"));
+		assert_int_equal(restore(f, "ok", NULL), REKINDLE_ERROR_INVALID_ARGUMENT);
+	}
+	assert_string_equal(text_of(f->arguments), "");
+}
+
+static void arguments_that_the_library_gives_are_refused(void **state)
+{
+	static const char *const refused[] = {
+		"--help", "-h",	       "-V",	  "-D",	 "-D/elsewhere",   "-lR", "--tree", "--images-dir=/x",
+		"--imag", "--pidfile", "--log-f", "-t1", "--leave-running"};
+	static const char *const passed_on[] = {"-v", "4",	     "-vt", "--external", "dev[1:3]:hd",
+						"-l", "--timeout=5", "-",   "-x/t"};
+	struct fixture *f = *state;
+	size_t i;
+
+	f->dump.argument_count = 1;
+	for (i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		f->dump.arguments = &refused[i];
+		assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+		assert_non_null(strstr(f->error.message, refused[i]));
+	}
+	for (i = 0; i < sizeof(passed_on) / sizeof(passed_on[0]); i++) {
+		f->dump.arguments = &passed_on[i];
+		assert_int_equal(dump(f, "ok"), REKINDLE_OK);
+	}
+}
+
+static void arguments_without_pages_in_the_folder_are_refused(void **state)
+{
+	static const char *const refused[] = {"--page-server", "--page", "--stream", "--lazy-pages"};
+	struct fixture *f = *state;
+	size_t i;
+
+	f->dump.argument_count = 1;
+	for (i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		f->dump.arguments = &refused[i];
+		assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+		assert_non_null(strstr(f->error.message, refused[i]));
+		assert_non_null(strstr(f->error.message, "out of the folder"));
+	}
+	assert_string_equal(text_of(f->arguments), "");
+}
+
+/* Writes into a mapping without room behind it would end this process. */
+static int dump_without_room(struct fixture *f)
+{
+	char path[128], block[4096] = {1};
+	int file;
+
+	if (mkdir(f->work, 0700))
+		return 3;
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("tmpfs", f->work, "tmpfs", 0, "size=32k"))
+		return 77;
+	snprintf(path, sizeof(path), "%s/all", f->work);
+	file = open(path, O_WRONLY | O_CREAT, 0600);
+	while (write(file, block, sizeof(block)) > 0)
+		;
+	if (dump(f, "ok") != REKINDLE_ERROR_NO_SPACE)
+		return 1;
+	snprintf(path, sizeof(path), "%s/rekindle.progress", f->work);
+	return access(path, F_OK) ? 0 : 2;
+}
+
+static void a_full_disk_is_named(void **state)
+{
+	struct fixture *f = *state;
+	pid_t child = fork();
+	int status;
+
+	if (!child)
+		_exit(dump_without_room(f));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 static void a_missing_or_old_criu_is_named(void **state)
@@ -230,6 +329,10 @@ int main(void)
 		TEST(a_damaged_inventory_is_corrupt),
 		TEST(structures_of_another_header_are_refused),
 		TEST(wrong_values_are_named),
+		TEST(a_log_in_the_place_of_an_image_is_refused),
+		TEST(arguments_that_the_library_gives_are_refused),
+		TEST(arguments_without_pages_in_the_folder_are_refused),
+		TEST(a_full_disk_is_named),
 		TEST(a_missing_or_old_criu_is_named),
 		TEST(a_check_warns_where_criu_keeps_nothing),
 	};

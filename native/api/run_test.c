@@ -115,6 +115,51 @@ static void settings_reach_criu_alone(void **state)
 	unsetenv("LD_PRELOAD");
 }
 
+/* With one variable more and one less: of one of the two nothing of what malloc gave is left over. */
+static void everything_that_can_be_chosen_reaches_criu(void **state)
+{
+	struct fixture *f = *state;
+	char configuration[128];
+	int more;
+
+	snprintf(configuration, sizeof(configuration), "%s/settings.conf", f->root);
+	touch(configuration);
+	f->environment.streams = 7;
+	f->environment.context_pool = 1;
+	f->environment.parallel_restore = 0;
+	f->environment.checksums = 0;
+	f->environment.pool_socket = "/tmp/a.sock";
+	f->environment.cuda_driver = "libcuda.so.1";
+	f->environment.configuration = configuration;
+	f->dump.park = REKINDLE_PARK_DEVICE;
+	f->dump.parent = "none";
+	for (more = 0; more <= 1; more++) {
+		if (more)
+			setenv("REKINDLE_TEST_MORE", "1", 1);
+		assert_int_equal(dump(f, "ok"), REKINDLE_OK);
+		assert_true(variable_is(f, "REKINDLE_CUDA_DRIVER=libcuda.so.1\n"));
+		assert_true(variable_is(f, "REKINDLE_CONFIGURATION=/tmp/rekindle-run-"));
+		assert_true(variable_is(f, "REKINDLE_PARK=device\n"));
+		assert_true(variable_is(f, "REKINDLE_PARENT=none\n"));
+	}
+	unsetenv("REKINDLE_TEST_MORE");
+}
+
+/* It keeps its device memory itself: nothing could stay for the next restore. */
+static void a_tree_that_is_left_running_is_not_parked(void **state)
+{
+	struct fixture *f = *state;
+
+	setenv("REKINDLE_PARK", "device", 1);
+	assert_int_equal(dump(f, "ok"), REKINDLE_OK);
+	assert_true(variable_is(f, "REKINDLE_PARK=device\n"));
+	f->dump.flags = REKINDLE_LEAVE_RUNNING;
+	assert_int_equal(dump(f, "ok"), REKINDLE_OK);
+	assert_true(variable_is(f, "REKINDLE_PARK=file\n"));
+	assert_false(variable_is(f, "REKINDLE_PARK=device\n"));
+	unsetenv("REKINDLE_PARK");
+}
+
 static void a_choice_of_gpus_reaches_criu(void **state)
 {
 	struct fixture *f = *state;
@@ -221,6 +266,8 @@ int main(void)
 		TEST(a_restore_says_which_process_it_made),
 		TEST(a_patched_criu_gets_threads_and_huge_pages),
 		TEST(settings_reach_criu_alone),
+		TEST(everything_that_can_be_chosen_reaches_criu),
+		TEST(a_tree_that_is_left_running_is_not_parked),
 		TEST(a_choice_of_gpus_reaches_criu),
 		TEST(files_are_found_from_the_callers_folder),
 		TEST(old_statistics_are_not_taken_for_new_ones),

@@ -50,9 +50,14 @@ int set_up(void **state)
 	setenv("REKINDLE_TEST_PROGRESS", FAKE_PROGRESS, 1);
 	unsetenv("REKINDLE_TEST_CRIU_PATCHED");
 	f->target = fork();
-	if (!f->target)
+	if (!f->target) {
+		setsid();
 		for (;;)
 			pause();
+	}
+	/* A dump refuses what leads no session. */
+	while (f->target > 0 && getsid(f->target) != f->target)
+		usleep(100);
 	rekindle_environment_defaults(&f->environment);
 	f->environment.criu = FAKE_CRIU;
 	f->environment.plugin_directory = f->plugin;

@@ -74,6 +74,7 @@ static void tell_run(const struct run_record *record, struct run_report *run_rep
 	statistics->overlap = record->overlap;
 	statistics->device_bytes = record->device_bytes;
 	statistics->image_bytes = record->image_bytes;
+	statistics->linked_bytes = record->linked_bytes;
 	statistics->resident_bytes = record->resident_bytes;
 	statistics->pool_warm = record->pool.warm;
 	statistics->simulated = record->pool.simulated;
@@ -106,10 +107,10 @@ static int read_report(const char *work_directory, struct run_report *run_report
 	result = run_record_read(path, &record, error);
 	if (result)
 		return result == -ENOENT ? 0 : result;
-	if (record.dump == (run_report->statistics.kind == REKINDLE_RUN_CHECKPOINT)) {
-		run_report->present = true;
+	run_report->present = record.dump == (run_report->statistics.kind == REKINDLE_RUN_CHECKPOINT);
+	run_report->overwritten = !run_report->present;
+	if (run_report->present)
 		tell_run(&record, run_report, processes, capacity);
-	}
 	run_record_free(&record);
 	return 0;
 }
@@ -140,6 +141,17 @@ int statistics_collect(const char *work_directory, int32_t kind, struct run_repo
 	return result;
 }
 
+/* A tree without CUDA has CRIU's statistics only, which CRIU writes at the end of a run that went well. */
+static void take_from_criu(struct rekindle_statistics *statistics)
+{
+	uint64_t microseconds = statistics->kind == REKINDLE_RUN_CHECKPOINT
+					? statistics->freezing_time + statistics->frozen_time
+					: statistics->restore_time;
+
+	statistics->succeeded = 1;
+	statistics->duration = microseconds * 1000;
+}
+
 int rekindle_statistics_read(const char *work_directory, int32_t kind, struct rekindle_statistics *statistics,
 			     struct rekindle_process_statistics *processes, uint32_t capacity,
 			     struct rekindle_error *error)
@@ -168,9 +180,16 @@ int rekindle_statistics_read(const char *work_directory, int32_t kind, struct re
 		return report(error, REKINDLE_ERROR_NO_IMAGE, REKINDLE_PHASE_NONE,
 			      "The folder %.300s holds no statistics of a %s.", work_directory,
 			      kind == REKINDLE_RUN_CHECKPOINT ? "checkpoint" : "restore");
-	/* A tree without CUDA has CRIU's statistics only, which CRIU writes at the end of a run that went well. */
+	/* CRIU's own would pass for those of a run without any device memory. */
+	if (run_report.overwritten)
+		return report(
+			error, REKINDLE_ERROR_NO_IMAGE, REKINDLE_PHASE_NONE,
+			"The folder %.300s holds the statistics of a %s, which have taken the place of the %s's: give "
+			"each run a work folder of its own, or set REKINDLE_KEPT_STATISTICS.",
+			work_directory, kind == REKINDLE_RUN_CHECKPOINT ? "restore" : "checkpoint",
+			kind == REKINDLE_RUN_CHECKPOINT ? "checkpoint" : "restore");
 	if (!run_report.present)
-		run_report.statistics.succeeded = 1;
+		take_from_criu(&run_report.statistics);
 	path_of(path, work_directory, kind == REKINDLE_RUN_CHECKPOINT ? "dump.log" : "restore.log");
 	criu_log_read(path, &log);
 	copy_text(run_report.statistics.criu_version, sizeof(run_report.statistics.criu_version), log.version);

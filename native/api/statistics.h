@@ -12,6 +12,7 @@
 /* What stats-rekindle.json, which the pool writes, says about a run. */
 struct run_report {
 	bool present;	    /* the file is there: the plugin took part */
+	bool overwritten;   /* the file is there, and a run of the other kind has written it */
 	int32_t errno_code; /* negative errno code of the failure, 0 where there is none or it is not known */
 	int32_t phase;	    /* enum rekindle_phase_kind of the failure */
 	char note[512];	    /* what the plugin says of a dump that succeeded, "" for nothing */

@@ -120,6 +120,24 @@ static void a_tree_without_cuda_has_criu_statistics_only(void **state)
 	assert_true(statistics.succeeded);
 	assert_int_equal(statistics.process_count, 0);
 	assert_int_equal(statistics.pages_written, 6);
+	assert_true(statistics.frozen_time > 0);
+	assert_int_equal(statistics.duration, (statistics.freezing_time + statistics.frozen_time) * 1000);
+}
+
+/* Not a checkpoint without device memory: that of one is not known any more. */
+static void statistics_that_a_restore_has_replaced_are_not_known(void **state)
+{
+	struct rekindle_statistics statistics;
+	struct rekindle_error error;
+
+	(void)state;
+	test_images_write_statistics(folder);
+	write_report(report_text);
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_CHECKPOINT, &statistics, NULL, 0, &error),
+			 REKINDLE_ERROR_NO_IMAGE);
+	assert_non_null(
+		strstr(error.message, "the statistics of a restore, which have taken the place of the checkpoint's"));
+	assert_int_equal(rekindle_statistics_read(folder, REKINDLE_RUN_RESTORE, &statistics, NULL, 0, &error), 0);
 }
 
 static void missing_or_damaged_statistics_are_errors(void **state)
@@ -238,6 +256,7 @@ int main(void)
 		TEST(a_report_is_read),
 		TEST(little_room_takes_the_first_processes),
 		TEST(a_tree_without_cuda_has_criu_statistics_only),
+		TEST(statistics_that_a_restore_has_replaced_are_not_known),
 		TEST(missing_or_damaged_statistics_are_errors),
 		TEST(wrong_types_are_survived),
 		TEST(sentences_cannot_move_a_terminal),

@@ -51,7 +51,7 @@ int pool_client_open(struct pool_client *client, const char *path, unsigned int 
 	copy_text(client->path, sizeof(client->path), path);
 	client->reply_timeout_ms = (int)timeout_seconds * 1000;
 	pthread_mutex_init(&client->lock, NULL);
-	client->socket = pool_socket_connect(path, error);
+	client->socket = pool_socket_connect(path, timeout_seconds, error);
 	if (client->socket < 0) {
 		result = client->socket;
 		client->socket = -1;
@@ -84,6 +84,14 @@ int pool_client_request(struct pool_client *client, enum pool_request_type type,
 	const struct pool_request request = {.type = type};
 
 	return ask(client, &request, descriptor, reply, error);
+}
+
+int pool_client_prefetch(struct pool_client *client, int folder, enum pool_tier tier, struct pool_reply *reply,
+			 struct error_text *error)
+{
+	const struct pool_request request = {.type = POOL_PREFETCH, .tier = tier};
+
+	return ask(client, &request, folder, reply, error);
 }
 
 int pool_client_request_after(struct pool_client *client, enum pool_request_type type, uint64_t after,

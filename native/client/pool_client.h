@@ -24,6 +24,9 @@ int pool_client_open(struct pool_client *client, const char *path, unsigned int 
 /* Sends a request, with a descriptor unless it is -1, and waits for the reply. -ECONNRESET: the pool has died. */
 int pool_client_request(struct pool_client *client, enum pool_request_type type, int descriptor,
 			struct pool_reply *reply, struct error_text *error);
+/* Likewise with PREFETCH. */
+int pool_client_prefetch(struct pool_client *client, int folder, enum pool_tier tier, struct pool_reply *reply,
+			 struct error_text *error);
 /* Likewise with RESIDENT or GPU, which goes on after what came before. */
 int pool_client_request_after(struct pool_client *client, enum pool_request_type type, uint64_t after,
 			      struct pool_reply *reply, struct error_text *error);

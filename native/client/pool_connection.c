@@ -63,7 +63,7 @@ static int start_lasting_pool(struct pool_connection *connection, const struct s
 	for (;;) {
 		uint64_t now = monotonic_nanoseconds();
 
-		code = pool_socket_connect(settings->pool_socket, error);
+		code = pool_socket_connect(settings->pool_socket, settings->timeout_seconds, error);
 		if (code != -ECONNREFUSED)
 			break;
 		if (now > deadline) {
@@ -111,7 +111,7 @@ int pool_connection_open(struct pool_connection *connection, const struct settin
 	*connection = POOL_CONNECTION_NONE;
 	if (start_private)
 		return start_private_pool(connection, settings, work_folder, error);
-	code = pool_socket_connect(settings->pool_socket, error);
+	code = pool_socket_connect(settings->pool_socket, settings->timeout_seconds, error);
 	if (code >= 0) {
 		connection->socket = code;
 		return 0;
@@ -146,12 +146,14 @@ static int give_up(struct pool_connection *connection, int code, unsigned int ti
 		    errno_text(-code));
 }
 
-static ssize_t await_reply(struct pool_connection *connection, struct pool_reply *reply, unsigned int timeout_ms)
+/* What rekindle-seal asked on the same connection, and did not live to hear, is thrown away. */
+static ssize_t await_reply(struct pool_connection *connection, uint64_t number, struct pool_reply *reply,
+			   unsigned int timeout_ms)
 {
 	uint64_t now = monotonic_nanoseconds(), deadline = now + timeout_ms * UINT64_C(1000000);
 	ssize_t received;
 	uint64_t wait_ms;
-	bool again;
+	bool again, whole;
 
 	do {
 		wait_ms = (deadline - now + 999999u) / 1000000u;
@@ -161,8 +163,9 @@ static ssize_t await_reply(struct pool_connection *connection, struct pool_reply
 		if (received == -ETIMEDOUT && connection->watch)
 			connection->watch(connection->watched);
 		now = monotonic_nanoseconds();
-		again = received == -ETIMEDOUT && now < deadline;
-		if (received == (ssize_t)sizeof(*reply) && reply->still_working) {
+		whole = received == (ssize_t)sizeof(*reply);
+		again = (received == -ETIMEDOUT || (whole && reply->number != number)) && now < deadline;
+		if (whole && reply->number == number && reply->still_working) {
 			deadline = now + timeout_ms * UINT64_C(1000000);
 			again = true;
 			/* The threads that were let run need a look also while such messages come. */
@@ -170,22 +173,25 @@ static ssize_t await_reply(struct pool_connection *connection, struct pool_reply
 				connection->watch(connection->watched);
 		}
 	} while (again);
-	return received;
+	return whole && reply->number != number ? -ETIMEDOUT : received;
 }
 
 int pool_connection_call(struct pool_connection *connection, const struct pool_request *request, const int *fds,
 			 size_t fd_count, struct pool_reply *reply, unsigned int timeout_ms, struct error_text *error)
 {
+	struct pool_request numbered = *request;
 	ssize_t received;
 	int code;
 
 	memset(reply, 0, sizeof(*reply));
 	if (connection->socket < 0)
 		return fail(error, -ENOTCONN, "there is no pool to speak with");
-	code = message_send(connection->socket, request, sizeof(*request), fds, fd_count);
+	/* One at a time asks, in whichever process: no two do at the same moment. */
+	numbered.number = monotonic_nanoseconds();
+	code = message_send(connection->socket, &numbered, sizeof(numbered), fds, fd_count);
 	if (code)
 		return give_up(connection, code, timeout_ms, error);
-	received = await_reply(connection, reply, timeout_ms);
+	received = await_reply(connection, numbered.number, reply, timeout_ms);
 	if (received < 0 && received != -EMSGSIZE)
 		return give_up(connection, (int)received, timeout_ms, error);
 	if (received != (ssize_t)sizeof(*reply))

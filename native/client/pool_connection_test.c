@@ -64,9 +64,10 @@ static int serve(int socket)
 {
 	const char *behaviour = getenv("FAKE_POOL");
 	struct pool_request request;
+	uint64_t served = 0;
 
 	while (message_receive(socket, &request, sizeof(request), NULL, NULL, -1) == (ssize_t)sizeof(request)) {
-		struct pool_reply reply = {.version = POOL_PROTOCOL_VERSION};
+		struct pool_reply reply = {.version = POOL_PROTOCOL_VERSION, .number = request.number};
 		sigset_t blocked;
 
 		if (behaviour && !strcmp(behaviour, "die"))
@@ -77,9 +78,9 @@ static int serve(int socket)
 			reply.result = -EIO;
 			snprintf(reply.error.text, sizeof(reply.error.text), "the device is on fire: pour water");
 		}
-		/* Three times it gets something done, which takes longer than the test waits without that. */
-		for (int word = 0; behaviour && !strcmp(behaviour, "work") && word < 3; word++) {
-			usleep(600000);
+		/* Each time it gets something done; all of that takes longer than the test waits without it. */
+		for (int word = 0; behaviour && !strncmp(behaviour, "work", 4) && word < 25; word++) {
+			usleep(strcmp(behaviour, "work") ? 1000 : 100000);
 			reply.still_working = 1;
 			if (message_send(socket, &reply, sizeof(reply), NULL, 0))
 				return 1;
@@ -89,6 +90,7 @@ static int serve(int socket)
 			return message_send(socket, &reply, sizeof(reply) / 2, NULL, 0) != 0;
 		sigprocmask(SIG_SETMASK, NULL, &blocked);
 		reply.status.pid = getpid();
+		reply.status.restores = ++served;
 		reply.status.contexts = open_descriptors();
 		reply.status.runs = (unsigned int)sigismember(&blocked, SIGUSR1);
 		describe(reply.reason, sizeof(reply.reason));
@@ -107,7 +109,7 @@ static int listen_and_serve(const char *path)
 	int client;
 
 	if (getenv("FAKE_POOL") && !strcmp(getenv("FAKE_POOL"), "deaf")) {
-		alarm(5); /* nobody ends it */
+		alarm(30); /* nobody ends it */
 		pause();
 	}
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
@@ -289,7 +291,25 @@ static void waits_for_a_pool_that_gets_on(void **state)
 	(void)state;
 	setenv("FAKE_POOL", "work", 1);
 	assert_int_equal(pool_connection_open(&pool, &settings, work_folder, false, &error), 0);
-	assert_int_equal(ask(&pool, 1500, &reply, &error), 0);
+	assert_int_equal(ask(&pool, 2400, &reply, &error), 0);
+	assert_int_equal(reply.still_working, 0);
+	pool_connection_close(&pool);
+}
+
+/* As rekindle-seal asks on the plugin's connection, and is killed before it hears. */
+static void takes_no_reply_for_its_own_that_is_not(void **state)
+{
+	struct pool_request of_another = {.type = POOL_CHECK, .number = 1};
+	struct pool_connection pool;
+	struct pool_reply reply;
+	struct error_text error;
+
+	(void)state;
+	setenv("FAKE_POOL", "work quickly", 1);
+	assert_int_equal(pool_connection_open(&pool, &settings, work_folder, true, &error), 0);
+	assert_int_equal(message_send(pool.socket, &of_another, sizeof(of_another), NULL, 0), 0);
+	assert_int_equal(ask(&pool, 20000, &reply, &error), 0);
+	assert_int_equal(reply.status.restores, 2);
 	assert_int_equal(reply.still_working, 0);
 	pool_connection_close(&pool);
 }
@@ -401,6 +421,7 @@ int main(int count, char **arguments)
 		TEST(passes_on_what_the_pool_says),
 		TEST(notices_that_the_pool_died),
 		TEST(waits_for_a_pool_that_gets_on),
+		TEST(takes_no_reply_for_its_own_that_is_not),
 		TEST(ends_a_private_pool_that_hangs),
 		TEST(one_of_another_version_is_said_to_be_so),
 		TEST(says_which_program_is_missing),

@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -121,6 +122,36 @@ static void what_is_no_pool_is_not_reached(void **state)
 	expect_one_sentence(-EHOSTUNREACH, "Not a directory");
 }
 
+static void ignore(int signal_number)
+{
+	(void)signal_number;
+}
+
+/* One that is stopped takes nobody in; who gives up counts among those that wait. */
+static void a_pool_that_takes_nobody_in_is_given_up(void **state)
+{
+	const struct itimerval ticks = {.it_interval = {.tv_usec = 50000}, .it_value = {.tv_usec = 50000}};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), waiting;
+
+	(void)state;
+	strcpy(address.sun_path, settings.pool_socket);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(listener, 0), 0);
+	do {
+		waiting = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	} while (!connect(waiting, (struct sockaddr *)&address, sizeof(address)) && !close(waiting));
+	assert_int_equal(errno, EAGAIN);
+	settings.timeout_seconds = 1;
+	/* As a profiler's, or of a child that ends. */
+	sigaction(SIGALRM, &(struct sigaction){.sa_handler = ignore, .sa_flags = SA_RESTART}, NULL);
+	setitimer(ITIMER_REAL, &ticks, NULL);
+	expect_one_sentence(-ETIMEDOUT, "took nobody in for 1 s (REKINDLE_TIMEOUT)");
+	setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {0}}, NULL);
+	close(waiting);
+	close(listener);
+}
+
 static void who_cannot_start_a_pool_says_where_none_listens(void **state)
 {
 	struct pool_client client;
@@ -132,14 +163,33 @@ static void who_cannot_start_a_pool_says_where_none_listens(void **state)
 	assert_non_null(strstr(error.text, "start rekindled"));
 }
 
+/* A pool may listen there all the same. */
+static void who_may_not_look_is_not_told_to_start_one(void **state)
+{
+	struct pool_client client;
+	struct error_text error;
+	int code;
+
+	(void)state;
+	if (seteuid(65534))
+		skip(); /* needs root */
+	code = pool_client_open(&client, settings.pool_socket, 1, &error);
+	assert_int_equal(seteuid(0), 0);
+	assert_int_equal(code, -EACCES);
+	assert_null(strstr(error.text, "start rekindled"));
+	assert_non_null(strstr(error.text, "run this as a user who may"));
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, make_folder, remove_folder)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(pool_of_another_user_is_not_trusted),
+		TEST(a_pool_that_takes_nobody_in_is_given_up),
 		TEST(what_is_no_pool_is_not_reached),
 		TEST(who_cannot_start_a_pool_says_where_none_listens),
+		TEST(who_may_not_look_is_not_told_to_start_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,7 +14,8 @@
  * Moves data between files and the memory of one device. An engine has N workers; each has a thread, a stream and a
  * slice of the pinned staging ring, cut into small blocks. A worker takes the next chunk of the oldest job, and within
  * it reads a block, hashes it and hands it to the device while it reads the next, so that reading, hashing and copying
- * overlap and a few megabytes of pinned memory are enough (pinning costs about 0.2 s per GiB).
+ * overlap and a few megabytes of pinned memory are enough (pinning costs about 0.2 s per GiB). Jobs in the background come
+ * after all others, and where there are jobs to the device and from it each way has half of the workers.
  */
 struct copy_engine;
 
@@ -71,6 +72,7 @@ struct copy_request {
 	 * Until then only device_address may be changed, or, on the way out, all of a chunk.
 	 */
 	bool grows;
+	bool background; /* all other jobs go first, from the next chunk on: until copy_job_hurry */
 };
 
 struct copy_job;
@@ -85,6 +87,8 @@ int copy_job_start(struct copy_engine *engine, const struct copy_request *reques
  * before unless it fails or is cancelled. Any thread, one at a time.
  */
 void copy_job_grow(struct copy_job *job, size_t ready, bool all);
+/* Somebody waits for it now: it is in the background no longer. Any thread. */
+void copy_job_hurry(struct copy_job *job);
 /* Makes a job end soon, with -ECANCELED unless it has ended or failed already. Any thread. */
 void copy_job_cancel(struct copy_job *job);
 
@@ -97,6 +101,12 @@ bool copy_job_wait(struct copy_job *job, int timeout_ms);
  */
 int copy_job_result(const struct copy_job *job, struct error_text *error);
 
+/*
+ * COPY_FILE_TO_DEVICE: are the contents of that chunk in the device's memory, all of them and as they should be? Told a little
+ * late: when a worker needs its memory again, or has nothing more to do. Any thread.
+ */
+bool copy_job_has_loaded(const struct copy_job *job, size_t chunk);
+
 /* Bytes done so far. Any thread. */
 uint64_t copy_job_bytes_done(const struct copy_job *job);
 
@@ -107,8 +117,8 @@ void copy_job_times(const struct copy_job *job, uint64_t *began, uint64_t *ended
 void copy_job_finish(struct copy_job *job);
 
 /*
- * While *count is above 0 only half of the workers take new chunks, so that whoever else needs the link gets through.
- * count outlives the engine. Call it before the first job.
+ * While *count is above 0 only half of the workers take new chunks on their way to the device, and none in the background, so
+ * that whoever else needs the link gets through. count outlives the engine. Call it before the first job.
  */
 void copy_engine_yield_to(struct copy_engine *engine, const _Atomic int *count);
 

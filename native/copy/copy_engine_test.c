@@ -60,12 +60,13 @@ static pthread_mutex_t copiers_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static pthread_t copiers[8];
 
-static unsigned int copier_count;
+static unsigned int copier_count, wanted_copiers;
 
-/* Remembers which threads copy, and is slow enough for every worker to come by. */
-static CUresult remembering_copy(CUdeviceptr destination, const void *source, size_t bytes, CUstream stream)
+/* Remembers which threads copy, and holds each of them until all are there that are wanted. */
+static void remember_copier(void)
 {
-	unsigned int i;
+	unsigned int i, tries;
+	bool all = false;
 
 	pthread_mutex_lock(&copiers_lock);
 	for (i = 0; i < copier_count && !pthread_equal(copiers[i], pthread_self()); i++)
@@ -73,8 +74,30 @@ static CUresult remembering_copy(CUdeviceptr destination, const void *source, si
 	if (i == copier_count && copier_count < 8)
 		copiers[copier_count++] = pthread_self();
 	pthread_mutex_unlock(&copiers_lock);
-	usleep(20000);
+	for (tries = 0; tries < 30000 && !all; tries++) {
+		usleep(1000);
+		pthread_mutex_lock(&copiers_lock);
+		all = copier_count >= wanted_copiers;
+		pthread_mutex_unlock(&copiers_lock);
+	}
+}
+
+static void want_copiers(unsigned int count)
+{
+	copier_count = 0;
+	wanted_copiers = count;
+}
+
+static CUresult remembering_copy(CUdeviceptr destination, const void *source, size_t bytes, CUstream stream)
+{
+	remember_copier();
 	return real_driver.cuMemcpyHtoDAsync(destination, source, bytes, stream);
+}
+
+static CUresult remembering_copy_out(void *destination, CUdeviceptr source, size_t bytes, CUstream stream)
+{
+	remember_copier();
+	return real_driver.cuMemcpyDtoHAsync(destination, source, bytes, stream);
 }
 
 static void half_of_the_workers_rest_while_others_need_the_link(void **state)
@@ -87,16 +110,22 @@ static void half_of_the_workers_rest_while_others_need_the_link(void **state)
 	assert_int_equal(run(fixture, COPY_DEVICE_TO_FILE, &error), 0);
 	copy_engine_yield_to(fixture->engine, &others);
 	driver.cuMemcpyHtoDAsync = remembering_copy;
-	copier_count = 0;
+	want_copiers(4);
 	assert_int_equal(run(fixture, COPY_FILE_TO_DEVICE, &error), 0);
 	assert_int_equal(copier_count, 4);
 
 	others = 1;
-	copier_count = 0;
+	want_copiers(2);
 	real_driver.cuMemsetD8(fixture->device, 0xee, BYTES);
 	assert_int_equal(run(fixture, COPY_FILE_TO_DEVICE, &error), 0);
 	assert_int_equal(copier_count, 2);
 	assert_device_equals(fixture);
+
+	/* The way out is nobody else's. */
+	driver.cuMemcpyDtoHAsync = remembering_copy_out;
+	want_copiers(4);
+	assert_int_equal(run(fixture, COPY_DEVICE_TO_FILE, &error), 0);
+	assert_int_equal(copier_count, 4);
 }
 
 /* Copies onto the device, and tells how many threads did it. */
@@ -104,7 +133,7 @@ static unsigned int copiers_with_limit(struct fixture *fixture, unsigned int lim
 {
 	struct error_text error;
 
-	copier_count = 0;
+	want_copiers(limit ? limit : 3);
 	fixture->request.worker_limit = limit;
 	assert_int_equal(run(fixture, COPY_FILE_TO_DEVICE, &error), 0);
 	assert_device_equals(fixture);

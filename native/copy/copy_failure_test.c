@@ -77,9 +77,12 @@ static CUresult failing_wait(CUevent event)
 	return real_driver.cuEventSynchronize(event);
 }
 
-static CUresult slow_copy(CUdeviceptr destination, const void *source, size_t bytes, CUstream stream)
+static atomic_bool go_on;
+
+static CUresult copy_that_waits(CUdeviceptr destination, const void *source, size_t bytes, CUstream stream)
 {
-	usleep(20000);
+	while (!atomic_load(&go_on))
+		usleep(1000);
 	atomic_fetch_add(&calls, 1);
 	return real_driver.cuMemcpyHtoDAsync(destination, source, bytes, stream);
 }
@@ -122,7 +125,8 @@ static void cancelled_job_ends_soon(void **state)
 	struct copy_job *first, *second;
 	struct error_text error;
 
-	driver.cuMemcpyHtoDAsync = slow_copy;
+	driver.cuMemcpyHtoDAsync = copy_that_waits;
+	atomic_store(&go_on, false);
 	calls = 0;
 	fixture->request.direction = COPY_FILE_TO_DEVICE;
 	fixture->request.verify = false;
@@ -133,6 +137,7 @@ static void cancelled_job_ends_soon(void **state)
 	assert_true(copy_job_wait(second, 0));
 	assert_int_equal(copy_job_result(second, &error), -ECANCELED);
 	copy_job_cancel(first);
+	atomic_store(&go_on, true);
 	copy_job_wait(first, -1);
 	assert_int_equal(copy_job_result(first, &error), -ECANCELED);
 	assert_non_null(strstr(error.text, "cancelled"));

@@ -32,14 +32,17 @@ struct copy_job {
 	struct copy_job_file *files; /* owned */
 	atomic_size_t next_chunk;    /* never above ready */
 	atomic_size_t ready;	     /* chunks that may be copied */
+	atomic_bool *loaded;	     /* owned: of each chunk, see copy_job_has_loaded; on the way out NULL */
 	atomic_bool stop;	     /* failed or cancelled: workers leave */
 	_Atomic uint64_t bytes_done;
 	_Atomic uint64_t began;
 
 	/* Under the engine's lock. */
 	struct copy_job *next;
-	unsigned int active; /* workers on it */
-	bool grows;	     /* more may become ready */
+	unsigned int active;  /* workers on it, also those that have left another one for it, */
+	unsigned int leaving; /* and those of them that have left it */
+	bool background;
+	bool grows; /* more may become ready */
 	bool ended;
 	uint64_t ended_at;
 	int result;
@@ -54,10 +57,13 @@ struct copy_worker {
 	CUevent events[COPY_SLOTS_MAX];
 	unsigned int slot;	   /* next to use */
 	bool busy[COPY_SLOTS_MAX]; /* the device may still read from or write to the slot */
-	size_t block_bytes;	   /* size of a slot in the present job */
+	/* On the way in: the chunk whose last block is in the slot, on its way to the device; NULL: none. */
+	const struct copy_chunk *ends[COPY_SLOTS_MAX];
+	size_t block_bytes; /* size of a slot in the present job */
 	unsigned int slots;
 	size_t used_bytes; /* of memory, since it was last wiped; others read it under the lock, between jobs */
 	bool ready;
+	struct copy_job *next_job; /* that it leaves its own for, or NULL; set under the engine's lock */
 };
 
 struct copy_engine {
@@ -70,6 +76,7 @@ struct copy_engine {
 	unsigned int worker_count, started;
 	const _Atomic int *yield_to; /* NULL, or: see copy_engine_yield_to */
 	_Atomic uint64_t to_device, from_device;
+	atomic_uint job_count;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* anything below */
@@ -86,8 +93,13 @@ void *copy_worker_main(void *worker);
 /* Records the first failure of a job and makes its workers leave. Returns code. */
 int copy_job_fail(struct copy_job *job, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Is there nothing to do for it, at the moment? */
+bool copy_job_is_exhausted(struct copy_job *job);
+/* Is another job to go first from now on? Then the worker takes no more chunks of this one. */
+bool copy_job_gives_way(struct copy_worker *worker, struct copy_job *job);
+
 /* The rest with the engine's lock held. */
-struct copy_job *copy_job_next(struct copy_engine *engine);
-void copy_job_leave(struct copy_job *job);
+struct copy_job *copy_job_take(struct copy_worker *worker);
+void copy_job_leave(struct copy_worker *worker, struct copy_job *job);
 
 #endif

@@ -20,13 +20,13 @@ static void job_end(struct copy_job *job)
 	*at = job->next;
 	if (!*at)
 		engine->jobs_end = at;
+	atomic_fetch_sub(&engine->job_count, 1);
 	job->ended = true;
 	job->ended_at = monotonic_nanoseconds();
 	pthread_cond_broadcast(&engine->changed);
 }
 
-/* Is there nothing to do for it, at the moment? */
-static bool job_exhausted(struct copy_job *job)
+bool copy_job_is_exhausted(struct copy_job *job)
 {
 	return atomic_load(&job->stop) || atomic_load(&job->next_chunk) >= atomic_load(&job->ready);
 }
@@ -34,27 +34,83 @@ static bool job_exhausted(struct copy_job *job)
 /* Nor will there ever be. */
 static bool job_over(struct copy_job *job)
 {
-	return job_exhausted(job) && (!job->grows || atomic_load(&job->stop));
+	return copy_job_is_exhausted(job) && (!job->grows || atomic_load(&job->stop));
 }
 
-struct copy_job *copy_job_next(struct copy_engine *engine)
+/* Workers that go on with jobs of each way. */
+static void count_workers(const struct copy_engine *engine, unsigned int counts[2])
+{
+	const struct copy_job *job;
+
+	counts[COPY_FILE_TO_DEVICE] = counts[COPY_DEVICE_TO_FILE] = 0;
+	for (job = engine->jobs; job; job = job->next)
+		counts[job->request.direction] += job->active - job->leaving;
+}
+
+/* For one more worker: the two ways do not hinder each other, so both are kept going. */
+static bool goes_first(const struct copy_job *job, const struct copy_job *other, const unsigned int counts[2])
+{
+	if (job->background != other->background)
+		return other->background;
+	return counts[job->request.direction] < counts[other->request.direction];
+}
+
+/* best: what the worker has, or NULL. */
+static struct copy_job *choose(const struct copy_engine *engine, struct copy_job *best, const unsigned int counts[2])
 {
 	struct copy_job *job;
 
 	for (job = engine->jobs; job; job = job->next) {
-		if (job_exhausted(job))
+		if (copy_job_is_exhausted(job))
 			continue;
 		if (job->request.worker_limit && job->active >= job->request.worker_limit)
 			continue;
-		job->active++;
-		return job;
+		if (!best || goes_first(job, best, counts))
+			best = job;
 	}
-	return NULL;
+	return best;
 }
 
-void copy_job_leave(struct copy_job *job)
+bool copy_job_gives_way(struct copy_worker *worker, struct copy_job *job)
+{
+	struct copy_engine *engine = worker->engine;
+	unsigned int counts[2];
+	struct copy_job *best;
+
+	if (atomic_load(&engine->job_count) < 2 || worker->next_job)
+		return worker->next_job != NULL;
+	pthread_mutex_lock(&engine->lock);
+	count_workers(engine, counts);
+	counts[job->request.direction]--;
+	best = choose(engine, job, counts);
+	if (best != job) {
+		job->leaving++;
+		best->active++;
+		worker->next_job = best;
+	}
+	pthread_mutex_unlock(&engine->lock);
+	return best != job;
+}
+
+struct copy_job *copy_job_take(struct copy_worker *worker)
+{
+	struct copy_job *job = worker->next_job;
+	unsigned int counts[2];
+
+	worker->next_job = NULL;
+	if (job)
+		return job;
+	count_workers(worker->engine, counts);
+	job = choose(worker->engine, NULL, counts);
+	if (job)
+		job->active++;
+	return job;
+}
+
+void copy_job_leave(struct copy_worker *worker, struct copy_job *job)
 {
 	job->active--;
+	job->leaving -= worker->next_job != NULL;
 	if (job->active == 0 && job_over(job))
 		job_end(job);
 }
@@ -107,6 +163,7 @@ static void job_free(struct copy_job *job)
 		if (job->files[i].direct >= 0)
 			close(job->files[i].direct);
 	free(job->files);
+	free(job->loaded);
 	free(job);
 }
 
@@ -121,9 +178,14 @@ static struct copy_job *job_create(struct copy_engine *engine, const struct copy
 	job->request = *request;
 	job->request.files = NULL;
 	job->grows = request->grows;
+	job->background = request->background;
 	atomic_store(&job->ready, request->grows ? 0 : request->chunk_count);
 	job->files = calloc(request->file_count + 1, sizeof(*job->files));
-	if (!job->files) {
+	if (request->direction == COPY_FILE_TO_DEVICE)
+		job->loaded = calloc(request->chunk_count + 1, sizeof(*job->loaded));
+	if (!job->files || (request->direction == COPY_FILE_TO_DEVICE && !job->loaded)) {
+		free(job->files);
+		free(job->loaded);
 		free(job);
 		return NULL;
 	}
@@ -149,6 +211,7 @@ int copy_job_start(struct copy_engine *engine, const struct copy_request *reques
 	} else {
 		*engine->jobs_end = job;
 		engine->jobs_end = &job->next;
+		atomic_fetch_add(&engine->job_count, 1);
 		if (request->chunk_count == 0 && !request->grows)
 			job_end(job);
 		pthread_cond_broadcast(&engine->changed);
@@ -170,6 +233,13 @@ void copy_job_grow(struct copy_job *job, size_t ready, bool all)
 	if (!job->ended && job->active == 0 && job_over(job))
 		job_end(job);
 	pthread_cond_broadcast(&job->engine->changed);
+	pthread_mutex_unlock(&job->engine->lock);
+}
+
+void copy_job_hurry(struct copy_job *job)
+{
+	pthread_mutex_lock(&job->engine->lock);
+	job->background = false;
 	pthread_mutex_unlock(&job->engine->lock);
 }
 
@@ -210,6 +280,11 @@ int copy_job_result(const struct copy_job *job, struct error_text *error)
 	if (job->result && error)
 		*error = job->error;
 	return job->result;
+}
+
+bool copy_job_has_loaded(const struct copy_job *job, size_t chunk)
+{
+	return atomic_load_explicit(&job->loaded[chunk], memory_order_acquire);
 }
 
 uint64_t copy_job_bytes_done(const struct copy_job *job)

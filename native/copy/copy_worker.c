@@ -26,6 +26,16 @@ static int driver_failure(struct copy_job *job, const struct copy_chunk *chunk, 
 			     (unsigned long long)chunk->allocation_id, chunk->number, name_of(job, chunk));
 }
 
+/* On the way in: what ended in the slot is in the device's memory, and was compared before. */
+static void note_loaded(struct copy_worker *worker, struct copy_job *job, unsigned int slot)
+{
+	const struct copy_chunk *chunk = worker->ends[slot];
+
+	worker->ends[slot] = NULL;
+	if (chunk)
+		atomic_store_explicit(&job->loaded[chunk - job->request.chunks], true, memory_order_release);
+}
+
 /* Waits until the device has finished with a slot. */
 static int slot_wait(struct copy_worker *worker, struct copy_job *job, const struct copy_chunk *chunk,
 		     unsigned int slot)
@@ -36,7 +46,10 @@ static int slot_wait(struct copy_worker *worker, struct copy_job *job, const str
 		return 0;
 	worker->busy[slot] = false;
 	status = job->engine->driver->cuEventSynchronize(worker->events[slot]);
-	return status == CUDA_SUCCESS ? 0 : driver_failure(job, chunk, "cuEventSynchronize", status);
+	if (status != CUDA_SUCCESS)
+		return driver_failure(job, chunk, "cuEventSynchronize", status);
+	note_loaded(worker, job, slot);
+	return 0;
 }
 
 static int slot_mark(struct copy_worker *worker, struct copy_job *job, const struct copy_chunk *chunk,
@@ -108,6 +121,7 @@ static int load_block(struct copy_job *job, const struct copy_chunk *chunk, char
 static int load_chunk(struct copy_worker *worker, struct copy_job *job, const struct copy_chunk *chunk)
 {
 	const struct cuda_driver *driver = job->engine->driver;
+	unsigned int last_slot = worker->slot;
 	XXH3_state_t checksum;
 	CUresult status;
 	uint64_t at;
@@ -137,6 +151,7 @@ static int load_chunk(struct copy_worker *worker, struct copy_job *job, const st
 			return driver_failure(job, chunk, "cuMemcpyHtoDAsync", status);
 		if (slot_mark(worker, job, chunk, worker->slot))
 			return -EIO;
+		last_slot = worker->slot;
 		worker->slot = (worker->slot + 1) % worker->slots;
 		count_done(job, bytes);
 	}
@@ -146,7 +161,23 @@ static int load_chunk(struct copy_worker *worker, struct copy_job *job, const st
 			"%s is damaged: the checksum of allocation %llu, chunk %u does not match; restore from "
 			"another copy of the image",
 			name_of(job, chunk), (unsigned long long)chunk->allocation_id, chunk->number);
+	worker->ends[last_slot] = chunk;
 	return 0;
+}
+
+/* Is it to take no chunk now, for somebody else who needs the link to the device? */
+static bool rests(const struct copy_worker *worker, struct copy_job *job)
+{
+	struct copy_engine *engine = worker->engine;
+	bool background;
+
+	if (!engine->yield_to || atomic_load(engine->yield_to) <= 0 || job->request.worker_limit ||
+	    job->request.direction != COPY_FILE_TO_DEVICE || copy_job_is_exhausted(job))
+		return false;
+	pthread_mutex_lock(&engine->lock);
+	background = job->background;
+	pthread_mutex_unlock(&engine->lock);
+	return background || (unsigned int)(worker - engine->workers) >= (engine->worker_count + 1) / 2;
 }
 
 /*
@@ -154,25 +185,14 @@ static int load_chunk(struct copy_worker *worker, struct copy_job *job, const st
  * process of 16 GiB in about 0.36 s while all 16 copied and in about 0.27 s while 8 did (separate runs of two or three
  * restores).
  */
-static void rest(const struct copy_worker *worker, struct copy_job *job)
+static struct copy_chunk *take_chunk(struct copy_worker *worker, struct copy_job *job)
 {
 	const struct timespec pause = {.tv_nsec = 500000};
-	struct copy_engine *engine = worker->engine;
-
-	if (!engine->yield_to || job->request.worker_limit ||
-	    (unsigned int)(worker - engine->workers) < (engine->worker_count + 1) / 2)
-		return;
-	while (atomic_load(engine->yield_to) > 0 && !atomic_load(&job->stop) &&
-	       atomic_load(&job->next_chunk) < atomic_load(&job->ready))
-		nanosleep(&pause, NULL);
-}
-
-static struct copy_chunk *take_chunk(const struct copy_worker *worker, struct copy_job *job)
-{
 	size_t index;
 
-	rest(worker, job);
-	if (atomic_load(&job->stop))
+	while (rests(worker, job) && !copy_job_gives_way(worker, job))
+		nanosleep(&pause, NULL);
+	if (copy_job_gives_way(worker, job) || atomic_load(&job->stop))
 		return NULL;
 	index = atomic_load(&job->next_chunk);
 	while (index < atomic_load(&job->ready))
@@ -310,6 +330,7 @@ static void run_job(struct copy_worker *worker, struct copy_job *job)
 {
 	struct copy_engine *engine = job->engine;
 	struct copy_chunk *chunk;
+	unsigned int slot;
 	uint64_t unset = 0;
 	CUresult status;
 
@@ -324,6 +345,7 @@ static void run_job(struct copy_worker *worker, struct copy_job *job)
 	if (worker->used_bytes < worker->slots * worker->block_bytes)
 		worker->used_bytes = worker->slots * worker->block_bytes;
 	memset(worker->busy, 0, sizeof(worker->busy));
+	memset(worker->ends, 0, sizeof(worker->ends));
 
 	if (job->request.direction == COPY_DEVICE_TO_FILE) {
 		store_chunks(worker, job);
@@ -336,6 +358,8 @@ static void run_job(struct copy_worker *worker, struct copy_job *job)
 	if (status != CUDA_SUCCESS)
 		copy_job_fail(job, cuda_result_to_errno(status), "Copying %s failed: cuStreamSynchronize: %s",
 			      job->files[0].name, cuda_result_name(engine->driver, status));
+	for (slot = 0; slot < worker->slots && status == CUDA_SUCCESS; slot++)
+		note_loaded(worker, job, slot);
 }
 
 /* Stream and events of a worker, on its own thread. */
@@ -419,7 +443,7 @@ void *copy_worker_main(void *argument)
 
 	pthread_mutex_lock(&engine->lock);
 	while (!engine->stop) {
-		job = worker->ready ? copy_job_next(engine) : NULL;
+		job = worker->ready ? copy_job_take(worker) : NULL;
 		if (!job) {
 			be_idle(worker);
 			continue;
@@ -427,7 +451,7 @@ void *copy_worker_main(void *argument)
 		pthread_mutex_unlock(&engine->lock);
 		run_job(worker, job);
 		pthread_mutex_lock(&engine->lock);
-		copy_job_leave(job);
+		copy_job_leave(worker, job);
 	}
 	pthread_mutex_unlock(&engine->lock);
 	release(worker);

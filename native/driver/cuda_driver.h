@@ -22,6 +22,7 @@
 	FUNCTION(cuDeviceGetUuid, cuDeviceGetUuid_v2, 11040)                          \
 	FUNCTION(cuDeviceTotalMem, cuDeviceTotalMem_v2, 3020)                         \
 	FUNCTION(cuDeviceGetAttribute, cuDeviceGetAttribute, 2000)                    \
+	FUNCTION(cuDeviceCanAccessPeer, cuDeviceCanAccessPeer, 4000)                  \
 	FUNCTION(cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain, 7000)            \
 	FUNCTION(cuDevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2, 11000)      \
 	FUNCTION(cuCtxSetCurrent, cuCtxSetCurrent, 4000)                              \
@@ -40,6 +41,7 @@
 	FUNCTION(cuMemcpyDtoD, cuMemcpyDtoD_v2, 3020)                                 \
 	FUNCTION(cuMemcpyHtoDAsync, cuMemcpyHtoDAsync_v2, 3020)                       \
 	FUNCTION(cuMemcpyDtoHAsync, cuMemcpyDtoHAsync_v2, 3020)                       \
+	FUNCTION(cuMemcpyDtoDAsync, cuMemcpyDtoDAsync_v2, 3020)                       \
 	FUNCTION(cuMemsetD8, cuMemsetD8_v2, 3020)                                     \
 	FUNCTION(cuMemsetD8Async, cuMemsetD8Async, 3020)                              \
 	FUNCTION(cuStreamCreate, cuStreamCreate, 2000)                                \

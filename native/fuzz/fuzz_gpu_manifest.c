@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	gpu_image_manifest_name(file, &name);
 	fuzz_manifest(&input, file, &gpu_image_manifest);
 	if (gpu_image_read(fuzz_folder(), &name, &image, &error) == 0) {
-		gpu_image_device_bytes(image);
+		gpu_image_bytes(image);
 		gpu_image_free(image);
 	}
 	return 0;

@@ -120,12 +120,18 @@ enum rekindle_run_kind { REKINDLE_RUN_CHECKPOINT = 1, REKINDLE_RUN_RESTORE = 2 }
 struct rekindle_statistics {
 	int32_t kind; /**< enum rekindle_run_kind */
 	int32_t succeeded;
-	uint64_t start;	   /**< nanoseconds, CLOCK_MONOTONIC */
-	uint64_t duration; /**< nanoseconds: from the call, or from plugin init where read from a folder */
+	uint64_t start; /**< nanoseconds, CLOCK_MONOTONIC */
+	/** nanoseconds: from the call, or from plugin init where read from a folder; there CRIU's own time without CUDA */
+	uint64_t duration;
 	uint64_t device_bytes;
 	uint64_t host_bytes;  /**< size of CRIU's pages images; from a work folder that is not theirs: 0 */
 	uint64_t image_bytes; /**< stored size of the GPU images, zero chunks left out */
-	/** of a checkpoint: device memory that stays in the pool, see enum rekindle_park; of a restore: that was found there */
+	uint64_t
+		linked_bytes; /**< of a checkpoint: those of image_bytes that were not written, but linked to an older one */
+	/**
+	 * of a checkpoint: device memory that stays in the pool, see enum rekindle_park; of a restore: that was found there, on the
+	 * device or in pinned memory
+	 */
 	uint64_t resident_bytes;
 	uint64_t overlap;	 /**< nanoseconds of GPU copying hidden behind CRIU's own work */
 	int32_t pool_warm;	 /**< 1: context and ring were there already */
@@ -202,7 +208,7 @@ enum rekindle_flags {
 
 /** Where a dump leaves device memory, beside the images that it writes in any case. */
 enum rekindle_park {
-	REKINDLE_PARK_AS_CONFIGURED = 0, /**< REKINDLE_PARK */
+	REKINDLE_PARK_AS_CONFIGURED = 0, /**< REKINDLE_PARK; FILE for a tree that is left running or stopped */
 	REKINDLE_PARK_FILE = 1,		 /**< nowhere else */
 	/**
 	 * Where it is, in the hands of the pool, until the next restore from the folder takes it without a copy, or something
@@ -210,22 +216,38 @@ enum rekindle_park {
 	 * without a pool that lasts, and where processes share device memory.
 	 */
 	REKINDLE_PARK_DEVICE = 2,
+	/**
+	 * In pinned memory of the host, in the hands of the pool, which copies it there when the tree has ended, as far as its
+	 * REKINDLE_PINNED_BUDGET has room. Every restore from the folder copies from there. Where that cannot be, as for
+	 * REKINDLE_PARK_DEVICE.
+	 */
+	REKINDLE_PARK_PINNED = 3,
 };
 
 struct rekindle_checkpoint_request {
 	uint32_t structure_size;
-	int32_t pid;			      /**< root of the tree to dump, 2 or more */
-	const char *directory;		      /**< images; made where missing (mode 0700) */
-	const char *work_directory;	      /**< logs and statistics; NULL: the images' */
-	const char *log_file;		      /**< name in the work folder; NULL: dump.log */
-	uint32_t flags;			      /**< enum rekindle_flags */
-	int32_t log_level;		      /**< CRIU's -v, 1 to 4; 0: 4 */
-	uint32_t timeout_seconds;	      /**< CRIU's --timeout; 0: CRIU's default of 10 */
-	uint32_t argument_count;	      /**< of arguments */
-	const char *const *arguments;	      /**< further arguments for criu, as they are */
+	int32_t pid;		    /**< root of the tree to dump, 2 or more */
+	const char *directory;	    /**< images; made where missing (mode 0700) */
+	const char *work_directory; /**< logs and statistics; NULL: the images' */
+	const char *log_file;	    /**< name in the work folder, none of the checkpoint's own; NULL: dump.log */
+	uint32_t flags;		    /**< enum rekindle_flags */
+	int32_t log_level;	    /**< CRIU's -v, 1 to 4; 0: 4 */
+	uint32_t timeout_seconds;   /**< CRIU's --timeout; 0: CRIU's default of 10 */
+	uint32_t argument_count;    /**< of arguments */
+	/**
+	 * further arguments for criu, as they are; none that the library gives itself, as --tree or --images-dir, and none
+	 * that leaves memory out of the folder: --page-server, --lazy-pages, --stream
+	 */
+	const char *const *arguments;
 	struct rekindle_operation *operation; /**< or NULL */
-	int32_t park; /**< enum rekindle_park; REKINDLE_PARK_DEVICE is not for a tree that is left running or stopped */
+	int32_t park; /**< enum rekindle_park; of a tree that is left running or stopped only AS_CONFIGURED and FILE */
 	uint32_t reserved;
+	/**
+	 * A folder beside `directory` in which the image may lie that a process was restored from or dumped into before: what has
+	 * not changed since then is linked, and not written again. "none": all is written; "": only `directory` is looked at;
+	 * NULL: as configured (REKINDLE_PARENT). A folder that is not there, or holds no such image, is no failure.
+	 */
+	const char *parent;
 };
 
 /**
@@ -246,10 +268,10 @@ struct rekindle_restore_request {
 	uint32_t flags;		    /**< enum rekindle_flags; LEAVE_RUNNING means nothing here */
 	const char *directory;	    /**< images */
 	const char *work_directory; /**< logs and statistics; NULL: the images' */
-	const char *log_file;	    /**< name in the work folder; NULL: restore.log */
+	const char *log_file;	    /**< likewise; NULL: restore.log */
 	int32_t log_level;	    /**< CRIU's -v, 1 to 4; 0: 4 */
 	uint32_t argument_count;
-	const char *const *arguments;	      /**< further arguments for criu, as they are */
+	const char *const *arguments;	      /**< likewise */
 	struct rekindle_operation *operation; /**< or NULL */
 	/**
 	 * The GPUs that it takes: "OLD=NEW,..." with numbers or UUIDs ("GPU-..."), "NEW" where the tree's memory lies on one
@@ -335,6 +357,11 @@ enum rekindle_obstacle_kind {
 	REKINDLE_OBSTACLE_MPS = 10,
 	REKINDLE_OBSTACLE_STOPPED = 11,	  /**< by SIGSTOP, with CUDA in use */
 	REKINDLE_OBSTACLE_SUSPENDED = 12, /**< a restored process whose CUDA somebody has checkpointed */
+	REKINDLE_OBSTACLE_SESSION = 13,	  /**< the root leads no session, without #REKINDLE_SHELL_JOB */
+	REKINDLE_OBSTACLE_TERMINAL = 14,  /**< whose other end is outside of the tree, likewise */
+	REKINDLE_OBSTACLE_FILE_LOCK = 15, /**< without #REKINDLE_FILE_LOCKS */
+	/** connected to outside of the tree, in the network namespace of the caller */
+	REKINDLE_OBSTACLE_UNIX_SOCKET = 16,
 };
 
 struct rekindle_obstacle {
@@ -360,8 +387,9 @@ struct rekindle_inspection {
 
 /**
  * Says what a tree holds without stopping it: its processes with their CUDA and their agents, the root first, and
- * everything that a dump with these flags and arguments would meet. rekindle_checkpoint looks for the same, and refuses
- * with all of it at once. processes and obstacles may be NULL where their capacity is 0; counts are those of all.
+ * what of enum rekindle_obstacle_kind is in the way of a dump with these flags and arguments. CRIU may refuse what is none
+ * of these. rekindle_checkpoint looks for the same, and refuses with all of it at once. processes and obstacles may be NULL
+ * where their capacity is 0; counts are those of all.
  * Obstacles are no failure of this function.
  */
 REKINDLE_API int rekindle_inspect_process(const struct rekindle_environment *environment,
@@ -377,8 +405,10 @@ struct rekindle_image {
 	uint32_t process_count;	    /**< all processes of the tree */
 	uint32_t gpu_process_count; /**< of them, processes that use CUDA */
 	uint64_t host_bytes;	    /**< CRIU's pages images */
-	uint64_t device_bytes;	    /**< device memory outside the process image */
+	uint64_t device_bytes;	    /**< device memory outside the process image, and the host's that the driver made */
 	uint64_t image_bytes;	    /**< stored size of the GPU images */
+	uint64_t linked_bytes;	    /**< of it, what lies in data files that were written for older images */
+	uint64_t dead_bytes;	    /**< what those files hold beside that, and nobody needs here */
 	int32_t root_pid;
 	int32_t driver_version;		      /**< of the driver at dump; 0 where no process used CUDA */
 	int32_t simulated;		      /**< dumped from the simulated driver */
@@ -402,8 +432,12 @@ struct rekindle_image_process {
 	uint64_t host_bytes;
 	uint64_t device_bytes;
 	uint64_t image_bytes;
+	uint64_t linked_bytes; /**< of it, as above */
+	uint64_t dead_bytes;   /**< likewise */
 	char name[REKINDLE_NAME_MAX];
 	char reason[REKINDLE_REASON_MAX];
+	char linked_to
+		[REKINDLE_REASON_MAX]; /**< ids of the images that linked files were written for, by blanks; "": none */
 };
 
 /**
@@ -515,13 +549,26 @@ REKINDLE_API int rekindle_pool_release(struct rekindle_pool *pool, const struct 
 /** Starts filling device memory from the GPU images in a folder; the next restore of it on this pool finds it done. */
 REKINDLE_API int rekindle_pool_prefetch(struct rekindle_pool *pool, const char *directory,
 					struct rekindle_error *error);
+/** Where a pool keeps what images hold of device memory. */
+enum rekindle_tier {
+	REKINDLE_TIER_DEVICE = 1, /**< in device memory, which the next restore takes */
+	/**
+	 * in pinned memory of the host, which restores copy from, any number of them; as far as REKINDLE_PINNED_BUDGET of the
+	 * pool has room
+	 */
+	REKINDLE_TIER_PINNED = 2,
+};
+
+/** Likewise with an enum rekindle_tier. */
+REKINDLE_API int rekindle_pool_prefetch_to(struct rekindle_pool *pool, const char *directory, int32_t tier,
+					   struct rekindle_error *error);
 /**
  * Says how many bytes of that are still to come, 0 where all is there. Fails with what the filling failed with, and where
  * nothing is held for the folder: nobody has asked for it, or a restore has taken it.
  */
 REKINDLE_API int rekindle_pool_prefetched(struct rekindle_pool *pool, const char *directory, uint64_t *bytes,
 					  struct rekindle_error *error);
-/** Drops what rekindle_pool_prefetch holds for a folder, and what a dump has parked of it. */
+/** Drops what rekindle_pool_prefetch and rekindle_pool_prefetch_to hold for a folder, and what a dump has parked of it. */
 REKINDLE_API int rekindle_pool_drop(struct rekindle_pool *pool, const char *directory, struct rekindle_error *error);
 
 struct rekindle_pool_statistics {
@@ -535,7 +582,14 @@ struct rekindle_pool_statistics {
 	 * rekindle_park
 	 */
 	uint64_t images_resident;
-	uint64_t images_read; /**< likewise, but some of it still had to be read, or all */
+	uint64_t images_read;	/**< likewise, but some of it still had to be read, or all */
+	uint64_t images_pinned; /**< likewise, and all of it was copied from pinned memory of the host */
+	uint64_t
+		pinned_bytes; /**< of images in pinned memory now, or on their way there; REKINDLE_PINNED_BUDGET at most */
+	uint64_t moved_to_pinned; /**< folders whose images made room in device memory so, since the pool started */
+	uint64_t given_up;	  /**< likewise, of which the next restore reads the files */
+	uint64_t expired; /**< folders that were prefetched and nobody took in time, see REKINDLE_PREFETCH_EXPIRY */
+	uint64_t expired_bytes; /**< of device memory, or pinned memory, of all these together */
 	uint32_t workers, contexts;
 	uint32_t leases; /**< of this handle */
 	uint32_t runs;
@@ -553,20 +607,22 @@ enum rekindle_resident_state {
 	REKINDLE_RESIDENT_FAILED = 3, /**< rekindle_pool_prefetched says why */
 };
 
-/** The GPU images of a folder that a pool has in device memory, or is filling it from. */
+/** The GPU images of a folder that a pool has in device memory or pinned memory, or is filling it from. */
 struct rekindle_resident_images {
-	uint64_t bytes; /**< of device memory; what processes have taken and the pool has let go of is not in it */
+	uint64_t bytes; /**< of memory; what processes have taken and the pool has let go of is not in it */
 	uint64_t bytes_filled;
 	uint64_t since;	 /**< when it was asked for: nanoseconds, CLOCK_MONOTONIC */
 	uint32_t images; /**< one for each process */
 	int32_t state;	 /**< enum rekindle_resident_state */
 	int32_t taken;	 /**< 1: a run has them; 0: they wait for one */
 	int32_t parked;	 /**< 1: a dump has left them, see enum rekindle_park; 0: they were read */
+	int32_t tier;	 /**< enum rekindle_tier */
+	uint32_t reserved;
 	char directory[REKINDLE_DIRECTORY_MAX]; /**< as the pool saw it; "" where that is longer, or not known */
 };
 
 /**
- * Says what lies in the device memory of a pool, for clients and for runs, the oldest first. count and capacity as in
+ * Says what lies in the device memory and the pinned memory of a pool, for clients and for runs, the oldest first. count and capacity as in
  * rekindle_gpus_list.
  */
 REKINDLE_API int rekindle_pool_images(struct rekindle_pool *pool, struct rekindle_resident_images *images,

@@ -23,8 +23,27 @@ static int look_at_tracer(const struct look *look)
 	if (tracer <= 0 || tracer == getpid())
 		return 0;
 	process_name_read(tracer, name);
-	return inspection_add(look->inspection, OBSTACLE_TRACER, pid, "end that one, or let it detach",
+	return inspection_add(look->inspection, OBSTACLE_TRACER, pid,
+			      strcmp(name, "criu") ? "end that one, or let it detach"
+						   : "another dump or restore is under way: wait until it has ended",
 			      "process %d is traced by process %d (%s)", (int)pid, (int)tracer, name);
+}
+
+/* CRIU asks it of the root only: where that leads a session, the leader of none is outside. */
+static int look_at_session(const struct look *look)
+{
+	struct process_facts facts;
+	pid_t pid = look->process->pid;
+
+	if (!look->options->known || look->options->shell_job || look->process != look->inspection->processes ||
+	    process_facts_read(pid, &facts) || facts.session == pid)
+		return 0;
+	return inspection_add(
+		look->inspection, OBSTACLE_SESSION, pid,
+		"dump and restore it with --shell-job, or start it in a session of its own: 'rekindle run' "
+		"and setsid do that",
+		"process %d (%s) leads no session: it is a job of a shell, or part of another session", (int)pid,
+		look->process->name);
 }
 
 static uint32_t read_counter(pid_t pid, uint64_t address)
@@ -56,20 +75,20 @@ static int look_at_page(const struct look *look, const struct agent *agent)
 			process->name);
 	}
 	if (agent->page.needs_agent && !agent->usable)
-		return inspection_add(look->inspection, OBSTACLE_LOST_AGENT, pid,
-				      "end it and restore it from its image",
-				      "process %d (%s) was restored, or shares device memory, and the driver cannot "
-				      "save that without the agent: %s",
-				      (int)pid, process->name, agent->note);
+		return inspection_add(
+			look->inspection, OBSTACLE_LOST_AGENT, pid, "end it and restore it from its image",
+			"process %d (%s) was restored, shares device memory, or has memory of the host that the driver made, and the driver cannot "
+			"save that without the agent: %s",
+			(int)pid, process->name, agent->note);
 	/* An import that is just under way counts too, also one that fails then. */
 	if (read_counter(pid, agent->page.foreign_address) && !usleep(IMPORT_US) &&
 	    read_counter(pid, agent->page.foreign_address))
 		return inspection_add(
 			look->inspection, OBSTACLE_IMPORTED_MEMORY, pid,
-			"end the sharing before the dump (NCCL: NCCL_NVLS_ENABLE=0, "
-			"NCCL_CUMEM_HOST_ENABLE=0, or REKINDLE_AGENT_MINIMUM=1K with NCCL_CUMEM_ENABLE=0)",
-			"process %d (%s) has imported device memory of another process that cannot be "
-			"followed there, and so not be restored",
+			"end the sharing, or free it, before the dump (NCCL: NCCL_NVLS_ENABLE=0, or "
+			"REKINDLE_AGENT_MINIMUM=1K with NCCL_CUMEM_ENABLE=0)",
+			"process %d (%s) has imported device memory of another process, or made memory of the host, "
+			"that cannot be followed there, and so not be restored",
 			(int)pid, process->name);
 	return 0;
 }
@@ -141,6 +160,8 @@ static int look_at(struct look *look)
 		return 0;
 	code = look_at_tracer(look);
 	if (!code)
+		code = look_at_session(look);
+	if (!code)
 		code = look_at_descriptors(look);
 	if (!code)
 		code = look_at_mappings(look);
@@ -164,7 +185,8 @@ int inspection_run(struct inspection *inspection, pid_t root, const struct inspe
 		   struct error_text *error)
 {
 	struct mount_set mounts = {NULL, 0};
-	struct look look = {.inspection = inspection, .options = options, .mounts = &mounts};
+	struct ends ends = {NULL, 0};
+	struct look look = {.inspection = inspection, .options = options, .mounts = &mounts, .ends = &ends};
 	int code;
 
 	memset(inspection, 0, sizeof(*inspection));
@@ -181,6 +203,9 @@ int inspection_run(struct inspection *inspection, pid_t root, const struct inspe
 		look.process = &inspection->processes[i];
 		code = look_at(&look);
 	}
+	if (!code)
+		code = look_at_ends(&look);
+	ends_free(&ends);
 	mount_set_free(&mounts);
 	return code ? fail(error, code, "Out of memory") : 0;
 }

@@ -30,6 +30,10 @@ enum obstacle_kind {
 	OBSTACLE_MPS = 10,
 	OBSTACLE_STOPPED = 11,
 	OBSTACLE_SUSPENDED = 12,
+	OBSTACLE_SESSION = 13,
+	OBSTACLE_TERMINAL = 14,
+	OBSTACLE_FILE_LOCK = 15,
+	OBSTACLE_UNIX_SOCKET = 16,
 };
 
 struct obstacle {
@@ -47,7 +51,7 @@ struct inspected_process {
 	bool has_cuda_library;
 	bool has_device; /* an NVIDIA device is open or mapped */
 	bool agent_usable;
-	bool needs_agent; /* was restored: the driver alone cannot save its memory */
+	bool needs_agent; /* was restored, for one: the driver alone cannot save its memory */
 	enum agent_presence presence;
 	char agent_note[256]; /* why the agent is not usable */
 };
@@ -59,6 +63,10 @@ struct inspection_options {
 	bool links;
 	bool shell_job;
 	bool external_files;
+	bool terminals; /* whose other end is outside */
+	bool file_locks;
+	bool datagrams;	      /* unix sockets of that type whose other end is outside */
+	bool unix_sockets;    /* any of them */
 	uint64_t ghost_bytes; /* largest deleted file */
 };
 

@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "inspect/inspection.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "inspect/inspection_test_support.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -26,88 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Each obstacle is made by a child, which then waits to be killed. Its word to us is one byte; another: it could not. */
-#define READY 'r'
-#define IMPOSSIBLE 'i'
-
 static char folder[] = "/tmp/inspection-test-XXXXXX";
-
-static const struct inspection_options strict = {.known = true, .ghost_bytes = 1 << 20};
-
-struct obstacle_maker {
-	pid_t pid;
-	bool possible;
-};
-
-static struct obstacle_maker start(bool (*make)(void))
-{
-	struct obstacle_maker maker;
-	int ready[2];
-	char word = 0;
-
-	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
-	maker.pid = fork();
-	assert_true(maker.pid >= 0);
-	if (!maker.pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		word = make() ? READY : IMPOSSIBLE;
-		if (write(ready[1], &word, 1) != 1)
-			_exit(1);
-		close(ready[0]);
-		close(ready[1]);
-		for (;;)
-			pause();
-	}
-	close(ready[1]);
-	assert_int_equal(read(ready[0], &word, 1), 1);
-	close(ready[0]);
-	maker.possible = word == READY;
-	return maker;
-}
-
-static void end(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
-}
-
-static bool has(const struct inspection *inspection, enum obstacle_kind kind)
-{
-	for (size_t i = 0; i < inspection->obstacle_count; i++)
-		if (inspection->obstacles[i].kind == kind)
-			return true;
-	return false;
-}
-
-/* Of the maker alone, and of a strict dump: is the kind found? And is nothing else? */
-static bool is_only(pid_t pid, enum obstacle_kind kind, const struct inspection_options *options)
-{
-	struct inspection inspection;
-	struct error_text error;
-	bool only;
-
-	assert_int_equal(inspection_run(&inspection, pid, options, &error), 0);
-	assert_int_equal(inspection.processes[0].pid, pid);
-	only = has(&inspection, kind);
-	for (size_t i = 0; i < inspection.obstacle_count; i++) {
-		if (inspection.obstacles[i].kind != kind)
-			fail_msg("also: %s", inspection.obstacles[i].what);
-		assert_true(inspection.obstacles[i].remedy[0]);
-	}
-	inspection_free(&inspection);
-	return only;
-}
-
-#define MUST_BE_POSSIBLE(maker)   \
-	if (!(maker).possible) {  \
-		end((maker).pid); \
-		skip();           \
-	}
-
-static bool make_nothing(void)
-{
-	return true;
-}
 
 static void a_plain_process_has_none(void **state)
 {
@@ -351,6 +266,30 @@ static void what_a_changed_root_hides_is_no_obstacle(void **state)
 	end(maker.pid);
 }
 
+static bool make_a_criu_that_traces(void)
+{
+	return !prctl(PR_SET_NAME, "criu") && make_tracer();
+}
+
+static void a_dump_under_way_is_said(void **state)
+{
+	struct obstacle_maker victim = start(make_nothing), criu;
+	struct inspection inspection;
+	struct error_text error;
+
+	(void)state;
+	traced = victim.pid;
+	criu = start(make_a_criu_that_traces);
+	assert_true(criu.possible);
+	assert_int_equal(inspection_run(&inspection, victim.pid, &strict, &error), 0);
+	assert_true(inspection_is_busy(&inspection));
+	inspection_describe(&inspection, &error);
+	assert_non_null(strstr(error.text, "another dump or restore is under way: wait"));
+	inspection_free(&inspection);
+	end(criu.pid);
+	end(victim.pid);
+}
+
 static struct sockaddr_un service_address(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -466,6 +405,7 @@ int main(void)
 		cmocka_unit_test(a_file_of_another_mount_namespace_is_found),
 		cmocka_unit_test(what_a_changed_root_hides_is_no_obstacle),
 		cmocka_unit_test(a_client_of_the_multi_process_service_is_found),
+		cmocka_unit_test(a_dump_under_way_is_said),
 		cmocka_unit_test(all_are_said_at_once),
 	};
 

@@ -32,6 +32,13 @@ static uint64_t parse_size(const char *text)
 	}
 }
 
+static void allow_external(struct inspection_options *options, const char *value)
+{
+	options->external_files = true;
+	options->terminals |= value && !strncmp(value, "tty[", 4);
+	options->unix_sockets |= value && !strncmp(value, "unix[", 5);
+}
+
 /* Of several places the most that one allows counts: a dump is not to be refused by mistake. */
 static void take_option(struct inspection_options *options, const char *given, const char *value)
 {
@@ -45,9 +52,15 @@ static void take_option(struct inspection_options *options, const char *given, c
 		options->links = true;
 	else if (is_option(given, length, "shell-job"))
 		options->shell_job = true;
+	else if (is_option(given, length, "orphan-pts-master"))
+		options->terminals = true;
+	else if (is_option(given, length, "file-locks"))
+		options->file_locks = true;
+	else if (is_option(given, length, "ext-unix-sk"))
+		options->datagrams = true;
 	else if (is_option(given, length, "inherit-fd") ||
 		 (is_option(given, length, "external") && !(value && !strncmp(value, "mnt[", 4))))
-		options->external_files = true;
+		allow_external(options, value);
 	else if (is_option(given, length, "ghost-limit") && value && parse_size(value) > options->ghost_bytes)
 		options->ghost_bytes = parse_size(value);
 }
@@ -89,9 +102,11 @@ void inspection_options_read(struct inspection_options *options, const char *con
 		const char *next = i + 1 < count ? arguments[i + 1] : NULL;
 
 		/* Perhaps with others in one word. */
-		if (arguments[i][0] == '-' && arguments[i][1] != '-' && strchr(arguments[i], 'j'))
-			options->shell_job = true;
-		else if (!strcmp(arguments[i], "--config") && next)
+		if (arguments[i][0] == '-' && arguments[i][1] != '-') {
+			options->shell_job |= strchr(arguments[i], 'j') != NULL;
+			options->file_locks |= strchr(arguments[i], 'l') != NULL;
+			options->datagrams |= strchr(arguments[i], 'x') != NULL;
+		} else if (!strcmp(arguments[i], "--config") && next)
 			read_file(options, next);
 		else if (!strncmp(arguments[i], "--config=", 9))
 			read_file(options, arguments[i] + 9);

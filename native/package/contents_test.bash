@@ -39,6 +39,11 @@ print("not named:", *missing) if missing else print("ok:", *own)
 sys.exit(1 if missing or not packages else 0)
 END
 
+# The help of each command names it.
+cmp "$(dirname "$0")/../../java/cli/src/main/resources/dev/rekindle/cli/rekindle-schema.json" \
+	"$work/root/usr/share/rekindle/rekindle-schema.json" || fail "the schema of --json is not in the package"
+echo "ok: the schema"
+
 # A cache that does not fit its runtime and jar is passed over in silence.
 sed 's/-Xlog:disable/-Xlog:class+load/' "$work/root/usr/bin/rekindle" >"$work/root/usr/bin/rekindle-log"
 sh "$work/root/usr/bin/rekindle-log" pool status --pool-socket /nonexistent >"$work/classes" 2>&1 || true

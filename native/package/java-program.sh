@@ -22,13 +22,15 @@ jdk=$("$here/../find-jdk.sh") || die "no JDK 25 was found: install one under /us
 rm -rf -- "$folder"
 mkdir -p "$folder"
 
-modules=$("$jdk/bin/jdeps" --print-module-deps --ignore-missing-deps --multi-release 25 "$jar")
-"$jdk/bin/jlink" --add-modules "$modules" --strip-debug --no-header-files --no-man-pages --output "$folder/runtime"
+# Short lives: the second compiler does not pay in them.
+short=(-J-XX:TieredStopAtLevel=1 -J-XX:+UseSerialGC)
+modules=$("$jdk/bin/jdeps" "${short[@]}" --print-module-deps --ignore-missing-deps --multi-release 25 "$jar")
+"$jdk/bin/jlink" "${short[@]}" --add-modules "$modules" --strip-debug --no-header-files --no-man-pages --output "$folder/runtime"
 # The symbols of debuggers, which jlink leaves in a runtime that it makes of a runtime; and files that nobody may write.
 find "$folder/runtime" -type f -exec chmod u+w {} +
 find "$folder/runtime" -type f \( -name '*.so' -o -perm -u+x \) -exec strip --strip-unneeded {} +
 cp "$jar" "$folder/rekindle.jar"
-"$jdk/bin/java" "$here/ModernClasses.java" "$folder/rekindle.jar" >&2
+"$jdk/bin/java" "${short[@]#-J}" "$here/ModernClasses.java" "$folder/rekindle.jar" >&2
 
 java=("$folder/runtime/bin/java")
 mapfile -t options < <(grep -v '^#' "$here/java.options")

@@ -99,13 +99,9 @@ static int track_process(pid_t pid, struct dumped_process **tracked, struct erro
 /* For whoever finds the process as a run left it that was killed together with its pool and their guardian. */
 static void log_way_back(pid_t pid)
 {
-	char link[32], images[PATH_MAX];
-	ssize_t length;
+	char images[PATH_MAX];
 
-	/* Not the hidden folder into which CRIU writes: it may have another name by then. */
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", folder.lock >= 0 ? folder.lock : criu_get_image_dir());
-	length = readlink(link, images, sizeof(images) - 1);
-	images[length > 0 ? length : 0] = '\0';
+	dump_folder_path(folder.lock, images);
 	log_info("should this run be killed and process %d stand still: rekindled --revive %d --images %s", (int)pid,
 		 (int)pid, images);
 }
@@ -247,7 +243,7 @@ int dump_pause_devices(int pid)
 	int code;
 
 	code = process_maps_read(pid, &maps, &error);
-	if (code == -ESRCH || (!code && processes && !maps.has_cuda_library))
+	if ((code == -ESRCH && !is_root) || (!code && processes && !maps.has_cuda_library))
 		return -ENOTSUP;
 	if (!code)
 		process = find_process(pid);
@@ -262,6 +258,12 @@ int dump_pause_devices(int pid)
 	if (!code && (is_root || maps.has_cuda_library))
 		code = pause_process(process, &maps, is_root, &error);
 	if (code == -ESRCH || (code && process && !run.pool.lost && process_handle_has_ended(&process->handle))) {
+		if (is_root) {
+			/* CRIU would go on, dump a zombie, and end by a BUG() of its own that nobody cleans up after. */
+			code = fail(&error, -ESRCH, "process %d, which is to be dumped, has ended", pid);
+			run_fail(&run, code, &error);
+			return -1;
+		}
 		log_info("process %d ended before it could be paused", pid);
 		return -ENOTSUP;
 	}
@@ -345,6 +347,16 @@ int dump_checkpoint_devices(int pid)
 	return 0;
 }
 
+/* Not one by one: of memory that they share, the image of one may be all that another has. */
+static bool all_are_whole(void)
+{
+	for (struct dumped_process *process = processes; process; process = process->next)
+		if (dumped_process_lacks_something(process) && !process->is_back &&
+		    !process_handle_has_ended(&process->handle))
+			return false;
+	return true;
+}
+
 void dump_end(int criu_result)
 {
 	struct dumped_process *process, *next;
@@ -362,6 +374,9 @@ void dump_end(int criu_result)
 	if (!criu_result)
 		dump_folder_commit(&folder);
 	rest = run_end(&run, criu_result);
+	if (criu_result && rest == RUN_REST_OURS && all_are_whole())
+		for (process = processes; process; process = process->next)
+			dump_folder_drop_images(&folder, process->handle.pid);
 	dump_folder_end(&folder, !criu_result, rest);
 	for (process = processes; process; process = next) {
 		next = process->next;

@@ -55,10 +55,11 @@ static int can_be_saved(pid_t pid, int state, const struct agent *agent, struct 
 	if (!agent->has_page || !agent->page.needs_agent)
 		return 0;
 	if (!agent->usable)
-		return fail(error, -EOPNOTSUPP,
-			    "process %d was restored, or shares device memory, and the driver cannot save that without "
-			    "the agent, which cannot be reached: %s",
-			    (int)pid, agent->note);
+		return fail(
+			error, -EOPNOTSUPP,
+			"process %d was restored, shares device memory, or has memory of the host that the driver made, and the driver cannot save that without "
+			"the agent, which cannot be reached: %s",
+			(int)pid, agent->note);
 	if (state != CU_PROCESS_STATE_CHECKPOINTED)
 		return 0;
 	return fail(

@@ -6,14 +6,19 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "plugin/criu_plugin_abi.h"
+#include "plugin/removed_files.h"
+#include "process/agent_page.h"
+#include "process/process_maps.h"
 #include "protocol/seal_order.h"
 #include "settings/program_find.h"
 #include "store/checkpoint_folder.h"
+#include "store/checkpoint_gpu_images.h"
 #include "store/folder_lock.h"
 #include "support/log.h"
 
@@ -65,6 +70,42 @@ static int lead_criu(int images, struct error_text *error)
 	return 0;
 }
 
+/* Of a dump that succeeded and could not give the process its memory back. */
+static bool is_only_memory(const struct gpu_image_name *name)
+{
+	struct process_maps maps;
+	struct agent agent;
+	bool is_only;
+
+	if (!name->has_id || !gpu_image_owner_runs(name) || process_maps_read(name->pid, &maps, NULL))
+		return false;
+	agent_open(&agent, name->pid, &maps);
+	is_only = agent.has_page && agent.page.state == AGENT_STATE_RELEASED &&
+		  !memcmp(agent.page.image_id, name->id, sizeof(name->id));
+	agent_close(&agent);
+	return is_only;
+}
+
+/* The older checkpoint is removed in the end. What no manifest lists stays anyway, see store/checkpoint_members.h. */
+static int check_older(int lock, struct error_text *error)
+{
+	struct gpu_image_name *names = NULL;
+	size_t count = 0, i;
+	int code = 0;
+
+	if (!checkpoint_folder_is_complete(lock) || checkpoint_gpu_images(lock, &names, &count, error))
+		return 0;
+	for (i = 0; i < count && !code; i++)
+		if (is_only_memory(&names[i]))
+			code = fail(error, -EBUSY,
+				    "process %d has its device memory in the older checkpoint of this folder only: run "
+				    "\"rekindled --revive %d --images\" with the folder, or end the process, or use "
+				    "another folder",
+				    names[i].pid, names[i].pid);
+	free(names);
+	return code;
+}
+
 int dump_folder_begin(struct dump_folder *folder, const struct settings *settings, struct error_text *error)
 {
 	int images = -1, code;
@@ -80,14 +121,27 @@ int dump_folder_begin(struct dump_folder *folder, const struct settings *setting
 		code = add_seal(settings, error);
 	if (!code)
 		code = checkpoint_folder_begin(folder->lock, &images, error);
+	if (!code)
+		folder->place = images < 0 ? DUMP_INTO_FOLDER : DUMP_INTO_HIDDEN;
+	if (!code)
+		code = check_older(folder->lock, error);
 	if (!code && images >= 0) {
 		log_info("the folder holds an older checkpoint, which stays until this one is complete");
 		code = lead_criu(images, error);
 	}
-	folder->written_directly = images < 0;
 	if (images >= 0)
 		close(images);
 	return code;
+}
+
+void dump_folder_path(int lock, char path[PATH_MAX])
+{
+	char link[32];
+	ssize_t length;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", lock >= 0 ? lock : criu_get_image_dir());
+	length = readlink(link, path, PATH_MAX - 1);
+	path[length > 0 ? length : 0] = '\0';
 }
 
 void dump_folder_set_pool(struct dump_folder *folder, int socket)
@@ -96,17 +150,21 @@ void dump_folder_set_pool(struct dump_folder *folder, int socket)
 }
 
 /*
- * CRIU has not run the program: it knows of no failure then, and ends the processes next. So this is done here, by one
- * thread, and whatever comes of it the images stay.
+ * CRIU has not run the program: it knows of no failure then, and ends the processes next. So this is done here, whatever the
+ * pool has checked already, and whatever comes of it the images stay.
  */
 static void seal_here(struct dump_folder *folder)
 {
 	struct checkpoint_reading reading = {.threads = 1};
 	struct error_text error;
+	int code;
 
 	log_warning("CRIU did not run " SEAL_PROGRAM ": the checkpoint is flushed and sealed by the plugin");
-	folder->keep_images = checkpoint_folder_seal(folder->lock, criu_get_image_dir(), folder->order->checkpoint_id,
-						     &reading, &error) != 0;
+	code = gpu_images_check_on_disk(criu_get_image_dir(), folder->order->threads, &error);
+	if (!code)
+		code = checkpoint_folder_seal(folder->lock, criu_get_image_dir(), folder->order->checkpoint_id,
+					      &reading, &error);
+	folder->keep_images = code != 0;
 	if (folder->keep_images)
 		log_error("%s; the images stay where CRIU wrote them: copy them to another disk", error.text);
 }
@@ -139,17 +197,38 @@ void dump_folder_commit(const struct dump_folder *folder)
 		  error.text);
 }
 
+void dump_folder_drop_images(const struct dump_folder *folder, pid_t pid)
+{
+	struct gpu_image_name *names = NULL;
+	int images = criu_get_image_dir();
+	struct error_text error;
+	size_t count = 0, i;
+
+	if (folder->place == DUMP_NOT_BEGUN)
+		return;
+	if (gpu_image_list(images, &names, &count, &error))
+		log_warning("%s", error.text);
+	for (i = 0; i < count; i++)
+		if (names[i].pid == pid)
+			gpu_image_remove(images, &names[i]);
+	free(names);
+	gpu_image_remove_unfinished(images, pid);
+}
+
 void dump_folder_end(struct dump_folder *folder, bool good, enum run_rest rest)
 {
+	struct removed_files *removed = NULL;
 	struct error_text error;
 	int code = 0;
 
-	if (folder->lock >= 0 && good && !folder->keep_images)
+	if (folder->lock >= 0 && good && !folder->keep_images) {
+		removed = removed_files_hold(folder->lock, CHECKPOINT_REPLACED_FOLDER);
 		code = checkpoint_folder_keep(folder->lock, &error);
-	else if (folder->lock >= 0 && !good && rest == RUN_REST_OURS)
-		code = checkpoint_folder_abandon(folder->lock, folder->written_directly, &error);
+	} else if (folder->place != DUMP_NOT_BEGUN && !good && rest == RUN_REST_OURS)
+		code = checkpoint_folder_abandon(folder->lock, folder->place == DUMP_INTO_FOLDER, &error);
 	if (code)
 		log_warning("%s; the next dump into this folder does it", error.text);
+	removed_files_let_go(removed);
 	if (folder->order)
 		munmap(folder->order, sizeof(*folder->order));
 	if (folder->order_file >= 0)

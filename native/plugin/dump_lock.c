@@ -8,6 +8,8 @@
 
 #include "driver/cuda_abi.h"
 #include "plugin/dump_checks.h"
+#include "process/agent_page.h"
+#include "process/process_maps.h"
 #include "support/clock.h"
 #include "support/log.h"
 
@@ -107,6 +109,38 @@ static void wait_a_moment(unsigned int limit_ms)
 	nanosleep(&pause, NULL);
 }
 
+/*
+ * A pool that died, or lost patience, may have left an agent at work for it. In the middle of a CUDA call it would be
+ * counted among the program's threads that wait at the driver's lock, see pool/device/driver_gate.h. Nobody else asks it
+ * anything now, as the process is ours.
+ */
+static void let_agent_end(const struct dumped_process *process, uint64_t end)
+{
+	const struct timespec pause = {.tv_nsec = (long)MS / 2};
+	pid_t pid = process->handle.pid;
+	struct process_maps maps;
+	struct error_text error;
+	struct agent agent;
+	bool waited = false, at_work = false;
+
+	if (process_maps_read(pid, &maps, &error))
+		return;
+	agent_open(&agent, pid, &maps);
+	while (agent.usable && (at_work = agent_is_at_work(&agent, pid)) && monotonic_nanoseconds() < end &&
+	       !process_handle_has_ended(&process->handle)) {
+		if (!waited)
+			log_info("the agent of process %d is at work for another run, which is waited for", (int)pid);
+		waited = true;
+		nanosleep(&pause, NULL);
+	}
+	agent_close(&agent);
+	if (at_work)
+		log_warning("the agent of process %d is at work for another run, and does not come to an end",
+			    (int)pid);
+	else if (waited)
+		log_info("the agent of process %d was at work for another run until now", (int)pid);
+}
+
 static size_t count(const struct dumped_process *processes)
 {
 	size_t found = 0;
@@ -129,6 +163,9 @@ int dump_lock_tree(struct plugin_run *run, struct dumped_process *processes, uns
 	for (struct dumped_process *process = processes; process; process = process->next)
 		if (dumped_process_is_to_be_locked(process))
 			log_info("locking CUDA of process %d, within %u ms", (int)process->handle.pid, timeout_ms);
+	for (struct dumped_process *process = processes; process; process = process->next)
+		if (dumped_process_is_to_be_locked(process))
+			let_agent_end(process, end - timeout_ms * MS / 2);
 	for (;;) {
 		left = end > monotonic_nanoseconds() ? (end - monotonic_nanoseconds()) / MS + 1 : 1;
 		is_last = count(processes) < 2 || left + limit <= timeout_ms / 2 || left <= limit;

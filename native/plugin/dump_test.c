@@ -45,6 +45,10 @@ static char folder[] = "/tmp/dump-test-XXXXXX";
 static int images = -1;
 static char said[4096]; /* errors of the plugin */
 
+/* What fails while a dump into a folder begins. */
+static bool no_script;
+static int no_memory_file, no_folder; /* errno codes */
+
 /* What CRIU has for its plugins. */
 int criu_get_image_dir(void);
 int criu_get_image_dir(void)
@@ -65,7 +69,24 @@ int add_inventory_plugin(const char *name)
 int add_script(char *path);
 int add_script(char *path)
 {
-	return access(path, X_OK);
+	return no_script ? -1 : access(path, X_OK);
+}
+
+/* Linked with --wrap for each. */
+int __real_memfd_create(const char *name, unsigned int flags);
+int __wrap_memfd_create(const char *name, unsigned int flags);
+int __wrap_memfd_create(const char *name, unsigned int flags)
+{
+	errno = no_memory_file;
+	return no_memory_file ? -1 : __real_memfd_create(name, flags);
+}
+
+int __real_mkdirat(int around, const char *name, mode_t mode);
+int __wrap_mkdirat(int around, const char *name, mode_t mode);
+int __wrap_mkdirat(int around, const char *name, mode_t mode)
+{
+	errno = no_folder;
+	return no_folder ? -1 : __real_mkdirat(around, name, mode);
 }
 
 static void keep_error(enum log_level level, const char *line, void *context)
@@ -233,6 +254,79 @@ static void a_process_in_other_hands_is_left_alone(void **state)
 	process_handle_close(&handle);
 }
 
+/* CRIU would dump what is left of it, and end in the middle of that. */
+static void a_dump_of_what_has_ended_fails(void **state)
+{
+	pid_t before = child;
+
+	assert_int_equal(end_child(state), 0);
+	child = 0;
+	if (dump_begin())
+		fail_msg("%s", said);
+	assert_int_equal(dump_pause_devices(before), -1);
+	assert_said("has ended");
+	dump_end(-1);
+}
+
+static void write_older(void)
+{
+	static const char *const names[] = {"inventory.img", "pstree.img", "core-1.img", "pages-1.img",
+					    "rekindle-checkpoint.img"};
+	int file;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		file = open(names[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		assert_int_equal(write(file, "older", 5), 5);
+		close(file);
+	}
+}
+
+/* Also those of an earlier dump that a plain CRIU has made. */
+static void assert_older(void)
+{
+	if (access("inventory.img", F_OK) || access("pstree.img", F_OK) || access("core-1.img", F_OK) ||
+	    access("pages-1.img", F_OK) || access("rekindle-checkpoint.img", F_OK))
+		fail_msg("the older checkpoint lost files after: %s", said);
+}
+
+static void refused_at_once(const char *sentence)
+{
+	assert_int_equal(dump_begin(), -1);
+	assert_said(sentence);
+	assert_older();
+	no_script = false;
+	no_memory_file = no_folder = 0;
+}
+
+/* Nothing is written yet, and nothing that lies there is the dump's to remove. */
+static void what_cannot_begin_leaves_the_older_checkpoint(void **state)
+{
+	(void)state;
+	write_older();
+	no_folder = ENOSPC;
+	refused_at_once("disk is full");
+	no_folder = EDQUOT;
+	refused_at_once("disk is full");
+	no_memory_file = EMFILE;
+	refused_at_once("memory file");
+	no_script = true;
+	refused_at_once("could not add the script rekindle-seal");
+	/* What is in its way is not a folder, and what an earlier run has left cannot be undone. */
+	close(open(".rekindle-new", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	refused_at_once(".rekindle-new");
+	assert_int_equal(unlink(".rekindle-new"), 0);
+	close(open(".rekindle-older", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	refused_at_once(".rekindle-older");
+	assert_int_equal(unlink(".rekindle-older"), 0);
+	/* And one that begins leaves it as well. */
+	if (dump_begin())
+		fail_msg("%s", said);
+	assert_int_equal(access(".rekindle-new", F_OK), 0);
+	dump_end(-1);
+	assert_int_equal(access(".rekindle-new", F_OK), -1);
+	assert_older();
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -259,10 +353,9 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(cuda_that_begins_in_the_middle_is_refused),
-		TEST(a_driver_that_is_not_used_is_no_matter),
-		TEST(a_process_is_found_again_and_no_other_one_is),
-		TEST(a_process_in_other_hands_is_left_alone),
+		TEST(cuda_that_begins_in_the_middle_is_refused),     TEST(a_driver_that_is_not_used_is_no_matter),
+		TEST(a_process_is_found_again_and_no_other_one_is),  TEST(a_process_in_other_hands_is_left_alone),
+		TEST(what_cannot_begin_leaves_the_older_checkpoint), TEST(a_dump_of_what_has_ended_fails),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -8,6 +8,7 @@
 
 #include "driver/cuda_abi.h"
 #include "plugin/dump_checks.h"
+#include "plugin/dump_folder.h"
 #include "process/process_maps.h"
 #include "process/process_status.h"
 #include "support/log.h"
@@ -202,6 +203,16 @@ static void bring_back_together(struct plugin_run *run, struct dumped_process *p
 			end_bringing_back(run, process);
 }
 
+static void tell_remedy(const struct plugin_run *run, const struct dumped_process *process)
+{
+	char images[PATH_MAX];
+
+	dump_folder_path(run->folder_lock, images);
+	log_error("process %d could not get its GPU back%s: if it is to go on, run rekindled --revive %d --images %s",
+		  (int)process->handle.pid, process->standstill.pid ? ", and is stopped as long as it has not" : "",
+		  (int)process->handle.pid, images);
+}
+
 /*
  * Every task is still stopped, and whether the tree will live is not known here (--leave-running, a failed step, a
  * script of the user's). So each process gets its GPU back, always: its memory is still in the pool, which makes that
@@ -226,6 +237,7 @@ static void bring_back(struct plugin_run *run, struct dumped_process *process, i
 	if (code && !run->pool.abandoned)
 		code = bring_back_once(run, process, &error);
 	if (!code) {
+		process->is_back = true;
 		log_info("process %d has its GPU back", (int)process->handle.pid);
 		return;
 	}
@@ -242,11 +254,7 @@ static void bring_back(struct plugin_run *run, struct dumped_process *process, i
 			  "see the pool's log",
 			  (int)process->handle.pid);
 	else
-		log_error("process %d could not get its GPU back%s: if it is to go on, run \"rekindled --revive %d "
-			  "--images\" with the folder of the images",
-			  (int)process->handle.pid,
-			  process->standstill.pid ? ", and is stopped as long as it has not" : "",
-			  (int)process->handle.pid);
+		tell_remedy(run, process);
 }
 
 void dump_bring_back_tree(struct plugin_run *run, struct dumped_process *processes, int criu_result)

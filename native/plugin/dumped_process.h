@@ -30,6 +30,7 @@ struct dumped_process {
 	enum pool_turn turn;
 	struct run_call call;
 	bool back_tried; /* together with the others; this is how that went */
+	bool is_back;	 /* it has what the dump had taken from it */
 	int back_code;
 	struct error_text back_error;
 };

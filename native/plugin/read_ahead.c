@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "store/manifest_file.h"
 #include "support/error_text.h"
 #include "support/log.h"
 
@@ -18,7 +19,7 @@
 
 static void read_file(int folder, const char *name, void *buffer)
 {
-	int file = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int file = open_regular(folder, name, NULL);
 
 	if (file < 0)
 		return;

@@ -19,6 +19,7 @@
 #include "report/run_record.h"
 #include "support/clock.h"
 #include "support/log.h"
+#include "support/plain_text.h"
 
 /* The pool keeps the limit too, and knows better what took so long: let it speak first. */
 #define POOL_SPEAKS_FIRST_MS 2000u
@@ -26,6 +27,19 @@
 unsigned int run_timeout_ms(const struct plugin_run *run)
 {
 	return run->settings.timeout_seconds * 1000u + POOL_SPEAKS_FIRST_MS;
+}
+
+/* Without it the dump writes all, and is as good. */
+static void open_parent(struct plugin_run *run)
+{
+	const char *path = run->settings.parent;
+
+	if (!*path || !strcmp(path, PARENT_NONE))
+		return;
+	run->parent_folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (run->parent_folder < 0)
+		log_warning("the folder %s (REKINDLE_PARENT) cannot be opened, and no image there is a parent: %s",
+			    path, errno_text(errno));
 }
 
 int run_begin(struct plugin_run *run, uint32_t stage, struct error_text *error)
@@ -37,11 +51,29 @@ int run_begin(struct plugin_run *run, uint32_t stage, struct error_text *error)
 	run->began = monotonic_nanoseconds();
 	run->pool = POOL_CONNECTION_NONE;
 	run->folder_lock = -1;
+	run->parent_folder = -1;
 	run->work_folder = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (run->work_folder < 0)
 		return fail(error, -errno, "cannot open the work folder: %s", errno_text(errno));
 	code = settings_load(&run->settings, NULL, error);
-	return code ? code : criu_options_apply(&run->settings, stage == POOL_STAGE_RESTORE, error);
+	if (!code)
+		code = criu_options_apply(&run->settings, stage == POOL_STAGE_RESTORE, error);
+	if (!code && stage == POOL_STAGE_DUMP)
+		open_parent(run);
+	return code;
+}
+
+/* Of the descriptors that go with a HELLO. */
+static size_t count_folders(const struct plugin_run *run)
+{
+	return run->folder_lock < 0 ? 2 : run->parent_folder < 0 ? 3 : 4;
+}
+
+static uint32_t tier_of(const char *park)
+{
+	if (!strcmp(park, PARK_DEVICE))
+		return POOL_TIER_DEVICE;
+	return !strcmp(park, PARK_PINNED) ? POOL_TIER_PINNED : POOL_TIER_FILES;
 }
 
 int run_connect(struct plugin_run *run, bool fresh_private, struct error_text *error)
@@ -53,19 +85,26 @@ int run_connect(struct plugin_run *run, bool fresh_private, struct error_text *e
 		.parallel = run->settings.parallel_restore,
 		.verify = run->settings.checksums || run->settings.verify_images,
 		.hook_nanoseconds = run->began,
-		.park = run->stage == POOL_STAGE_DUMP && !strcmp(run->settings.park, PARK_DEVICE),
+		.tier = run->stage == POOL_STAGE_DUMP ? tier_of(run->settings.park) : POOL_TIER_FILES,
 	};
+	const char *name = getenv(POOL_RUN_VARIABLE);
 	struct pool_reply reply;
-	int folders[3];
+	int folders[4];
 	int code = 0;
 
 	run->lost_a_pool |= run->pool.lost;
+	copy_text(hello.note, sizeof(hello.note), name ? name : "");
 	memcpy(hello.image_id, run->checkpoint_id, sizeof(hello.image_id));
 	if (run->stage == POOL_STAGE_RESTORE)
 		memcpy(hello.device_map, run->settings.device_map, sizeof(hello.device_map));
 	folders[0] = criu_get_image_dir();
 	folders[1] = run->work_folder;
 	folders[2] = run->folder_lock;
+	folders[3] = run->parent_folder;
+	if (!strcmp(run->settings.parent, PARENT_NONE))
+		hello.parent = POOL_PARENT_NONE;
+	else if (run->folder_lock >= 0 && run->parent_folder >= 0)
+		hello.parent = POOL_PARENT_GIVEN;
 	if (folders[0] < 0)
 		return fail(error, -EBADF, "CRIU has no image folder open");
 	for (int tries = 0; tries < 2; tries++) {
@@ -74,7 +113,7 @@ int run_connect(struct plugin_run *run, bool fresh_private, struct error_text *e
 		if (code)
 			return code;
 		hello.started_by_us = run->pool.started;
-		code = pool_connection_call(&run->pool, &hello, folders, run->folder_lock >= 0 ? 3 : 2, &reply,
+		code = pool_connection_call(&run->pool, &hello, folders, count_folders(run), &reply,
 					    run_timeout_ms(run), error);
 		/* A pool may end of idleness just when somebody comes; the second try starts another one. */
 		if (!run->pool.lost || run->pool.abandoned || run->pool.started)
@@ -388,7 +427,8 @@ enum run_rest run_end(struct plugin_run *run, int criu_result)
 		if (code)
 			log_warning("the pool could not end the run well: %s", error.text);
 		else if (reply.bytes)
-			log_info("%" PRIu64 " bytes of device memory stay in the pool for the next restore",
+			log_info("%" PRIu64 " bytes of device memory stay in the pool for the next restore, "
+				 "provided that the tree ends now",
 				 reply.bytes);
 		else if (reply.reason[0])
 			log_warning("no device memory is parked: %s", reply.reason);
@@ -413,6 +453,8 @@ enum run_rest run_end(struct plugin_run *run, int criu_result)
 	run->stop_at_end_count = 0;
 	if (run->work_folder >= 0)
 		close(run->work_folder);
-	run->work_folder = -1;
+	if (run->parent_folder >= 0)
+		close(run->parent_folder);
+	run->work_folder = run->parent_folder = -1;
 	return rest;
 }

@@ -23,6 +23,7 @@ struct plugin_run {
 	uint64_t began;	 /* CLOCK_MONOTONIC at plugin init */
 	int work_folder; /* CRIU's work folder, which is its current one at init */
 	struct pool_connection pool;
+	int parent_folder;	   /* of a dump: what REKINDLE_PARENT names, -1: nothing */
 	int folder_lock;	   /* of a dump: the folder, see plugin/dump_folder.h; not owned */
 	uint8_t checkpoint_id[16]; /* likewise */
 	struct run_call *calls;	   /* that are under way, see below */

@@ -32,6 +32,7 @@ static const char usage[] =
 	"  --socket PATH                where to listen (REKINDLE_POOL_SOCKET)\n"
 	"  --idle SECONDS               end after this long without work; 0: never (default)\n"
 	"  --log FILE                   log there instead of to stderr\n"
+	"  --problems FILE              errors and warnings until it listens go there too\n"
 	"  --configuration FILE         settings, instead of /etc/rekindle.conf\n"
 	"  --private-descriptor NUMBER  serve only the client on this connected socket, then end\n"
 	"  --revive PID                 bring back a process that a dump has left frozen, then end\n"
@@ -41,7 +42,7 @@ static const char usage[] =
 	"                               asked now, else CUprocessState), then end\n";
 
 struct arguments {
-	const char *socket, *log, *configuration, *images;
+	const char *socket, *log, *problems, *configuration, *images;
 	unsigned int idle_seconds;
 	int private_descriptor; /* -1: none */
 	int guard;		/* of its own, of the pool that started it as its guardian: -1: none */
@@ -65,6 +66,7 @@ static int parse_arguments(int count, char **values, struct arguments *arguments
 		{"socket", required_argument, NULL, 's'},
 		{"idle", required_argument, NULL, 'i'},
 		{"log", required_argument, NULL, 'l'},
+		{"problems", required_argument, NULL, 'P'},
 		{"configuration", required_argument, NULL, 'c'},
 		{"private-descriptor", required_argument, NULL, 'p'},
 		{"guard", required_argument, NULL, 'g'},
@@ -85,6 +87,9 @@ static int parse_arguments(int count, char **values, struct arguments *arguments
 			break;
 		case 'l':
 			arguments->log = optarg;
+			break;
+		case 'P':
+			arguments->problems = optarg;
 			break;
 		case 'c':
 			arguments->configuration = optarg;
@@ -132,12 +137,20 @@ static int parse_arguments(int count, char **values, struct arguments *arguments
 			return 2;
 		}
 	}
-	if ((optind < count) != arguments->states || (arguments->images && !arguments->revive)) {
-		fputs(usage, stderr);
-		return 2;
-	}
-	return 0;
+	if (optind < count && !arguments->states)
+		fprintf(stderr, "rekindled: \"%s\" is no option, and it takes nothing else: see --help\n",
+			values[optind]);
+	else if (optind == count && arguments->states)
+		fputs("rekindled: --states takes process ids\n", stderr);
+	else if (arguments->images && !arguments->revive)
+		fputs("rekindled: --images goes with --revive PID\n", stderr);
+	else
+		return 0;
+	return 2;
 }
+
+/* For whoever has started it and waits; NULL once it listens. */
+static FILE *problems;
 
 static void write_log_line(enum log_level level, const char *line, void *context)
 {
@@ -151,6 +164,10 @@ static void write_log_line(enum log_level level, const char *line, void *context
 	strftime(text, sizeof(text), "%FT%T", &date);
 	fprintf(context, "%s.%03ldZ rekindled: %s%s\n", text, now.tv_nsec / 1000000, names[level], line);
 	fflush(context);
+	if (problems && (level == LOG_LEVEL_ERROR || level == LOG_LEVEL_WARNING)) {
+		fprintf(problems, "%s\n", line);
+		fflush(problems);
+	}
 }
 
 /* Every allocation of a dumped process is a descriptor here until the dump ends. */
@@ -250,6 +267,9 @@ static int serve(const struct settings *settings, const struct arguments *argume
 		return 1;
 	}
 	log_info("Listening at %s", settings->pool_socket);
+	if (problems)
+		fclose(problems);
+	problems = NULL;
 	pool_server_wait(server);
 	pthread_cancel(thread);
 	pthread_join(thread, NULL);
@@ -279,6 +299,10 @@ int main(int count, char **values)
 		}
 		/* What the driver says, and the guardians of runs. */
 		dup2(fileno(log), STDERR_FILENO);
+	}
+	if (arguments.problems && !(problems = fopen(arguments.problems, "ae"))) {
+		fprintf(stderr, "rekindled: could not open %s: %s\n", arguments.problems, errno_text(errno));
+		return 1;
 	}
 	log_set_sink(write_log_line, log, LOG_LEVEL_INFO);
 	keep_from_out_of_memory_killer();

@@ -209,3 +209,22 @@ void agent_close(struct agent *agent)
 	agent->control = -1;
 	agent->usable = false;
 }
+
+bool agent_is_at_work(const struct agent *agent, pid_t pid)
+{
+	unsigned long long descriptor;
+	char path[64], line[64] = "";
+	bool waits, was_read;
+	long call;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid, (int)agent->thread);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	was_read = fgets(line, sizeof(line), file);
+	fclose(file);
+	waits = sscanf(line, "%ld %llx", &call, &descriptor) == 2 && call == SYS_recvmsg &&
+		(int)descriptor == agent->page.agent_descriptor;
+	return was_read && !waits;
+}

@@ -33,4 +33,10 @@ struct agent {
 void agent_open(struct agent *agent, pid_t pid, const struct process_maps *maps);
 void agent_close(struct agent *agent);
 
+/*
+ * Of a usable agent in a process that runs: has its thread something to do yet, for somebody who may be gone by now? False
+ * where it waits to be asked, and where that cannot be seen.
+ */
+bool agent_is_at_work(const struct agent *agent, pid_t pid);
+
 #endif

@@ -42,7 +42,7 @@ int process_handle_signal(const struct process_handle *handle, int number)
 
 void process_handle_release(struct process_handle *handle)
 {
-	process_lock_release(handle->lock);
+	process_lock_release(handle->lock, handle->pidfd);
 	handle->lock = -1;
 	process_handle_close(handle);
 }

@@ -2,15 +2,19 @@
 #include "process/process_handle.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "process/process_lock.h"
 #include "process/process_status.h"
 #include "protocol/message_socket.h"
 
@@ -103,6 +107,75 @@ static void a_duplicate_keeps_the_lock_when_its_taker_has_died(void **state)
 	end_process(pid);
 }
 
+/* Locks what it can open of the process; its end is to be closed. */
+static int start_locking_user(pid_t pid)
+{
+	int ends[2], pidfd;
+	char path[40], byte;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	if (!fork()) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+		close(ends[0]);
+		pidfd = setgid(65534) || setuid(65534) ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
+		if (pidfd < 0 || flock(pidfd, LOCK_EX | LOCK_NB) || open(path, O_RDONLY) >= 0 || errno != EACCES ||
+		    write(ends[1], "l", 1) != 1)
+			_exit(1);
+		_exit(read(ends[1], &byte, 1) != 0);
+	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	return ends[0];
+}
+
+/* Anybody may open a pidfd of any process. Runs are kept from each other all the same. */
+static void another_user_keeps_nobody_out(void **state)
+{
+	pid_t pid = start_process();
+	struct process_handle handle;
+	struct error_text error;
+	char who[64];
+	int user, status;
+
+	(void)state;
+	if (geteuid())
+		skip();
+	user = start_locking_user(pid);
+	assert_int_equal(process_handle_open(&handle, pid, &error), 0);
+	snprintf(who, sizeof(who), "process %d (process_handle", (int)getpid());
+	assert_taken(pid, who);
+	process_handle_close(&handle);
+	close(user);
+	assert_true(wait(&status) > 0);
+	assert_int_equal(status, 0);
+	end_process(pid);
+}
+
+/* Its descriptors lie in another /proc, as those of a container do. */
+static void a_run_of_another_proc_is_met(void **state)
+{
+	pid_t pid = start_process();
+	struct process_handle handle;
+	struct error_text error;
+	char who[64];
+	int pidfd;
+
+	(void)state;
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	assert_true(pidfd >= 0);
+	if (!process_lock_is_one_for_all(pidfd))
+		skip();
+	assert_int_equal(flock(pidfd, LOCK_EX | LOCK_NB), 0);
+	snprintf(who, sizeof(who), "process %d (process_handle", (int)getpid());
+	assert_taken(pid, who);
+	close(pidfd);
+	/* Nothing of the attempt is left. */
+	assert_int_equal(process_handle_open(&handle, pid, &error), 0);
+	process_handle_close(&handle);
+	end_process(pid);
+}
+
 /* Its number may be another one's by then: nothing is looked up by it any more. */
 static void a_process_that_has_ended_is_no_other_one(void **state)
 {
@@ -149,6 +222,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_second_one_is_told_who_was_first),
 		cmocka_unit_test(a_duplicate_keeps_the_lock_when_its_taker_has_died),
+		cmocka_unit_test(another_user_keeps_nobody_out),
+		cmocka_unit_test(a_run_of_another_proc_is_met),
 		cmocka_unit_test(a_process_that_has_ended_is_no_other_one),
 		cmocka_unit_test(a_tracer_is_found),
 	};

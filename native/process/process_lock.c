@@ -3,32 +3,85 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "support/lock_holder.h"
+#include "support/log.h"
 
 #define PIDFS_MAGIC 0x50494446
 
 /* Before, all pidfds shared one inode, and a lock on it would have kept everybody from every process. */
-static bool has_an_inode_of_its_own(int pidfd)
+bool process_lock_is_one_for_all(int pidfd)
 {
 	struct statfs file_system;
 
 	return fstatfs(pidfd, &file_system) == 0 && file_system.f_type == PIDFS_MAGIC;
 }
 
-static int open_what_is_locked(int pidfd, pid_t pid)
+int process_lock_open(pid_t pid)
 {
-	char path[32];
+	char path[40];
+	int lock;
 
-	if (has_an_inode_of_its_own(pidfd))
-		return fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
-	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
-	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return lock < 0 ? -errno : lock;
+}
+
+static int try(int locked)
+{
+	if (!flock(locked, LOCK_EX | LOCK_NB))
+		return 0;
+	return errno == EWOULDBLOCK ? -EBUSY : -errno;
+}
+
+/* -EBUSY: a run has it, of another /proc, or it is not to be seen who does. */
+static int try_pidfd(int lock, int pidfd)
+{
+	struct lock_holder holder;
+	struct stat status;
+	int code;
+
+	if (!process_lock_is_one_for_all(pidfd))
+		return 0;
+	code = try(pidfd);
+	if (code != -EBUSY || fstat(lock, &status) || !lock_is_in_other_hands(pidfd, status.st_uid))
+		return code;
+	/* It may have been let go of meanwhile, which looks like that. */
+	if (!try(pidfd))
+		return 0;
+	holder = lock_holder_find(pidfd);
+	log_warning(
+		"Another user, in process %d (%s), holds a lock on a process that is to be dumped or restored; it is "
+		"passed over, and runs of other containers are not kept from the process meanwhile",
+		(int)holder.pid, holder.lives ? holder.name : "which has ended");
+	return 0;
+}
+
+/* *held: which of the two another one has. */
+static int try_both(int lock, int pidfd, int *held)
+{
+	int code = try(lock);
+
+	*held = lock;
+	if (code)
+		return code;
+	*held = pidfd;
+	code = try_pidfd(lock, pidfd);
+	if (code)
+		flock(lock, LOCK_UN);
+	return code;
+}
+
+int process_lock_try(int lock, int pidfd)
+{
+	int held;
+
+	return try_both(lock, pidfd, &held);
 }
 
 static int tell_holder(int locked, pid_t pid, struct error_text *error)
@@ -47,25 +100,32 @@ static int tell_holder(int locked, pid_t pid, struct error_text *error)
 
 int process_lock_take(int pidfd, pid_t pid, struct error_text *error)
 {
-	int lock = open_what_is_locked(pidfd, pid);
-	int code;
+	int lock = process_lock_open(pid), code, held;
 
 	if (lock < 0)
-		return fail(error, errno == ENOENT ? -ESRCH : -errno,
-			    "process %d cannot be locked against other runs: %s", (int)pid, errno_text(errno));
-	if (!flock(lock, LOCK_EX | LOCK_NB))
+		return fail(error, lock == -ENOENT ? -ESRCH : lock,
+			    "process %d cannot be locked against other runs: %s", (int)pid, errno_text(-lock));
+	code = try_both(lock, pidfd, &held);
+	if (!code)
 		return lock;
-	code = errno == EWOULDBLOCK ? tell_holder(lock, pid, error)
-				    : fail(error, -errno, "process %d cannot be locked against other runs: %s",
-					   (int)pid, errno_text(errno));
+	code = code == -EBUSY ? tell_holder(held, pid, error)
+			      : fail(error, code, "process %d cannot be locked against other runs: %s", (int)pid,
+				     errno_text(-code));
 	close(lock);
 	return code;
 }
 
-void process_lock_release(int lock)
+void process_lock_end(int lock, int pidfd)
 {
-	if (lock < 0)
-		return;
-	flock(lock, LOCK_UN);
-	close(lock);
+	if (lock >= 0)
+		flock(lock, LOCK_UN);
+	if (pidfd >= 0 && process_lock_is_one_for_all(pidfd))
+		flock(pidfd, LOCK_UN);
+}
+
+void process_lock_release(int lock, int pidfd)
+{
+	process_lock_end(lock, pidfd);
+	if (lock >= 0)
+		close(lock);
 }

@@ -101,8 +101,12 @@ bool process_stands_still(pid_t pid)
 pid_t thread_find_by_namespace_id(pid_t pid, pid_t namespace_id)
 {
 	struct thread_status status;
-	pid_t found = find_thread(pid, sees_itself_as, namespace_id, &status);
+	pid_t found;
 
+	/* As a rule both see it alike, and no other thread needs to be asked. */
+	if (!thread_status_read(pid, namespace_id, &status) && sees_itself_as(&status, namespace_id))
+		return namespace_id;
+	found = find_thread(pid, sees_itself_as, namespace_id, &status);
 	return found ? found : -ESRCH;
 }
 

@@ -23,18 +23,20 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define THREADS 4
-#define FILTERED 3 /* has a seccomp filter */
+#define FILTERED 3 /* has a seccomp filter, which forbids getppid() */
 #define SECOND UINT64_C(1000000000)
 
 /* What the child counts, so that the test sees which of its threads run. */
 struct shared {
 	_Atomic(pid_t) ids[THREADS];
 	_Atomic unsigned long steps[THREADS];
+	_Atomic unsigned long refused; /* calls, by the filter */
 	_Atomic int signals;
 };
 
@@ -49,8 +51,13 @@ static void count_signal(int number)
 
 static void *count(void *argument)
 {
-	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	struct sock_fprog filter = {.len = 1, .filter = &allow};
+	struct sock_filter rules[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = {.len = sizeof(rules) / sizeof(rules[0]), .filter = rules};
 	size_t index = (size_t)argument;
 	const struct timespec pause = {.tv_nsec = 1000};
 
@@ -59,6 +66,8 @@ static void *count(void *argument)
 		abort();
 	atomic_store(&shared->ids[index], gettid());
 	for (;;) {
+		if (syscall(SYS_getppid) < 0)
+			atomic_fetch_add(&shared->refused, 1);
 		atomic_fetch_add(&shared->steps[index], 1);
 		nanosleep(&pause, NULL);
 	}
@@ -241,6 +250,41 @@ static bool is_in_state(pid_t tid, char state)
 	return status.state == state;
 }
 
+/* Runs, and is refused nothing. */
+static bool is_refused_nothing(void)
+{
+	unsigned long refused;
+
+	/* What was refused before may be counted only now. */
+	if (!reaches(&shared->steps[FILTERED], shared->steps[FILTERED] + 2))
+		return false;
+	refused = shared->refused;
+	return reaches(&shared->steps[FILTERED], shared->steps[FILTERED] + 50) && shared->refused == refused;
+}
+
+/* As CRIU has it, whose own code runs in the thread before and after. */
+static void a_filter_stays_suspended(void **state)
+{
+	struct released_thread thread;
+	pid_t filtered = shared->ids[FILTERED];
+	struct error_text error;
+	int status;
+
+	(void)state;
+	if (ptrace(PTRACE_SETOPTIONS, filtered, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP)))
+		skip(); /* needs root */
+	assert_int_equal(thread_release(&thread, child, filtered, &error), 0);
+	assert_true(is_refused_nothing());
+	assert_int_equal(thread_stop(&thread, 10000, &error), 0);
+	assert_int_equal(ptrace(PTRACE_CONT, filtered, NULL, NULL), 0);
+	assert_true(is_refused_nothing());
+	assert_int_equal(ptrace(PTRACE_INTERRUPT, filtered, NULL, NULL), 0);
+	assert_int_equal(waitpid(filtered, &status, __WALL), filtered);
+	/* Let go for good, it has its filter again. */
+	assert_int_equal(ptrace(PTRACE_DETACH, filtered, NULL, NULL), 0);
+	assert_true(reaches(&shared->refused, shared->refused + 1));
+}
+
 /* Somebody stops the process meanwhile: it stops when its filter is back. */
 static void a_stop_is_kept_from_a_thread_without_its_filter(void **state)
 {
@@ -303,6 +347,7 @@ int main(void)
 		TEST(keeps_signals_away_and_loses_none),
 		TEST(goes_on_whatever_stops_it),
 		TEST(leaves_a_thread_alone_that_it_does_not_trace),
+		TEST(a_filter_stays_suspended),
 		TEST(a_stop_is_kept_from_a_thread_without_its_filter),
 		TEST(says_when_the_thread_is_gone),
 		TEST(kills_a_traced_process_for_good),

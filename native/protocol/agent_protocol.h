@@ -46,11 +46,13 @@ struct agent_page {
 	int32_t thread_id;	    /* the agent's thread, likewise; 0: it has ended */
 	int32_t control_descriptor; /* number, in the process, of the socket end that is for the outside */
 	/*
-	 * Not 0: since a restore the process may hold imported memory, which the driver's own checkpoint could not restore
-	 * again. Without the agent's help such a process cannot be dumped.
+	 * Not 0: the process may hold memory that the driver's own checkpoint could not restore: imported, as all is since a
+	 * restore, or the host's. Without the agent's help such a process cannot be dumped.
 	 */
 	uint32_t needs_agent;
-	uint8_t image_id[16];	  /* valid in AGENT_STATE_RELEASED */
+	/* Of the GPU image that holds the contents, in AGENT_STATE_RELEASED; in AGENT_STATE_MAPPED of the one that held them
+	 * when they were last released, be it that it was ever finished; all zero: none, or an agent that does not tell. */
+	uint8_t image_id[16];
 	int32_t agent_descriptor; /* number of the agent's own end */
 	/* Not 0: an EXPORT has taken a piece of device memory from its place, and nothing may run without it. */
 	uint32_t out_of_place;
@@ -63,7 +65,7 @@ struct agent_page {
 	 * 0, and the process cannot be dumped. 0: an agent that does not tell.
 	 */
 	uint64_t foreign_address;
-	uint32_t filters; /* 1: a seccomp filter that forbids io_uring and nothing else is the agent's */
+	uint32_t filters; /* 1: one of the seccomp filters is the agent's, which forbids io_uring and nothing else */
 	/*
 	 * Not 0: whoever asked waits no longer and lets the process run, written by the outside before it looks at state and
 	 * out_of_place. The agent, before it takes any memory from its place, first says so in these and then looks here; one of
@@ -137,9 +139,10 @@ enum agent_message_type {
 	AGENT_RELEASE = 3,
 	/*
 	 * Request MAP: `count` entries with one descriptor each; import the memory and map it wherever the allocation was
-	 * mapped, with the access it had. Answered by REPLY. An entry that is mapped already is left alone. With `last` set
-	 * nothing may be left unmapped afterwards: state goes to AGENT_STATE_MAPPED, or the reply says what is missing. A
-	 * failure leaves mapped what was mapped, and the state as it was; the same request again goes on from there.
+	 * mapped. Answered by REPLY. An entry that is mapped already is left alone. With `last` set all of it gets the access
+	 * that it had, and nothing may be left unmapped afterwards: state goes to AGENT_STATE_MAPPED, or the reply says what is
+	 * missing. Until then nobody can use what was mapped (an older agent gives the access with each entry). A failure
+	 * leaves mapped what was mapped, and the state as it was; the same request again goes on from there.
 	 */
 	AGENT_MAP = 4,
 	AGENT_REPLY = 5,
@@ -152,12 +155,21 @@ enum agent_message_type {
 	 * offer. RELEASE and MAP still go by the last EXPORT. An agent that does not know it says -EPROTO.
 	 */
 	AGENT_OFFER = 7,
+	/*
+	 * In the answer to EXPORT, between ALLOCATIONS and IMPORTS, and in the form of ALLOCATIONS: of memory of the host that the
+	 * driver has made on the NUMA node of number `last`, for all of the message; device is one that can copy it. Older agents
+	 * leave such memory to the driver, which cannot bring it back.
+	 */
+	AGENT_HOST_ALLOCATIONS = 8,
 };
 
-/* One piece of physical device memory of 2 MiB or more. */
+/* The smallest piece of memory: every driver so far makes it in multiples of that. */
+#define AGENT_UNIT_BYTES (2u << 20)
+
+/* One piece of physical memory, of a device or of the host. */
 struct agent_allocation {
 	uint64_t allocation_id; /* unique in the process for its life */
-	uint64_t bytes;		/* multiple of the allocation granularity (2 MiB) */
+	uint64_t bytes;		/* multiple of AGENT_UNIT_BYTES */
 	uint64_t address;	/* where it is mapped first, 0 when it is not mapped; for people and statistics */
 	CUuuid device;
 };
@@ -171,7 +183,8 @@ struct agent_message {
 	uint32_t type;	/* enum agent_message_type */
 	uint32_t count; /* entries used */
 	int32_t result; /* REPLY: 0 or a negative errno code */
-	uint32_t last;	/* MAP: this is the last batch; REPLY to EXPORT: the process shares memory */
+	/* MAP: this is the last batch; REPLY to EXPORT: the process shares memory; HOST_ALLOCATIONS: the NUMA node */
+	uint32_t last;
 	/*
 	 * Chosen by whoever asks, different each time; ALLOCATIONS and REPLY carry that of their request. Messages with
 	 * another one are late answers to somebody who is gone, and are thrown away.

@@ -17,7 +17,7 @@
  * that is settled (store/checkpoint_folder.h).
  */
 
-#define POOL_PROTOCOL_VERSION 9u
+#define POOL_PROTOCOL_VERSION 13u
 /* What everybody says of a pool that answers otherwise. */
 #define POOL_OF_ANOTHER_VERSION \
 	"The pool speaks another version of the protocol: install all parts from the same release, and restart it"
@@ -34,7 +34,8 @@ enum pool_request_type {
 	/* First on every connection: version, stage, settings of this run. Descriptors: [0] the folder of CRIU's images
 	 * (readable and, on dump, writable), [1] the work folder, where stats-rekindle.json goes; on dump [2] the folder
 	 * that is locked for the run (store/checkpoint_folder.h), which the pool puts in order again after a failure, and in
-	 * image_id the id that the checkpoint gets: where that one is settled the pool undoes nothing of it. A
+	 * image_id the id that the checkpoint gets: where that one is settled the pool undoes nothing of it; where parent says
+	 * so also [3] another folder, in which a process's parent image may lie (pool/run/parent_image.h). A
 	 * client without a run (POOL_STAGE_CLIENT) sends none. */
 	POOL_HELLO = 1,
 	/*
@@ -77,7 +78,8 @@ enum pool_request_type {
 	/* Ask the pool to end once its runs have ended. */
 	POOL_STOP = 10,
 	/* CLIENT stage: forget what PREFETCH filled for the folder in descriptor [0]. (PREFETCH in CLIENT stage carries the
-	 * folder as descriptor [0] too; a later restore of the same images adopts what it filled.) */
+	 * folder as descriptor [0] too; a later restore of the same images adopts what it filled, or copies from it where it is in
+	 * pinned memory.) */
 	POOL_DROP = 11,
 	/* RESTORE stage, when every process of the tree has had its RESUME: fails where a GPU image of the checkpoint was
 	 * given to none of them, so that some process runs without its memory. */
@@ -96,8 +98,8 @@ enum pool_request_type {
 	 * nothing is held for it, and the failure where the filling failed. */
 	POOL_PREFETCHED = 15,
 	/*
-	 * What lies in device memory, or is being filled (struct pool_resident in the reply): of the folders whose GPU images the
-	 * pool has, the one that came after the one with the number `after`, 0 for the first. `found` is 0 after the last one.
+	 * What lies in device memory or pinned memory, or is being filled (struct pool_resident in the reply): of the folders
+	 * whose GPU images the pool has, the one that came after the one with the number `after`, 0 for the first. `found` is 0 after the last one.
 	 */
 	POOL_RESIDENT = 16,
 	/* The GPU whose ordinal is `after` (struct pool_gpu in the reply). `found` is 0 where there are no more. */
@@ -108,6 +110,20 @@ enum pool_request_type {
 	 * its reply is 0; it fails where the dump would, with the process untouched.
 	 */
 	POOL_COPY_AHEAD = 18,
+};
+
+/* Whether what has not changed since a process's last image is linked, and where that image is looked for. */
+enum pool_parent {
+	POOL_PARENT_IN_FOLDER = 0, /* in the folder that is locked for the run */
+	POOL_PARENT_NONE = 1,	   /* all is written */
+	POOL_PARENT_GIVEN = 2,	   /* as for 0, and in descriptor [3] */
+};
+
+/* Where device memory of images is kept for a later restore. */
+enum pool_tier {
+	POOL_TIER_FILES = 0,  /* nowhere but in the images */
+	POOL_TIER_DEVICE = 1, /* in device memory, which a restore takes */
+	POOL_TIER_PINNED = 2, /* in pinned memory of the host, which restores copy from */
 };
 
 enum pool_stage { POOL_STAGE_DUMP = 1, POOL_STAGE_RESTORE = 2, POOL_STAGE_CLIENT = 3 };
@@ -132,22 +148,30 @@ struct pool_request {
 	 * tree are worked on side by side so, REKINDLE_SIDE_BY_SIDE at once; locked are all of them at once. */
 	uint32_t begin;
 	uint64_t hook_nanoseconds; /* HELLO: CLOCK_MONOTONIC when plugin init began, for the overlap figures */
-	/* CHECKPOINT: why the plugin found no usable agent, empty otherwise; FINISH: what failed in the plugin */
+	/* CHECKPOINT: why the plugin found no usable agent, empty otherwise; FINISH: what failed in the plugin; HELLO: the name
+	 * of the run, empty where the C API did not start it */
 	char note[256];
 	char device_map[1024]; /* HELLO: the GPUs that a restore or a PREFETCH takes, see settings/device_map.h */
 	uint64_t after;	       /* RESIDENT, GPU: how far the client has come */
-	uint32_t park;	       /* HELLO of a dump: 1 = its device memory stays here for the next restore, see FINISH */
-	uint32_t reserved;
+	uint32_t
+		tier; /* enum pool_tier. HELLO of a dump: where its device memory stays, see FINISH; PREFETCH of a client */
+	uint32_t parent; /* HELLO of a dump: enum pool_parent */
+	/*
+	 * What comes for it carries the same number. The client's, and another one for each request where it may stop waiting
+	 * for a reply, or where somebody else asks on its connection, as rekindle-seal does: it may end in between.
+	 */
+	uint64_t number;
 };
 /* What is added changes size or order, and POOL_PROTOCOL_VERSION with it. */
-static_assert(sizeof(struct pool_request) == 1376, "struct pool_request is 1376 bytes");
+static_assert(sizeof(struct pool_request) == 1384, "struct pool_request is 1384 bytes");
 static_assert(offsetof(struct pool_request, timeout_ms) == 16, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, image_id) == 52, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, begin) == 68, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, hook_nanoseconds) == 72, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, device_map) == 336, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, after) == 1360, "struct pool_request keeps its order");
-static_assert(offsetof(struct pool_request, park) == 1368, "struct pool_request keeps its order");
+static_assert(offsetof(struct pool_request, tier) == 1368, "struct pool_request keeps its order");
+static_assert(offsetof(struct pool_request, number) == 1376, "struct pool_request keeps its order");
 
 struct pool_status {
 	uint64_t restores, checkpoints; /* processes since the pool started */
@@ -163,30 +187,38 @@ struct pool_status {
 	/* Of the restores, those of processes with device memory in a GPU image: all of it lay in device memory when the restore
 	 * asked for it, or some of it still had to be read. */
 	uint64_t images_resident, images_read;
+	uint64_t images_pinned;	    /* likewise: all of it was copied from pinned memory */
+	uint64_t pinned_bytes_held; /* of images, kept in pinned memory now, or on their way there */
+	/* Images of a folder that nobody had taken yet, and that made room: moved from device memory to pinned memory, or given
+	 * up, so that the next restore reads the files. */
+	uint64_t moved_to_pinned, given_up;
+	uint64_t expired, expired_bytes; /* folders whose images nobody has taken in time, and their bytes of memory */
 };
-static_assert(sizeof(struct pool_status) == 96, "struct pool_status is 96 bytes");
+static_assert(sizeof(struct pool_status) == 144, "struct pool_status is 144 bytes");
 static_assert(offsetof(struct pool_status, ring_bytes) == 32, "struct pool_status keeps its order");
 static_assert(offsetof(struct pool_status, started_nanoseconds) == 64, "struct pool_status keeps its order");
 static_assert(offsetof(struct pool_status, images_resident) == 80, "struct pool_status keeps its order");
 
 enum pool_resident_state { POOL_RESIDENT_FILLING = 1, POOL_RESIDENT_FILLED = 2, POOL_RESIDENT_FAILED = 3 };
 
-/* The GPU images of a folder in device memory. */
+/* The GPU images of a folder in device memory, or in pinned memory of the host. */
 struct pool_resident {
 	uint64_t number; /* a later one has a higher one, and none has 0 */
-	uint64_t bytes;	 /* of device memory, without what processes have taken and the pool has let go of */
+	uint64_t bytes;	 /* of memory, without what processes have taken and the pool has let go of */
 	uint64_t bytes_filled;
 	uint64_t since_nanoseconds; /* CLOCK_MONOTONIC: when it was asked for */
 	uint32_t images;	    /* one for each process */
 	uint32_t state;		    /* enum pool_resident_state */
 	uint32_t taken;		    /* 1: it is a run's; 0: it waits for one */
 	uint32_t parked;	    /* 1: a dump has left it there; 0: it was read */
+	uint32_t tier;		    /* enum pool_tier, DEVICE or PINNED */
+	uint32_t reserved;
 	/* The folder as the pool saw it when it was asked for; "" where that is longer, or not known. */
 	char directory[1024];
 };
-static_assert(sizeof(struct pool_resident) == 1072, "struct pool_resident is 1072 bytes");
+static_assert(sizeof(struct pool_resident) == 1080, "struct pool_resident is 1080 bytes");
 static_assert(offsetof(struct pool_resident, images) == 32, "struct pool_resident keeps its order");
-static_assert(offsetof(struct pool_resident, directory) == 48, "struct pool_resident keeps its order");
+static_assert(offsetof(struct pool_resident, directory) == 56, "struct pool_resident keeps its order");
 
 struct pool_gpu {
 	int32_t device;	     /* its ordinal in the pool */
@@ -225,22 +257,27 @@ struct pool_reply {
 	struct pool_status status;
 	struct pool_resident resident;
 	struct pool_gpu gpu;
+	uint64_t number; /* the request's */
 };
-static_assert(sizeof(struct pool_reply) == 2904, "struct pool_reply is 2904 bytes");
+static_assert(sizeof(struct pool_reply) == 2968, "struct pool_reply is 2968 bytes");
 static_assert(offsetof(struct pool_reply, still_working) == 28, "struct pool_reply keeps its order");
 static_assert(offsetof(struct pool_reply, bytes) == 32, "struct pool_reply keeps its order");
 static_assert(offsetof(struct pool_reply, reason) == 40, "struct pool_reply keeps its order");
 static_assert(offsetof(struct pool_reply, moved) == 296, "struct pool_reply keeps its order");
 static_assert(offsetof(struct pool_reply, left_behind) == 1576, "struct pool_reply keeps its order");
 static_assert(offsetof(struct pool_reply, status) == 1584, "struct pool_reply keeps its order");
-static_assert(offsetof(struct pool_reply, resident) == 1680, "struct pool_reply keeps its order");
-static_assert(offsetof(struct pool_reply, gpu) == 2752, "struct pool_reply keeps its order");
+static_assert(offsetof(struct pool_reply, resident) == 1728, "struct pool_reply keeps its order");
+static_assert(offsetof(struct pool_reply, gpu) == 2808, "struct pool_reply keeps its order");
+static_assert(offsetof(struct pool_reply, number) == 2960, "struct pool_reply keeps its order");
 
 /*
  * Where a file of this name stands in the work folder (the C API makes it, sizeof(struct pool_progress) zero bytes), the
  * pool maps it and keeps it up to date while it works on the run. Read without locks; figures are for display.
  */
 #define POOL_PROGRESS_FILE "rekindle.progress"
+/* Of criu's environment, where the C API started it: the name of the run, which no other one of the machine has. */
+#define POOL_RUN_VARIABLE "_REKINDLE_RUN"
+#define POOL_RUN_NAME_MAX 40 /* with its NUL */
 
 struct pool_progress {
 	uint32_t phase; /* enum phase */
@@ -253,8 +290,10 @@ struct pool_progress {
 	 * holds the process, and says so in its reply. */
 	uint32_t cancel;
 	uint32_t reserved;
+	/* Nor is this: whose file it is. Of one that another run has left, or has made meanwhile, the pool takes nothing. */
+	char run[POOL_RUN_NAME_MAX];
 };
-static_assert(sizeof(struct pool_progress) == 32, "struct pool_progress is 32 bytes");
+static_assert(sizeof(struct pool_progress) == 72, "struct pool_progress is 72 bytes");
 static_assert(offsetof(struct pool_progress, bytes_done) == 8, "struct pool_progress keeps its order");
 static_assert(offsetof(struct pool_progress, cancel) == 24, "struct pool_progress keeps its order");
 #define POOL_PROGRESS_WRITTEN offsetof(struct pool_progress, cancel) /* by the pool */

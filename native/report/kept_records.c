@@ -46,25 +46,33 @@ static void remove_oldest(int folder)
 	free(entries);
 }
 
-static int make_folder(int folder, const struct run_record *record)
+static void choose_name(const struct run_record *record, struct kept_record *kept)
 {
 	struct timespec now;
 	struct tm date;
-	char day[32], name[96];
-	int made;
+	char day[32];
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &date);
 	strftime(day, sizeof(day), "%Y%m%dT%H%M%S", &date);
-	snprintf(name, sizeof(name), "%s.%06ld-%s-%d", day, now.tv_nsec / 1000, record->dump ? "checkpoint" : "restore",
-		 record->process_count ? (int)record->processes[0].pid : 0);
-	if (mkdirat(folder, name, 0755))
+	snprintf(kept->name, sizeof(kept->name), "%s.%06ld-%s-%d", day, now.tv_nsec / 1000,
+		 record->dump ? "checkpoint" : "restore", record->process_count ? (int)record->processes[0].pid : 0);
+}
+
+static int make_folder(int folder, const struct run_record *record, struct kept_record *kept)
+{
+	bool again = kept->name[0] != '\0';
+	int made;
+
+	if (!again)
+		choose_name(record, kept);
+	if (mkdirat(folder, kept->name, 0755) && (errno != EEXIST || !again))
 		return -errno;
-	made = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	made = openat(folder, kept->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return made < 0 ? -errno : made;
 }
 
-int kept_record_write(const char *folder, const struct run_record *record)
+int kept_record_write(const char *folder, const struct run_record *record, struct kept_record *kept)
 {
 	int all, made, code;
 
@@ -73,7 +81,7 @@ int kept_record_write(const char *folder, const struct run_record *record)
 	all = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (all < 0)
 		return -errno;
-	made = make_folder(all, record);
+	made = make_folder(all, record, kept);
 	code = made < 0 ? made : run_record_write(made, RUN_RECORD_OF_POOL, record);
 	if (made >= 0)
 		close(made);

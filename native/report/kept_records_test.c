@@ -62,15 +62,16 @@ static void a_record_stays_and_is_read(void **state)
 {
 	struct process_record process = {.pid = 815, .mode = POOL_MODE_OFFLOAD, .device_bytes = 24 << 20};
 	struct run_record record = {.succeeded = true, .processes = &process, .process_count = 1}, read;
+	struct kept_record kept = {""}, another = {""};
 	struct dirent **entries;
 	struct error_text error;
 	char path[PATH_MAX];
 	int count;
 
 	(void)state;
-	assert_int_equal(kept_record_write(folder, &record), 0);
+	assert_int_equal(kept_record_write(folder, &record, &kept), 0);
 	record.dump = true;
-	assert_int_equal(kept_record_write(folder, &record), 0);
+	assert_int_equal(kept_record_write(folder, &record, &another), 0);
 	count = names(&entries);
 	assert_int_equal(count, 2);
 	assert_non_null(strstr(entries[0]->d_name, "-restore-815"));
@@ -79,6 +80,30 @@ static void a_record_stays_and_is_read(void **state)
 	assert_int_equal(run_record_read(path, &read, &error), 0);
 	assert_false(read.dump);
 	assert_int_equal(read.processes[0].device_bytes, process.device_bytes);
+	run_record_free(&read);
+	free_names(entries, count);
+}
+
+/* A restore is written down when its processes are back, and again when CRIU has ended. */
+static void a_run_has_one_record(void **state)
+{
+	struct process_record process = {.pid = 815, .mode = POOL_MODE_OFFLOAD};
+	struct run_record record = {.succeeded = true, .processes = &process, .process_count = 1}, read;
+	struct kept_record kept = {""};
+	struct error_text error;
+	struct dirent **entries;
+	char path[PATH_MAX];
+	int count;
+
+	(void)state;
+	assert_int_equal(kept_record_write(folder, &record, &kept), 0);
+	record.succeeded = false;
+	assert_int_equal(kept_record_write(folder, &record, &kept), 0);
+	count = names(&entries);
+	assert_int_equal(count, 1);
+	snprintf(path, sizeof(path), "%s/%s/" RUN_RECORD_FILE, folder, entries[0]->d_name);
+	assert_int_equal(run_record_read(path, &read, &error), 0);
+	assert_false(read.succeeded);
 	run_record_free(&read);
 	free_names(entries, count);
 }
@@ -99,6 +124,7 @@ static void make(const char *name)
 static void the_oldest_go_and_no_others(void **state)
 {
 	struct run_record record = {.succeeded = true};
+	struct kept_record kept = {""};
 	struct dirent **entries;
 	char name[96];
 	int count;
@@ -110,7 +136,7 @@ static void the_oldest_go_and_no_others(void **state)
 		make(name);
 	}
 	make("0-mine");
-	assert_int_equal(kept_record_write(folder, &record), 0);
+	assert_int_equal(kept_record_write(folder, &record, &kept), 0);
 	count = names(&entries);
 	assert_int_equal(count, KEPT_RECORDS_MAX + 1);
 	assert_string_equal(entries[0]->d_name, "0-mine");
@@ -122,15 +148,17 @@ static void the_oldest_go_and_no_others(void **state)
 static void a_folder_that_cannot_be_made_is_said(void **state)
 {
 	struct run_record record = {.succeeded = true};
+	struct kept_record kept = {""};
 
 	(void)state;
-	assert_int_equal(kept_record_write("/nonexistent/kept", &record), -ENOENT);
+	assert_int_equal(kept_record_write("/nonexistent/kept", &record, &kept), -ENOENT);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_record_stays_and_is_read, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_run_has_one_record, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_oldest_go_and_no_others, set_up, tear_down),
 		cmocka_unit_test(a_folder_that_cannot_be_made_is_said),
 	};

@@ -19,6 +19,7 @@
  *   "failure": the sentence                "failure_code": negative errno code    "failure_phase": enum phase
  *   "start", "duration": from plugin init to the end       "overlap": GPU copying hidden behind CRIU's own work
  *   "device_bytes", "image_bytes"          "note": string
+ *   "linked_bytes": of a checkpoint, those of image_bytes that were not written, but linked to an older one
  *   "resident_bytes": of a checkpoint, what stays in device memory for the next restore; of a restore, what was there
  *   from the pool: "simulated", "pool_warm": true or false, "driver_version", "gpu_name", "pool": "private", "warm" or
  *   "cold", "workers", "chunk_bytes"
@@ -59,7 +60,7 @@ struct run_record {
 	int32_t failure_code;
 	uint32_t failure_phase;
 	char note[ERROR_TEXT_MAX];
-	uint64_t start, duration, overlap, device_bytes, image_bytes, resident_bytes;
+	uint64_t start, duration, overlap, device_bytes, image_bytes, linked_bytes, resident_bytes;
 	struct {
 		bool known; /* else the rest of it is not */
 		bool simulated, warm, private_run;

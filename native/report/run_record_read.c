@@ -113,6 +113,7 @@ static int parse_run(struct json_object *root, struct run_record *record)
 	record->overlap = unsigned_number(root, "overlap");
 	record->device_bytes = unsigned_number(root, "device_bytes");
 	record->image_bytes = unsigned_number(root, "image_bytes");
+	record->linked_bytes = unsigned_number(root, "linked_bytes");
 	record->resident_bytes = unsigned_number(root, "resident_bytes");
 	record->pool.known = member(root, "pool_warm", json_type_boolean) != NULL;
 	record->pool.simulated = truth(root, "simulated");

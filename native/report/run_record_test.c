@@ -69,6 +69,7 @@ static void fill(struct run_record *record, struct process_record processes[3])
 		.overlap = 1002,
 		.device_bytes = 1003,
 		.image_bytes = 1004,
+		.linked_bytes = 1007,
 		.resident_bytes = 1006,
 		.pool = {.known = true,
 			 .simulated = true,
@@ -140,6 +141,25 @@ static void what_is_written_is_read(void **state)
 	for (i = 0; i < 2; i++)
 		assert_memory_equal(&read.processes[i], &processes[i], sizeof(processes[i]));
 	run_record_free(&read);
+}
+
+/* Somebody who may write into the folder must not choose what root overwrites. */
+static void what_bears_the_temporary_name_is_not_written_to(void **state)
+{
+	struct run_record record = {.failure = "the pool is gone"};
+	char other[PATH_MAX];
+	int file;
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s/other", folder);
+	file = openat(descriptor, "other", O_CREAT | O_WRONLY, 0600);
+	assert_int_equal(write(file, "precious", 8), 8);
+	close(file);
+	assert_int_equal(linkat(descriptor, "other", descriptor, RUN_RECORD_OF_POOL, 0), 0);
+	assert_int_equal(run_record_write(descriptor, RUN_RECORD_OF_POOL, &record), 0);
+	assert_string_equal(contents(other), "precious");
+	assert_non_null(strstr(contents(path), "the pool is gone"));
+	assert_int_equal(unlinkat(descriptor, "other", 0), 0);
 }
 
 static void nothing_is_said_of_a_pool_that_nobody_asked(void **state)
@@ -233,6 +253,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_golden_file_is_what_is_written),
 		TEST(what_is_written_is_read),
+		TEST(what_bears_the_temporary_name_is_not_written_to),
 		TEST(nothing_is_said_of_a_pool_that_nobody_asked),
 		TEST(a_failure_without_a_pool_is_read_like_any_other),
 		TEST(no_time_of_a_phase_is_lost),

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "report/run_record.h"
+#include "support/regular_file.h"
 
 static void add_number(struct json_object *object, const char *name, uint64_t value)
 {
@@ -88,6 +88,7 @@ static struct json_object *run_object(const struct run_record *record)
 	add_number(object, "overlap", record->overlap);
 	add_number(object, "device_bytes", record->device_bytes);
 	add_number(object, "image_bytes", record->image_bytes);
+	add_number(object, "linked_bytes", record->linked_bytes);
 	add_number(object, "resident_bytes", record->resident_bytes);
 	for (i = 0; i < record->process_count; i++)
 		if (record->processes[i].mode != POOL_MODE_NONE)
@@ -102,9 +103,11 @@ int run_record_write(int work_folder, const char *temporary, const struct run_re
 	int file, result = 0;
 
 	/* Whoever reads it never sees half of it. */
-	file = openat(work_folder, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
-	if (file < 0 || json_object_to_fd(file, object, JSON_C_TO_STRING_PRETTY) < 0 ||
-	    renameat(work_folder, temporary, work_folder, RUN_RECORD_FILE) < 0) {
+	file = regular_file_create(work_folder, temporary, 0644);
+	if (file < 0) {
+		result = file;
+	} else if (json_object_to_fd(file, object, JSON_C_TO_STRING_PRETTY) < 0 ||
+		   renameat(work_folder, temporary, work_folder, RUN_RECORD_FILE) < 0) {
 		result = -errno;
 		unlinkat(work_folder, temporary, 0);
 	}

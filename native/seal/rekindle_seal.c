@@ -15,7 +15,7 @@
 #include "protocol/pool_protocol.h"
 #include "protocol/seal_order.h"
 #include "store/checkpoint_folder.h"
-#include "store/gpu_image.h"
+#include "store/checkpoint_gpu_images.h"
 #include "support/clock.h"
 
 /* How often the pool is asked for its progress. */
@@ -57,31 +57,6 @@ static int take_from_criu(int number, struct error_text *error)
 	return taken < 0 ? fail(error, -code, "cannot take over a descriptor of CRIU's: %s", errno_text(code)) : taken;
 }
 
-/* Every GPU image, by what its own manifest says: where there is no pool any more that has done it. */
-static int check_gpu_images(const struct seal_order *order, int images, struct error_text *error)
-{
-	struct gpu_image_data data;
-	struct gpu_image_verification verification = {.data = &data, .threads = order->threads};
-	struct gpu_image_name *names = NULL;
-	struct gpu_image *image;
-	size_t count = 0, i;
-	int result = gpu_image_list(images, &names, &count, error);
-
-	for (i = 0; i < count && result == 0; i++) {
-		result = gpu_image_read(images, &names[i], &image, error);
-		if (result)
-			break;
-		result = gpu_image_open_data(images, image, &data, error);
-		if (result == 0) {
-			result = gpu_image_check_on_disk(image, &verification, error);
-			gpu_image_close_data(&data);
-		}
-		gpu_image_free(image);
-	}
-	free(names);
-	return result;
-}
-
 static bool is_lost(int result)
 {
 	return result == -ECONNRESET || result == -EPIPE || result == -ENOTCONN;
@@ -97,6 +72,8 @@ static int ask_pool(const struct seal_order *order, int pool, struct error_text 
 	int result;
 
 	for (;;) {
+		/* The plugin knows by it what is not its own, should this one not live to hear the reply. */
+		request.number = monotonic_nanoseconds();
 		result = message_send(pool, &request, sizeof(request), NULL, 0);
 		if (result)
 			return fail(error, result, "the pool ended: %s", errno_text(-result));
@@ -131,12 +108,12 @@ static int check_device_memory(const struct seal_order *order, int images, struc
 	int pool = order->pool_socket < 0 ? -1 : take_from_criu(order->pool_socket, error), result;
 
 	if (order->pool_socket < 0)
-		return check_gpu_images(order, images, error);
+		return gpu_images_check_on_disk(images, order->threads, error);
 	if (pool < 0)
 		return pool;
 	result = ask_pool(order, pool, error);
 	if (is_lost(result))
-		result = check_gpu_images(order, images, error);
+		result = gpu_images_check_on_disk(images, order->threads, error);
 	/* Not closed: as long as this works, the pool must not take the run for abandoned. */
 	return result;
 }

@@ -329,10 +329,22 @@ static int check_device_map(const struct settings *settings, struct error_text *
 
 static int check_park(const struct settings *settings, struct error_text *error)
 {
-	if (!strcmp(settings->park, PARK_FILE) || !strcmp(settings->park, PARK_DEVICE))
+	if (!strcmp(settings->park, PARK_FILE) || !strcmp(settings->park, PARK_DEVICE) ||
+	    !strcmp(settings->park, PARK_PINNED))
 		return 0;
-	return fail(error, -EINVAL, "REKINDLE_PARK=%s is not valid: set it to " PARK_FILE " or " PARK_DEVICE,
+	return fail(error, -EINVAL,
+		    "REKINDLE_PARK=%s is not valid: set it to " PARK_FILE ", " PARK_DEVICE " or " PARK_PINNED,
 		    settings->park);
+}
+
+/* The folder of the dump is looked at in any case, so that nothing and none are different things. */
+static int check_parent(const struct settings *settings, struct error_text *error)
+{
+	if (!*settings->parent || settings->parent[0] == '/' || !strcmp(settings->parent, PARENT_NONE))
+		return 0;
+	return fail(error, -EINVAL,
+		    "REKINDLE_PARENT=%s is not valid: set it to the absolute path of a folder, or to " PARENT_NONE,
+		    settings->parent);
 }
 
 int settings_load(struct settings *settings, const char *configuration_path, struct error_text *error)
@@ -371,6 +383,8 @@ int settings_load(struct settings *settings, const char *configuration_path, str
 		code = check_device_map(settings, error);
 	if (!code)
 		code = check_park(settings, error);
+	if (!code)
+		code = check_parent(settings, error);
 	if (!code && !loading.ring_given)
 		settings->ring_bytes = settings->streams * 8 * MIB;
 	return code;

@@ -27,8 +27,10 @@ struct settings {
 #undef SETTINGS_PATH
 };
 
+#define PARENT_NONE "none"
 #define PARK_FILE "file"
 #define PARK_DEVICE "device"
+#define PARK_PINNED "pinned"
 
 /*
  * Reads file and environment. configuration_path: NULL for REKINDLE_CONFIGURATION or /etc/rekindle.conf (which may be

@@ -8,7 +8,8 @@
 /*
  * What a checkpoint does with memory: the contents go to private memory of the process, the addresses stay reserved and
  * every memfd is closed, so that CRIU dumps the data as ordinary memory and nothing of the device is left. A restore
- * makes fresh memfds, puts the contents back and maps them where they were.
+ * makes fresh memfds, puts the contents back and maps them where they were. What another process has made, and what is the
+ * host's, it does not bring back.
  */
 
 static bool has_reserved_address_only(void *address, size_t bytes)
@@ -40,7 +41,7 @@ static int copy_out(struct memory *memory)
 
 static CUresult save(struct memory *memory)
 {
-	if (memory->imported) {
+	if (memory->imported || memory->host) {
 		memory->lost = true;
 	} else {
 		memory->saved = mmap(NULL, memory->bytes, PROT_READ | PROT_WRITE,
@@ -129,9 +130,9 @@ CUresult checkpoint_memory_load(void)
 
 	pthread_mutex_lock(&table_mutex);
 	for (size_t i = 0; i < memories_end; i++) {
-		/* As measured: memory of another process that was still mapped makes the restore fail. */
-		if (memories[i].used && memories[i].lost && memories[i].mappings)
-			result = CUDA_ERROR_NOT_SUPPORTED;
+		/* As measured: memory of another process that was still mapped makes the restore fail, or of the host. */
+		if (memories[i].used && memories[i].lost && memories[i].mappings && result == CUDA_SUCCESS)
+			result = memories[i].host ? CUDA_ERROR_UNKNOWN : CUDA_ERROR_NOT_SUPPORTED;
 	}
 	if (result == CUDA_SUCCESS && device_file_open_again())
 		result = CUDA_ERROR_OPERATING_SYSTEM;

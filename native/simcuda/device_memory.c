@@ -23,15 +23,19 @@ static size_t round_up(size_t bytes, size_t unit)
 	return (bytes + unit - 1) / unit * unit;
 }
 
-/* The device's number in the machine travels in the name, so that who imports a descriptor knows it. */
+/* The device's number in the machine, or the node's, travels in the name, so that who imports a descriptor knows it. */
 #define DESCRIPTOR_NAME "simcuda-memory-of-device-"
+#define HOST_DESCRIPTOR_NAME "simcuda-memory-of-node-"
 
 int memory_open_descriptor(struct memory *memory)
 {
 	char name[64];
 	int descriptor;
 
-	snprintf(name, sizeof(name), DESCRIPTOR_NAME "%d", device_physical(memory->device));
+	if (memory->host)
+		snprintf(name, sizeof(name), HOST_DESCRIPTOR_NAME "%d", memory->node);
+	else
+		snprintf(name, sizeof(name), DESCRIPTOR_NAME "%d", device_physical(memory->device));
 	descriptor = memfd_create(name, MFD_CLOEXEC);
 	if (descriptor < 0)
 		return -errno;
@@ -58,7 +62,7 @@ uint64_t inode_of_descriptor(int descriptor)
 	return fstat(descriptor, &status) ? 0 : status.st_ino;
 }
 
-bool device_of_descriptor(int descriptor, CUdevice *device, size_t *bytes)
+bool place_of_descriptor(int descriptor, struct place *place, size_t *bytes)
 {
 	char link[64], target[128];
 	struct stat status;
@@ -71,7 +75,9 @@ bool device_of_descriptor(int descriptor, CUdevice *device, size_t *bytes)
 		return false;
 	target[length] = '\0';
 	*bytes = (size_t)status.st_size;
-	return sscanf(target, "/memfd:" DESCRIPTOR_NAME "%d", &number) == 1 && device_of_physical(number, device);
+	place->host = sscanf(target, "/memfd:" HOST_DESCRIPTOR_NAME "%d", &place->number) == 1;
+	return place->host || (sscanf(target, "/memfd:" DESCRIPTOR_NAME "%d", &number) == 1 &&
+			       device_of_physical(number, &place->number));
 }
 
 static struct memory *memory_add(void)
@@ -120,16 +126,29 @@ size_t memory_bytes_alive(CUdevice device)
 	return bytes;
 }
 
-CUresult memory_create(CUdevice device, size_t bytes, struct memory **created)
+static void set_place(struct memory *memory, struct place place)
+{
+	memory->host = place.host;
+	memory->device = place.host ? -1 : place.number;
+	memory->node = place.host ? place.number : -1;
+}
+
+static bool has_room(CUdevice device, size_t bytes)
+{
+	return bytes <= device_memory_bytes(device) &&
+	       memory_bytes_alive(device) + bytes <= device_memory_bytes(device);
+}
+
+CUresult memory_create(struct place place, size_t bytes, struct memory **created)
 {
 	struct memory *memory;
 
-	if (bytes > device_memory_bytes(device) || memory_bytes_alive(device) + bytes > device_memory_bytes(device))
+	if (!place.host && !has_room(place.number, bytes))
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	memory = memory_add();
 	if (!memory)
 		return CUDA_ERROR_OUT_OF_MEMORY;
-	memory->device = device;
+	set_place(memory, place);
 	memory->bytes = round_up(bytes, 4096);
 	memory->references = 1;
 	memory->handle = ++last_handle;
@@ -141,13 +160,13 @@ CUresult memory_create(CUdevice device, size_t bytes, struct memory **created)
 	return CUDA_SUCCESS;
 }
 
-CUresult memory_adopt(int descriptor, CUdevice device, size_t bytes, struct memory **created)
+CUresult memory_adopt(int descriptor, struct place place, size_t bytes, struct memory **created)
 {
 	struct memory *memory = memory_add();
 
 	if (!memory)
 		return CUDA_ERROR_OUT_OF_MEMORY;
-	memory->device = device;
+	set_place(memory, place);
 	memory->bytes = bytes;
 	memory->imported = true;
 	memory->references = 1;
@@ -257,9 +276,9 @@ int mapping_place(const struct mapping *mapping)
 	int protection = PROT_NONE;
 
 	/* The processor stands for every device; check_device_range tells them apart. */
-	if (mapping->readers)
+	if (mapping->readers || mapping->processor)
 		protection = PROT_READ;
-	if (mapping->writers)
+	if (mapping->writers || mapping->processor == CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
 		protection = PROT_READ | PROT_WRITE;
 	if (mmap(address, mapping->mapped_bytes, protection, MAP_SHARED | MAP_FIXED, mapping->memory->descriptor, 0) ==
 	    MAP_FAILED)

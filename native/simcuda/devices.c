@@ -14,6 +14,7 @@
  *   REKINDLE_SIMCUDA_MEMORY=SIZE     of each (64G)
  *   REKINDLE_SIMCUDA_USED=SIZE,SIZE  what others hold of each of the machine's devices
  *   REKINDLE_SIMCUDA_NAMES=A,B       their names (SIMULATED GPU)
+ *   REKINDLE_SIMCUDA_NODES=N         NUMA nodes of the machine, for host memory (1)
  *
  * A restore can put other devices in the place of those that a process saw.
  */
@@ -21,6 +22,7 @@
 #define UUID_FORMAT "SIMULATED-GPU-%02u"
 
 static int count_of_devices = 1;
+static int count_of_nodes = 1;
 static int physical[DEVICES_MAX];
 static size_t memory_bytes = (size_t)64 << 30;
 static size_t used[DEVICES_MAX];	     /* of the machine's */
@@ -62,7 +64,8 @@ static void part_of_list(const char *variable, int number, char *part, size_t ca
 
 bool devices_find(void)
 {
-	const char *devices = getenv("REKINDLE_SIMCUDA_DEVICES"), *memory = getenv("REKINDLE_SIMCUDA_MEMORY");
+	const char *devices = getenv("REKINDLE_SIMCUDA_DEVICES"), *memory = getenv("REKINDLE_SIMCUDA_MEMORY"),
+		   *nodes = getenv("REKINDLE_SIMCUDA_NODES");
 	char part[32];
 
 	count_of_devices = devices && *devices ? atoi(devices) : 1;
@@ -73,6 +76,7 @@ bool devices_find(void)
 		part_of_list("REKINDLE_SIMCUDA_USED", device, part, sizeof(part));
 		used[device] = parse_size(part);
 	}
+	count_of_nodes = nodes && *nodes ? atoi(nodes) : 1;
 	memory_bytes = memory && *memory ? parse_size(memory) : (size_t)64 << 30;
 	for (int device = 0; device < DEVICES_MAX; device++) {
 		part_of_list("REKINDLE_SIMCUDA_VISIBLE", device, part, sizeof(part));
@@ -112,6 +116,11 @@ CUresult device_error(CUdevice device)
 bool device_is_valid(CUdevice device)
 {
 	return device >= 0 && device < count_of_devices;
+}
+
+bool node_is_valid(int node)
+{
+	return node >= 0 && node < count_of_nodes;
 }
 
 int device_physical(CUdevice device)

@@ -48,7 +48,7 @@ static CUresult call_begin(const char *name, const char *symbol, enum call_kind 
 	if (kind == CALL_STREAM && !injected.failure)
 		set_stream_delay(injected.delay_nanoseconds);
 	else
-		sleep_nanoseconds(injected.delay_nanoseconds);
+		spend_delay(injected.delay_nanoseconds);
 	sleep_alone(injected.alone_nanoseconds);
 	if (injected.breaks && current_context())
 		device_break(current_context()->device, injected.failure);

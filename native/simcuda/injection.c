@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,10 +17,12 @@
 
 /*
  * Rules read "name=CODE" (fail with that result), "name=CODE!" (and break the current context's device for good, see
- * device_break) or "name=5ms" / "name=200us" (delay), each with "@N" for the Nth call only, or "name=20us+" (a delay during
- * which no other thread of the process gets through one of those, as calls of a real driver have: for benchmarks); commas and line ends separate them. REKINDLE_SIMCUDA_FAIL and REKINDLE_SIMCUDA_DELAY hold such rules, and so
- * does the file that REKINDLE_SIMCUDA_CONTROL names, which is read again whenever it changes: the only way to reach a
- * process that was restored. A rule set is never changed once it is visible, so looking rules up takes no lock.
+ * device_break), "name=5ms" / "name=200us" (delay) or "name=held" (until the rules change; a file "*.held" beside the
+ * control file says that a call has come that far), each with "@N" for the Nth call only, or "name=20us+" (a delay during
+ * which no other thread of the process gets through one of those, as calls of a real driver have: for benchmarks); commas
+ * and line ends separate them. REKINDLE_SIMCUDA_FAIL and REKINDLE_SIMCUDA_DELAY hold such rules, and so does the file that
+ * REKINDLE_SIMCUDA_CONTROL names, which is read again whenever it changes: the only way to reach a process that was
+ * restored. A rule set is never changed once it is visible, so looking rules up takes no lock.
  */
 
 #define RULES_MAX 64
@@ -29,12 +32,14 @@ struct rule {
 	CUresult failure;
 	bool breaks;
 	uint64_t delay_nanoseconds;
-	bool alone;		/* the delay */
+	bool alone; /* the delay */
+	bool held;
 	unsigned int only_call; /* 0: every call */
 	_Atomic unsigned int calls;
 };
 
 struct rule_set {
+	uint64_t number; /* of those that this process has read */
 	unsigned int count;
 	struct timespec file_time;
 	off_t file_size;
@@ -47,7 +52,7 @@ static _Atomic(struct rule_set *) current_rules;
 static void report(const char *rule)
 {
 	fprintf(stderr,
-		"SIMULATED GPU: the injection rule \"%s\" is not NAME=CODE[!][@N] or NAME=DELAY(ms|us)[@N|+]; ignored\n",
+		"SIMULATED GPU: the injection rule \"%s\" is not NAME=CODE[!][@N], NAME=DELAY(ms|us)[@N|+] or NAME=held[@N]; ignored\n",
 		rule);
 }
 
@@ -74,17 +79,23 @@ static void add_rule(struct rule_set *set, const char *text)
 		report(text);
 		return;
 	}
-	number = strtoul(equals + 1, &end, 10);
-	if (end == equals + 1)
-		goto bad;
 	memset(rule, 0, sizeof(*rule));
+	number = strtoul(equals + 1, &end, 10);
+	if (!strncmp(equals + 1, "held", 4)) {
+		rule->held = true;
+		end += 4;
+	} else if (end == equals + 1) {
+		goto bad;
+	}
 	memcpy(rule->name, text, (size_t)(equals - text));
 	if (!is_known(rule->name)) {
 		/* A test that injects nothing would pass whatever the code does. */
 		fprintf(stderr, "SIMULATED GPU: the injection rule \"%s\" names no function of this driver\n", text);
 		abort();
 	}
-	if (!strncmp(end, "ms", 2)) {
+	if (rule->held) {
+		; /* there is no number */
+	} else if (!strncmp(end, "ms", 2)) {
 		rule->delay_nanoseconds = number * 1000000u;
 		end += 2;
 	} else if (!strncmp(end, "us", 2)) {
@@ -155,6 +166,7 @@ static struct rule_set *load_rules(struct rule_set *old, const char *path, const
 
 	if (set == MAP_FAILED)
 		return old;
+	set->number = old ? old->number + 1 : 0;
 	set->file_time = file->st_mtim;
 	set->file_size = file->st_size;
 	set->file_inode = file->st_ino;
@@ -171,19 +183,24 @@ static struct rule_set *load_rules(struct rule_set *old, const char *path, const
 /* Where a test preloads native/tests/steps: each call is a step of it, which may have to fail. */
 extern int rekindle_test_step(const char *name) __attribute__((weak));
 
-struct injected injection_for_call(const char *name, const char *symbol)
+static struct rule_set *rules_in_force(void)
 {
 	const char *path = getenv("REKINDLE_SIMCUDA_CONTROL");
 	struct rule_set *set = atomic_load(&current_rules);
-	struct injected injected = {0};
 	struct stat file = {0};
+
+	if (path && stat(path, &file))
+		memset(&file, 0, sizeof(file));
+	return is_current(set, &file) ? set : load_rules(set, path, &file);
+}
+
+struct injected injection_for_call(const char *name, const char *symbol)
+{
+	struct rule_set *set = rules_in_force();
+	struct injected injected = {0};
 
 	if (rekindle_test_step && rekindle_test_step(symbol))
 		injected.failure = CUDA_ERROR_UNKNOWN;
-	if (path && stat(path, &file))
-		memset(&file, 0, sizeof(file));
-	if (!is_current(set, &file))
-		set = load_rules(set, path, &file);
 	for (unsigned int i = 0; set && i < set->count; i++) {
 		struct rule *rule = &set->rules[i];
 
@@ -194,9 +211,11 @@ struct injected injection_for_call(const char *name, const char *symbol)
 		if (rule->failure)
 			injected.failure = rule->failure;
 		injected.breaks |= rule->breaks;
-		if (rule->alone)
+		if (rule->held)
+			injected.delay_nanoseconds = DELAY_HELD | set->number;
+		else if (rule->alone)
 			injected.alone_nanoseconds += rule->delay_nanoseconds;
-		else
+		else if (!(injected.delay_nanoseconds & DELAY_HELD))
 			injected.delay_nanoseconds += rule->delay_nanoseconds;
 	}
 	return injected;
@@ -209,6 +228,35 @@ void sleep_nanoseconds(uint64_t nanoseconds)
 
 	while (nanoseconds && nanosleep(&rest, &rest) && errno == EINTR)
 		;
+}
+
+static bool are_in_force(uint64_t number)
+{
+	struct rule_set *set = rules_in_force();
+
+	return set && set->number == number;
+}
+
+/* Beside the control file, for whoever waits until a call has come this far. */
+static void say_that_it_is_held(void)
+{
+	const char *path = getenv("REKINDLE_SIMCUDA_CONTROL");
+	char name[PATH_MAX];
+
+	if (path && snprintf(name, sizeof(name), "%s.held", path) < (int)sizeof(name))
+		mknod(name, S_IFREG | 0600, 0);
+}
+
+void spend_delay(uint64_t nanoseconds)
+{
+	if (!(nanoseconds & DELAY_HELD)) {
+		sleep_nanoseconds(nanoseconds);
+		return;
+	}
+	if (are_in_force(nanoseconds & ~DELAY_HELD))
+		say_that_it_is_held();
+	while (are_in_force(nanoseconds & ~DELAY_HELD))
+		sleep_nanoseconds(1000000);
 }
 
 /* What was slept too long is taken off the next one: of microseconds that is more than they are. */

@@ -62,7 +62,7 @@ CUresult simulated_cuIpcOpenMemHandle_v2(CUdeviceptr *address, CUipcMemHandle ha
 	struct memory *memory = NULL;
 	struct mapping *mapping;
 	struct simulated_ipc_handle opened;
-	CUdevice device;
+	struct place place;
 	size_t bytes;
 	int descriptor;
 
@@ -76,12 +76,12 @@ CUresult simulated_cuIpcOpenMemHandle_v2(CUdeviceptr *address, CUipcMemHandle ha
 	descriptor = take_descriptor(&opened);
 	if (descriptor < 0)
 		return CUDA_ERROR_INVALID_VALUE;
-	if (inode_of_descriptor(descriptor) != opened.inode || !device_of_descriptor(descriptor, &device, &bytes)) {
+	if (inode_of_descriptor(descriptor) != opened.inode || !place_of_descriptor(descriptor, &place, &bytes)) {
 		close(descriptor);
 		return CUDA_ERROR_INVALID_VALUE;
 	}
 	pthread_mutex_lock(&table_mutex);
-	if (memory_adopt(descriptor, device, bytes, &memory) != CUDA_SUCCESS) {
+	if (memory_adopt(descriptor, place, bytes, &memory) != CUDA_SUCCESS) {
 		close(descriptor);
 		goto out;
 	}

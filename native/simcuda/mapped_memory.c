@@ -42,18 +42,35 @@ static bool any_mapping_in(CUdeviceptr address, size_t bytes)
 	return false;
 }
 
-static bool properties_are_valid(const CUmemAllocationProp *properties)
+/* Measured: memory of the host is that of a node that there is, and no device's network card can have it. */
+static CUresult find_place(const CUmemAllocationProp *properties, struct place *place)
 {
-	return properties && properties->type == CU_MEM_ALLOCATION_TYPE_PINNED &&
-	       properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE;
+	*place = (struct place){
+		.host = properties->location.type == CU_MEM_LOCATION_TYPE_HOST_NUMA,
+		.number = properties->location.id,
+	};
+	if (place->host)
+		return node_is_valid(place->number) && !properties->allocFlags.gpuDirectRDMACapable
+			       ? CUDA_SUCCESS
+			       : CUDA_ERROR_INVALID_VALUE;
+	if (properties->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+		return CUDA_ERROR_INVALID_VALUE;
+	return device_is_valid(place->number) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 
+/* Measured: it is told of every location of the host, also of those where nothing can be made. */
 CUresult simulated_cuMemGetAllocationGranularity(size_t *granularity, const CUmemAllocationProp *properties, int option)
 {
-	if (!granularity || !properties_are_valid(properties) || option < 0 ||
+	bool of_host;
+
+	if (!granularity || !properties || properties->type != CU_MEM_ALLOCATION_TYPE_PINNED || option < 0 ||
 	    option > CU_MEM_ALLOC_GRANULARITY_RECOMMENDED)
 		return CUDA_ERROR_INVALID_VALUE;
-	if (!device_is_valid(properties->location.id))
+	of_host = properties->location.type >= CU_MEM_LOCATION_TYPE_HOST &&
+		  properties->location.type <= CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT;
+	if (!of_host && properties->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!of_host && !device_is_valid(properties->location.id))
 		return CUDA_ERROR_INVALID_DEVICE;
 	*granularity = GRANULARITY;
 	return CUDA_SUCCESS;
@@ -63,16 +80,18 @@ CUresult simulated_cuMemCreate(CUmemGenericAllocationHandle *handle, size_t byte
 			       const CUmemAllocationProp *properties, unsigned long long flags)
 {
 	struct memory *memory = NULL;
+	struct place place;
 	CUresult result;
 
-	if (!handle || !bytes || bytes % GRANULARITY || flags || !properties_are_valid(properties))
+	if (!handle || !bytes || bytes % GRANULARITY || flags || !properties ||
+	    properties->type != CU_MEM_ALLOCATION_TYPE_PINNED ||
+	    properties->requestedHandleTypes & ~CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
 		return CUDA_ERROR_INVALID_VALUE;
-	if (properties->requestedHandleTypes & ~CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
-		return CUDA_ERROR_INVALID_VALUE;
-	if (!device_is_valid(properties->location.id))
-		return CUDA_ERROR_INVALID_DEVICE;
+	result = find_place(properties, &place);
+	if (result != CUDA_SUCCESS)
+		return result;
 	pthread_mutex_lock(&table_mutex);
-	result = memory_create(properties->location.id, bytes, &memory);
+	result = memory_create(place, bytes, &memory);
 	if (result == CUDA_SUCCESS) {
 		memory->properties = *properties;
 		*handle = memory->handle;
@@ -222,9 +241,24 @@ CUresult simulated_cuMemUnmap(CUdeviceptr address, size_t bytes)
 	return result;
 }
 
-static CUresult set_access(CUdeviceptr address, size_t bytes, CUdevice device, int access)
+static void give_device(struct mapping *mapping, CUdevice device, int access)
 {
 	uint32_t bit = (uint32_t)1 << device;
+
+	mapping->readers = access & CU_MEM_ACCESS_FLAGS_PROT_READ ? mapping->readers | bit : mapping->readers & ~bit;
+	mapping->writers =
+		access == CU_MEM_ACCESS_FLAGS_PROT_READWRITE ? mapping->writers | bit : mapping->writers & ~bit;
+}
+
+/* The processor's, by either location, of which the second has a number that may be any. */
+static bool is_of_processor(const CUmemLocation *location)
+{
+	return location->type == CU_MEM_LOCATION_TYPE_HOST || location->type == CU_MEM_LOCATION_TYPE_HOST_NUMA;
+}
+
+static CUresult set_access(CUdeviceptr address, size_t bytes, const CUmemAccessDesc *access)
+{
+	bool to_processor = is_of_processor(&access->location);
 	CUdeviceptr end = address + bytes;
 
 	if (!range_is_whole_mappings(address, bytes))
@@ -232,14 +266,30 @@ static CUresult set_access(CUdeviceptr address, size_t bytes, CUdevice device, i
 	while (address < end) {
 		struct mapping *mapping = mapping_at(address);
 
-		mapping->readers =
-			access & CU_MEM_ACCESS_FLAGS_PROT_READ ? mapping->readers | bit : mapping->readers & ~bit;
-		mapping->writers =
-			access == CU_MEM_ACCESS_FLAGS_PROT_READWRITE ? mapping->writers | bit : mapping->writers & ~bit;
+		if (to_processor && !mapping->memory->host)
+			return CUDA_ERROR_NOT_SUPPORTED;
+		if (to_processor)
+			mapping->processor = access->flags;
+		else
+			give_device(mapping, access->location.id, access->flags);
 		if (mapping_place(mapping))
 			return CUDA_ERROR_OUT_OF_MEMORY;
 		address += mapping->bytes;
 	}
+	return CUDA_SUCCESS;
+}
+
+static CUresult check_access(const CUmemAccessDesc *access)
+{
+	if (access->location.type == CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!is_of_processor(&access->location) && access->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	if (!is_of_processor(&access->location) && !device_is_valid(access->location.id))
+		return CUDA_ERROR_INVALID_DEVICE;
+	if (access->flags != CU_MEM_ACCESS_FLAGS_PROT_NONE && access->flags != CU_MEM_ACCESS_FLAGS_PROT_READ &&
+	    access->flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
+		return CUDA_ERROR_INVALID_VALUE;
 	return CUDA_SUCCESS;
 }
 
@@ -249,19 +299,11 @@ CUresult simulated_cuMemSetAccess(CUdeviceptr address, size_t bytes, const CUmem
 
 	if (!bytes || !access || !count)
 		return CUDA_ERROR_INVALID_VALUE;
-	for (size_t i = 0; i < count; i++) {
-		if (access[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE)
-			return CUDA_ERROR_NOT_SUPPORTED;
-		if (!device_is_valid(access[i].location.id))
-			return CUDA_ERROR_INVALID_DEVICE;
-		if (access[i].flags != CU_MEM_ACCESS_FLAGS_PROT_NONE &&
-		    access[i].flags != CU_MEM_ACCESS_FLAGS_PROT_READ &&
-		    access[i].flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
-			return CUDA_ERROR_INVALID_VALUE;
-	}
+	for (size_t i = 0; i < count && result == CUDA_SUCCESS; i++)
+		result = check_access(&access[i]);
 	pthread_mutex_lock(&table_mutex);
 	for (size_t i = 0; i < count && result == CUDA_SUCCESS; i++)
-		result = set_access(address, bytes, access[i].location.id, access[i].flags);
+		result = set_access(address, bytes, &access[i]);
 	pthread_mutex_unlock(&table_mutex);
 	return result;
 }
@@ -273,12 +315,14 @@ CUresult simulated_cuMemGetAccess(unsigned long long *flags, const CUmemLocation
 
 	if (!flags || !location)
 		return result;
-	if (location->type != CU_MEM_LOCATION_TYPE_DEVICE || !device_is_valid(location->id))
+	if (!is_of_processor(location) &&
+	    (location->type != CU_MEM_LOCATION_TYPE_DEVICE || !device_is_valid(location->id)))
 		return CUDA_ERROR_INVALID_DEVICE;
 	pthread_mutex_lock(&table_mutex);
 	mapping = mapping_at(address);
 	if (mapping && mapping->kind == MAPPING_VIRTUAL) {
-		*flags = (unsigned long long)mapping_access(mapping, location->id);
+		*flags = (unsigned long long)(is_of_processor(location) ? mapping->processor
+									: mapping_access(mapping, location->id));
 		result = CUDA_SUCCESS;
 	}
 	pthread_mutex_unlock(&table_mutex);
@@ -340,7 +384,7 @@ CUresult simulated_cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *
 {
 	struct memory *memory = NULL;
 	CUresult result;
-	CUdevice device;
+	struct place place;
 	size_t bytes;
 	int descriptor;
 
@@ -348,18 +392,19 @@ CUresult simulated_cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *
 		return CUDA_ERROR_INVALID_VALUE;
 	if (fcntl((int)(intptr_t)shareable, F_GETFD) < 0)
 		return CUDA_ERROR_UNKNOWN;
-	if (!device_of_descriptor((int)(intptr_t)shareable, &device, &bytes))
+	if (!place_of_descriptor((int)(intptr_t)shareable, &place, &bytes))
 		return CUDA_ERROR_INVALID_VALUE;
 	descriptor = fcntl((int)(intptr_t)shareable, F_DUPFD_CLOEXEC, 0);
 	if (descriptor < 0)
 		return CUDA_ERROR_OPERATING_SYSTEM;
 	pthread_mutex_lock(&table_mutex);
-	result = memory_adopt(descriptor, device, bytes, &memory);
+	result = memory_adopt(descriptor, place, bytes, &memory);
 	if (result == CUDA_SUCCESS) {
 		memory->properties = (CUmemAllocationProp){
 			/* Measured: none of the handle types that it was made with. */
 			.type = CU_MEM_ALLOCATION_TYPE_PINNED,
-			.location = {CU_MEM_LOCATION_TYPE_DEVICE, device},
+			.location = {place.host ? CU_MEM_LOCATION_TYPE_HOST_NUMA : CU_MEM_LOCATION_TYPE_DEVICE,
+				     place.number},
 		};
 		*handle = memory->handle;
 	}

@@ -12,7 +12,7 @@ CUresult plain_allocate(size_t bytes, CUdeviceptr *address)
 	struct mapping *mapping;
 	CUresult result;
 
-	result = memory_create(context->device, bytes, &memory);
+	result = memory_create((struct place){.number = context->device}, bytes, &memory);
 	if (result != CUDA_SUCCESS)
 		return result;
 	memory->plain = true;

@@ -14,7 +14,7 @@ static CUresult attribute_of_device_memory(void *data, CUpointer_attribute attri
 		*(CUcontext *)data = mapping->context;
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-		*(unsigned int *)data = CU_MEMORYTYPE_DEVICE;
+		*(unsigned int *)data = mapping->memory->host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
 		*(CUdeviceptr *)data = pointer;
@@ -50,8 +50,9 @@ static CUresult attribute_of_device_memory(void *data, CUpointer_attribute attri
 		*(unsigned long long *)data = (unsigned long long)mapping->memory->properties.requestedHandleTypes;
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
-		*(int *)data = mapping_access(mapping,
-					      current_context() ? current_context()->device : mapping->memory->device);
+		*(int *)data = current_context()       ? mapping_access(mapping, current_context()->device)
+			       : mapping->memory->host ? mapping->processor
+						       : mapping_access(mapping, mapping->memory->device);
 		return CUDA_SUCCESS;
 	case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
 		*(void **)data = NULL;

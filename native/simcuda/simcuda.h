@@ -57,6 +57,8 @@ void devices_move(const int8_t numbers[DEVICES_MAX]);
  * fails from then on.
  */
 void device_break(CUdevice device, CUresult error);
+/* A NUMA node of the machine? */
+bool node_is_valid(int node);
 /* CUDA_SUCCESS where it works. */
 CUresult device_error(CUdevice device);
 
@@ -78,14 +80,18 @@ int gate_close(uint64_t deadline);
 /* ---- injection (injection.c) ---- */
 
 struct injected {
-	CUresult failure; /* CUDA_SUCCESS: none */
-	bool breaks;	  /* the failure is for good */
-	uint64_t delay_nanoseconds;
+	CUresult failure;	    /* CUDA_SUCCESS: none */
+	bool breaks;		    /* the failure is for good */
+	uint64_t delay_nanoseconds; /* or DELAY_HELD, and the number of the rules */
 	uint64_t alone_nanoseconds; /* likewise, without any other thread */
 };
 
+#define DELAY_HELD (UINT64_C(1) << 63) /* as long as the rules with that number are in force */
+
 struct injected injection_for_call(const char *name, const char *symbol);
 void sleep_nanoseconds(uint64_t nanoseconds);
+/* A delay of the above. */
+void spend_delay(uint64_t nanoseconds);
 void sleep_alone(uint64_t nanoseconds);
 /* The delay that the calling function is to spend on the stream; set by the entry point, taken once. */
 void set_stream_delay(uint64_t nanoseconds);
@@ -121,9 +127,11 @@ extern pthread_mutex_t table_mutex;
 /* A piece of physical memory: a memfd, or, while the process is checkpointed, a private copy of its contents. */
 struct memory {
 	bool used;
-	bool plain;	/* from cuMemAlloc */
-	bool imported;	/* made by another import or process: cannot be exported, does not survive a checkpoint */
-	bool lost;	/* was imported, and a checkpoint closed it */
+	bool plain;    /* from cuMemAlloc */
+	bool imported; /* made by another import or process: cannot be exported, does not survive a checkpoint */
+	bool lost;     /* was imported, or the host's, and a checkpoint closed it */
+	bool host;     /* of the host, on that NUMA node; device is -1 then */
+	int node;
 	int descriptor; /* -1: none; the program may have closed it, and another file be there */
 	uint64_t inode; /* of the memfd */
 	CUdevice device;
@@ -148,6 +156,7 @@ struct mapping {
 	size_t mapped_bytes; /* rounded up to pages */
 	struct memory *memory;
 	uint32_t readers, writers; /* bit sets of devices that may read it, and that may write it */
+	int processor;		   /* CU_MEM_ACCESS_FLAGS_PROT_ of the processor, to memory of the host */
 	CUcontext context;
 };
 
@@ -165,8 +174,12 @@ extern struct mapping mappings[MAPPINGS_MAX];
 extern size_t memories_end, mappings_end; /* one past the highest entry ever used */
 
 /* All of these are called with table_mutex held. */
-CUresult memory_create(CUdevice device, size_t bytes, struct memory **created);
-CUresult memory_adopt(int descriptor, CUdevice device, size_t bytes, struct memory **created);
+struct place {
+	bool host;
+	int number; /* of the device or, of the host's memory, the NUMA node */
+};
+CUresult memory_create(struct place place, size_t bytes, struct memory **created);
+CUresult memory_adopt(int descriptor, struct place place, size_t bytes, struct memory **created);
 /* A fresh, empty memfd for memory whose descriptor is closed. */
 int memory_open_descriptor(struct memory *memory);
 /* Closes it where it is that memfd still. */
@@ -186,7 +199,7 @@ CUresult plain_allocate(size_t bytes, CUdeviceptr *address);
 void mapping_remove(struct mapping *mapping, bool keep_address);
 void memory_free_of_context(CUcontext context);
 void *reserve_addresses(size_t bytes, size_t alignment, CUdeviceptr hint);
-bool device_of_descriptor(int descriptor, CUdevice *device, size_t *bytes);
+bool place_of_descriptor(int descriptor, struct place *place, size_t *bytes);
 /* 0 where it is closed. */
 uint64_t inode_of_descriptor(int descriptor);
 

@@ -11,7 +11,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What the tests of the simulated driver share: the driver, opened by name, and functions that nobody else calls. */
 
@@ -25,6 +28,38 @@ static inline void open_driver(void)
 
 	if (cuda_driver_open(&driver, SIMCUDA_LIBRARY, &error))
 		fail_msg("%s", error.text);
+}
+
+/* A file for the rules of injection.c; to be had before the driver is opened. */
+static inline void control_begin(char *path)
+{
+	int descriptor = mkstemp(path);
+
+	assert_true(descriptor >= 0);
+	close(descriptor);
+	setenv("REKINDLE_SIMCUDA_CONTROL", path, 1);
+}
+
+/* Takes the place of the rules before it. */
+static inline void write_control(const char *path, const char *rules)
+{
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	fputs(rules, file);
+	assert_int_equal(fclose(file), 0);
+}
+
+/* Until a call is held by "name=held"; once for each name of a file. */
+static inline void wait_until_held(const char *path)
+{
+	char name[64];
+	int tries;
+
+	snprintf(name, sizeof(name), "%s.held", path);
+	for (tries = 0; tries < 60000 && unlink(name); tries++)
+		usleep(1000);
+	assert_true(tries < 60000);
 }
 
 static inline int open_driver_with_context(void **state)

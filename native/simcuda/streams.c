@@ -104,7 +104,7 @@ static void *stream_thread(void *argument)
 		while (operation_is_blocked(&operation))
 			pthread_cond_wait(&work_done, &work_mutex);
 		pthread_mutex_unlock(&work_mutex);
-		sleep_nanoseconds(operation.delay_nanoseconds);
+		spend_delay(operation.delay_nanoseconds);
 		pthread_mutex_lock(&work_mutex);
 		stream->running = true;
 		pthread_mutex_unlock(&work_mutex);

@@ -47,6 +47,30 @@ static void *keep_calling(void *context)
 }
 
 /* Answers requests of one byte on descriptor 3: 'c' contents are right, 'x' export, 'o' export and close, 'e' end. */
+/* With contents; and lets go of it again, unless it is to stay mapped. */
+static bool make_host_memory(bool stays)
+{
+	CUmemAllocationProp properties = exportable;
+	CUmemAccessDesc access = read_write;
+	CUmemGenericAllocationHandle handle;
+	CUdeviceptr address;
+
+	properties.location = (CUmemLocation){CU_MEM_LOCATION_TYPE_HOST_NUMA, 0};
+	access.location = properties.location;
+	assert_success(driver.cuMemCreate(&handle, 2 * MIB, &properties, 0));
+	assert_success(driver.cuMemAddressReserve(&address, 2 * MIB, 0, 0, 0));
+	map_read_write(address, 2 * MIB, handle);
+	assert_success(driver.cuMemSetAccess(address, 2 * MIB, &access, 1));
+	*(volatile uint32_t *)(uintptr_t)address = 0x55555555;
+	if (read_word(address) != 0x55555555)
+		return false;
+	if (stays)
+		return true;
+	assert_success(driver.cuMemUnmap(address, 2 * MIB));
+	assert_success(driver.cuMemRelease(handle));
+	return true;
+}
+
 static int target(void)
 {
 	CUmemGenericAllocationHandle handle;
@@ -76,6 +100,8 @@ static int target(void)
 		    read_word(report->virtual + 4 * MIB - 4) == 0x22222222 &&
 		    read_word(report->alias + 4 * MIB - 4) == 0x22222222)
 			answer = 'y';
+		if (request == 'h' || request == 'H')
+			answer = make_host_memory(request == 'H') ? 'y' : 'n';
 		if (request == 'x' || request == 'o') {
 			int descriptor;
 
@@ -306,6 +332,27 @@ static void imported_memory_that_stays_mapped_spoils_the_restore(void **state)
 	assert_int_equal(driver.cuCheckpointProcessRestore(self, NULL), CUDA_ERROR_NOT_SUPPORTED);
 }
 
+/* In a child, as it leaves the process unusable. mapped: while it is checkpointed. */
+static int checkpoint_with_host_memory(bool mapped)
+{
+	struct other other = start_target();
+	int self = other.pid, answer = ask(&other, mapped ? 'H' : 'h');
+	CUresult result = CUDA_ERROR_UNKNOWN;
+
+	if (answer == 'y' && driver.cuCheckpointProcessLock(self, NULL) == CUDA_SUCCESS &&
+	    driver.cuCheckpointProcessCheckpoint(self, NULL) == CUDA_SUCCESS)
+		result = driver.cuCheckpointProcessRestore(self, NULL);
+	end_target(&other);
+	return result;
+}
+
+static void host_memory_that_stays_mapped_spoils_the_restore(void **state)
+{
+	(void)state;
+	assert_int_equal(checkpoint_with_host_memory(true), CUDA_ERROR_UNKNOWN);
+	assert_int_equal(checkpoint_with_host_memory(false), CUDA_SUCCESS);
+}
+
 static void another_process_goes_through_the_whole_cycle(void **state)
 {
 	struct other other = start_target();
@@ -464,6 +511,7 @@ int main(int argument_count, char **arguments)
 		cmocka_unit_test(lock_waits_for_work_but_not_for_ever),
 		cmocka_unit_test(calls_wait_until_unlock),
 		cmocka_unit_test(another_process_goes_through_the_whole_cycle),
+		cmocka_unit_test(host_memory_that_stays_mapped_spoils_the_restore),
 		cmocka_unit_test(only_the_restore_thread_has_to_run),
 		cmocka_unit_test(a_call_that_is_stopped_while_it_waits_keeps_the_driver_from_locking_again),
 		cmocka_unit_test(a_stopped_restore_thread_holds_the_call_up),

@@ -12,13 +12,15 @@
 enum { FIRST, SECOND, BROKEN, FAULTY };
 
 static CUcontext contexts[DEVICES];
+static char control_path[] = "/tmp/rekindle-simcuda-control-XXXXXX";
 
 static int start(void **state)
 {
 	(void)state;
 	setenv("REKINDLE_SIMCUDA_DEVICES", "4", 1);
 	setenv("REKINDLE_SIMCUDA_FAIL", "cuMemsetD16=700!@1,cuMemsetD32=999@1", 1);
-	setenv("REKINDLE_SIMCUDA_DELAY", "cuMemsetD8Async=200ms", 1);
+	setenv("REKINDLE_SIMCUDA_DELAY", "cuMemsetD8Async=200ms@1", 1);
+	control_begin(control_path);
 	open_driver();
 	if (driver.cuInit(0) != CUDA_SUCCESS)
 		return -1;
@@ -26,6 +28,12 @@ static int start(void **state)
 		if (driver.cuDevicePrimaryCtxRetain(&contexts[device], device) != CUDA_SUCCESS)
 			return -1;
 	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	return unlink(control_path);
 }
 
 static void work_on(int device)
@@ -315,8 +323,11 @@ static void work_on_memory_that_is_gone_breaks_the_device(void **state)
 	assert_success(cuMemsetD8Async(plain, 1, MIB, stream));
 	assert_success(driver.cuMemFree(plain));
 	assert_success(driver.cuStreamSynchronize(stream));
+	write_control(control_path, "cuMemsetD8Async=held\n");
 	assert_success(cuMemsetD8Async(address, 1, MIB, stream));
+	wait_until_held(control_path);
 	assert_success(driver.cuMemUnmap(address, 2 * MIB));
+	write_control(control_path, "");
 	assert_int_equal(driver.cuStreamSynchronize(stream), CUDA_ERROR_ILLEGAL_ADDRESS);
 	assert_broken(FAULTY, CUDA_ERROR_ILLEGAL_ADDRESS, address);
 	assert_success(driver.cuMemRelease(handle));
@@ -335,5 +346,5 @@ int main(void)
 		cmocka_unit_test(work_on_memory_that_is_gone_breaks_the_device),
 	};
 
-	return cmocka_run_group_tests(tests, start, NULL);
+	return cmocka_run_group_tests(tests, start, end);
 }

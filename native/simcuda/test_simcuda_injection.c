@@ -2,6 +2,7 @@
 #include "simcuda/simcuda_test.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -18,15 +19,6 @@ static CUresult allocate_and_free(void)
 	if (result == CUDA_SUCCESS)
 		assert_success(driver.cuMemFree(address));
 	return result;
-}
-
-static void write_control(const char *rules)
-{
-	FILE *file = fopen(control_path, "we");
-
-	assert_non_null(file);
-	fputs(rules, file);
-	assert_int_equal(fclose(file), 0);
 }
 
 static void rules_of_the_environment_hold(void **state)
@@ -48,24 +40,48 @@ static void a_changed_control_file_is_read_again(void **state)
 
 	(void)state;
 	assert_success(allocate_and_free());
-	write_control("# the second call only\ncuMemAlloc=999@2\n");
+	write_control(control_path, "# the second call only\ncuMemAlloc=999@2\n");
 	assert_success(allocate_and_free());
 	assert_int_equal(allocate_and_free(), CUDA_ERROR_UNKNOWN);
 	assert_success(allocate_and_free());
-	write_control("cuMemAlloc_v2=50ms\n");
+	write_control(control_path, "cuMemAlloc_v2=50ms\n");
 	before = monotonic_nanoseconds();
 	assert_success(allocate_and_free());
 	assert_true(monotonic_nanoseconds() - before >= 50000000u);
+	write_control(control_path, "cuMemAlloc=999\n");
+	assert_int_equal(allocate_and_free(), CUDA_ERROR_UNKNOWN);
 	assert_int_equal(unlink(control_path), 0);
-	before = monotonic_nanoseconds();
 	assert_success(allocate_and_free());
-	assert_true(monotonic_nanoseconds() - before < 50000000u);
 }
 
 static void *allocate_in_a_thread(void *unused)
 {
 	(void)unused;
 	return (void *)(uintptr_t)allocate_and_free();
+}
+
+static atomic_bool got_through;
+
+static void *allocate_and_say_so(void *unused)
+{
+	(void)unused;
+	allocate_and_free();
+	atomic_store(&got_through, true);
+	return NULL;
+}
+
+static void a_call_is_held_until_the_rules_change(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	write_control(control_path, "cuMemAlloc=held@1\n");
+	assert_int_equal(pthread_create(&thread, NULL, allocate_and_say_so, NULL), 0);
+	wait_until_held(control_path);
+	assert_false(atomic_load(&got_through));
+	write_control(control_path, "");
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_true(atomic_load(&got_through));
 }
 
 static void calls_that_are_alone_wait_for_each_other(void **state)
@@ -75,7 +91,7 @@ static void calls_that_are_alone_wait_for_each_other(void **state)
 	void *result;
 
 	(void)state;
-	write_control("cuMemAlloc=20ms+");
+	write_control(control_path, "cuMemAlloc=20ms+");
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, allocate_in_a_thread, NULL), 0);
 	for (int i = 0; i < 4; i++) {
@@ -90,14 +106,14 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rules_of_the_environment_hold),
 		cmocka_unit_test(a_changed_control_file_is_read_again),
+		cmocka_unit_test(a_call_is_held_until_the_rules_change),
 		cmocka_unit_test(calls_that_are_alone_wait_for_each_other),
 	};
-	int descriptor = mkstemp(control_path);
+	int failed;
 
-	if (descriptor < 0)
-		return 1;
-	close(descriptor);
+	control_begin(control_path);
 	setenv("REKINDLE_SIMCUDA_FAIL", "cuMemCreate=2,cuEventCreate=999@2,cuCheckpointProcessLock=600", 1);
-	setenv("REKINDLE_SIMCUDA_CONTROL", control_path, 1);
-	return cmocka_run_group_tests(tests, open_driver_with_context, close_context);
+	failed = cmocka_run_group_tests(tests, open_driver_with_context, close_context);
+	unlink(control_path);
+	return failed;
 }

@@ -53,6 +53,67 @@ static void copies_out_of_range_are_refused(void **state)
 	assert_int_equal(driver.cuMemcpyHtoD(address, "word", 4), CUDA_ERROR_INVALID_VALUE);
 }
 
+static CUresult create_at(int type, int id, CUmemGenericAllocationHandle *handle)
+{
+	CUmemAllocationProp properties = exportable;
+
+	properties.location = (CUmemLocation){type, id};
+	return driver.cuMemCreate(handle, 4 * MIB, &properties, 0);
+}
+
+static CUresult give_at(int type, int id, CUdeviceptr address)
+{
+	CUmemAccessDesc access = {{type, id}, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+
+	return driver.cuMemSetAccess(address, 4 * MIB, &access, 1);
+}
+
+/* As measured on a driver 580. */
+static void memory_of_the_host_is_of_a_node(void **state)
+{
+	OTHER_FUNCTION(cuMemGetAllocationPropertiesFromHandle, (CUmemAllocationProp *, CUmemGenericAllocationHandle));
+	size_t before, after, total;
+	CUmemGenericAllocationHandle handle, imported;
+	CUmemAllocationProp properties;
+	CUdeviceptr address;
+	int descriptor;
+
+	(void)state;
+	assert_success(driver.cuMemGetInfo(&before, &total));
+	assert_int_equal(create_at(CU_MEM_LOCATION_TYPE_HOST, 0, &handle), CUDA_ERROR_INVALID_VALUE);
+	assert_int_equal(create_at(CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT, 0, &handle), CUDA_ERROR_INVALID_VALUE);
+	assert_int_equal(create_at(CU_MEM_LOCATION_TYPE_HOST_NUMA, 1, &handle), CUDA_ERROR_INVALID_VALUE);
+	assert_success(create_at(CU_MEM_LOCATION_TYPE_HOST_NUMA, 0, &handle));
+	assert_success(driver.cuMemGetInfo(&after, &total));
+	assert_int_equal(before, after);
+	assert_success(driver.cuMemAddressReserve(&address, 4 * MIB, 0, 0, 0));
+	assert_success(driver.cuMemMap(address, 4 * MIB, 0, handle, 0));
+	assert_int_equal(driver.cuMemsetD8(address, 1, 1), CUDA_ERROR_INVALID_VALUE); /* no access yet */
+	assert_success(give_at(CU_MEM_LOCATION_TYPE_DEVICE, 0, address));
+	assert_int_equal(give_at(CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT, 0, address), CUDA_ERROR_INVALID_VALUE);
+	assert_success(give_at(CU_MEM_LOCATION_TYPE_HOST_NUMA, 77, address)); /* any */
+	*(volatile uint32_t *)(uintptr_t)address = 0x77777777;
+	assert_int_equal(read_word(address), 0x77777777);
+	assert_success(
+		driver.cuMemExportToShareableHandle(&descriptor, handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
+	assert_success(driver.cuMemImportFromShareableHandle(&imported, (void *)(intptr_t)descriptor,
+							     CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
+	close(descriptor);
+	assert_success(cuMemGetAllocationPropertiesFromHandle(&properties, imported));
+	assert_int_equal(properties.location.type, CU_MEM_LOCATION_TYPE_HOST_NUMA);
+	assert_int_equal(properties.location.id, 0);
+	assert_success(driver.cuMemRelease(imported));
+	assert_success(driver.cuMemUnmap(address, 4 * MIB));
+	assert_success(driver.cuMemRelease(handle));
+	/* Not measured: a device's is for devices. */
+	assert_success(driver.cuMemCreate(&handle, 4 * MIB, &exportable, 0));
+	assert_success(driver.cuMemMap(address, 4 * MIB, 0, handle, 0));
+	assert_int_equal(give_at(CU_MEM_LOCATION_TYPE_HOST_NUMA, 0, address), CUDA_ERROR_NOT_SUPPORTED);
+	assert_success(driver.cuMemUnmap(address, 4 * MIB));
+	assert_success(driver.cuMemRelease(handle));
+	assert_success(driver.cuMemAddressFree(address, 4 * MIB));
+}
+
 static void one_handle_is_mapped_twice(void **state)
 {
 	CUmemGenericAllocationHandle handle;
@@ -233,6 +294,7 @@ int main(void)
 		cmocka_unit_test(plain_allocation_is_written_read_and_freed),
 		cmocka_unit_test(memory_ends),
 		cmocka_unit_test(copies_out_of_range_are_refused),
+		cmocka_unit_test(memory_of_the_host_is_of_a_node),
 		cmocka_unit_test(one_handle_is_mapped_twice),
 		cmocka_unit_test(a_mapping_without_access_cannot_be_used),
 		cmocka_unit_test(retaining_gives_the_same_handle),

@@ -8,6 +8,8 @@
 
 #include "support/clock.h"
 
+static char control_path[] = "/tmp/rekindle-simcuda-control-XXXXXX";
+
 /* Work that takes until the test lets it end. */
 static atomic_bool may_end;
 
@@ -170,25 +172,24 @@ static void a_queue_longer_than_the_ring_is_worked_off(void **state)
 
 static void an_injected_delay_is_spent_on_the_stream(void **state)
 {
-	uint64_t before, submitted, finished;
+	uint64_t before = monotonic_nanoseconds();
 	CUdeviceptr address;
 	CUstream stream;
 
 	(void)state;
 	assert_success(driver.cuMemAlloc(&address, 4096));
 	assert_success(driver.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
-	before = monotonic_nanoseconds();
-	assert_success(driver.cuMemcpyDtoHAsync(&(uint32_t){0}, address, 4, stream));
-	assert_true(monotonic_nanoseconds() - before < 400000000u);
-	before = monotonic_nanoseconds();
-	/* main() injects 400 ms into this function only. */
 	OTHER_FUNCTION(cuMemsetD32Async, (CUdeviceptr, unsigned int, size_t, CUstream));
+	write_control(control_path, "cuMemsetD32Async=held@1,cuMemsetD32Async=50ms@2\n");
+	/* No other function is, and this one returns. */
+	assert_success(driver.cuMemcpyDtoHAsync(&(uint32_t){0}, address, 4, stream));
+	assert_success(cuMemsetD32Async(address, 8, 1024, stream));
+	wait_until_held(control_path);
+	assert_int_equal(driver.cuStreamQuery(stream), CUDA_ERROR_NOT_READY);
 	assert_success(cuMemsetD32Async(address, 9, 1024, stream));
-	submitted = monotonic_nanoseconds() - before;
+	write_control(control_path, "");
 	assert_success(driver.cuStreamSynchronize(stream));
-	finished = monotonic_nanoseconds() - before;
-	assert_true(submitted < 350000000u);
-	assert_true(finished >= 400000000u);
+	assert_true(monotonic_nanoseconds() - before >= 50000000u);
 	assert_int_equal(read_word(address), 9);
 	assert_success(driver.cuStreamDestroy(stream));
 	assert_success(driver.cuMemFree(address));
@@ -205,7 +206,10 @@ int main(void)
 		cmocka_unit_test(a_queue_longer_than_the_ring_is_worked_off),
 		cmocka_unit_test(an_injected_delay_is_spent_on_the_stream),
 	};
+	int failed;
 
-	setenv("REKINDLE_SIMCUDA_DELAY", "cuMemsetD32Async=400ms", 1);
-	return cmocka_run_group_tests(tests, open_driver_with_context, close_context);
+	control_begin(control_path);
+	failed = cmocka_run_group_tests(tests, open_driver_with_context, close_context);
+	unlink(control_path);
+	return failed;
 }

@@ -3,13 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/checkpoint_members.h"
 #include "store/criu_image_check.h"
 #include "store/folder_files.h"
 #include "store/folder_lock.h"
@@ -43,42 +43,12 @@ static bool same_file(int folder, int other_folder, const char *name)
 	       one.st_ino == other.st_ino;
 }
 
-/* ---- which files are a checkpoint's ---- */
-
-/* NAME-NUMBER.img, as all images of CRIU are named that do not begin with a number of its format. */
-static bool ends_in_number(const char *name)
-{
-	const char *end = name + strlen(name) - strlen(".img"), *at = end;
-
-	while (at > name && at[-1] >= '0' && at[-1] <= '9')
-		at--;
-	return at < end && at > name && at[-1] == '-';
-}
-
-/* Where no manifest tells: is it a file of an older checkpoint? The name ends in .img. */
-static bool belongs_without_manifest(int folder, const char *name)
-{
-	struct gpu_image_name gpu;
-
-	if (!strcmp(name, CHECKPOINT_MANIFEST_NAME))
-		return true;
-	if (gpu_image_name_parse(name, &gpu) || !strncmp(name, "rekindle-pages-", strlen("rekindle-pages-")))
-		return true;
-	return ends_in_number(name) || criu_image_begins(folder, name);
-}
-
 bool checkpoint_folder_is_complete(int folder)
 {
 	return is_there(folder, CHECKPOINT_MANIFEST_NAME);
 }
 
 /* ---- the only copy of somebody's memory ---- */
-
-/* A GPU image that a dump left whose processes nobody brought back: it stays, as its process still runs. */
-static bool owner_runs(const struct gpu_image_name *name)
-{
-	return kill(name->pid, 0) == 0 || errno == EPERM;
-}
 
 static int move_data(int from, int to, const struct gpu_image_name *name)
 {
@@ -104,7 +74,8 @@ static void save_gpu_images(int folder, int inner, bool all)
 	if (gpu_image_list(inner, &names, &count, &error))
 		log_warning("%s", error.text);
 	for (i = 0; i < count; i++) {
-		if (!all && !owner_runs(&names[i]))
+		/* Of a dump that could not end: its process still runs. */
+		if (!all && !gpu_image_owner_runs(&names[i]))
 			continue;
 		gpu_image_manifest_name(manifest, &names[i]);
 		if (move_data(inner, folder, &names[i]) || renameat(inner, manifest, folder, manifest))
@@ -135,27 +106,16 @@ static int drop_new(int folder, bool all_gpu_images, struct error_text *error)
 /* ---- publishing, and back ---- */
 
 /* The older checkpoint's files get a second name. Where the file system has no links they move. */
-static int keep_older(int folder, int older, struct error_text *error)
+static int keep_older(int folder, int older, const struct checkpoint_manifest *newer, struct error_text *error)
 {
-	struct checkpoint_manifest *manifest = NULL;
 	struct folder_entry *entries = NULL;
 	size_t count = 0, i;
-	int result = folder_list_images(folder, &entries, &count, error);
+	int result = checkpoint_members_list(folder, newer, &entries, &count, error);
 
-	if (result)
-		return result;
-	if (checkpoint_manifest_read(folder, &manifest, NULL))
-		manifest = NULL;
-	for (i = 0; i < count && result == 0; i++) {
-		const char *name = entries[i].name;
-
-		if (manifest ? !checkpoint_manifest_lists(manifest, name) && strcmp(name, CHECKPOINT_MANIFEST_NAME)
-			     : !belongs_without_manifest(folder, name))
-			continue;
-		if (linkat(folder, name, older, name, 0) && renameat(folder, name, older, name))
-			result = file_failure(error, errno, "keep the older", name);
-	}
-	checkpoint_manifest_free(manifest);
+	for (i = 0; i < count && result == 0; i++)
+		if (linkat(folder, entries[i].name, older, entries[i].name, 0) &&
+		    renameat(folder, entries[i].name, older, entries[i].name))
+			result = file_failure(error, errno, "keep the older", entries[i].name);
 	folder_entries_free(entries, count);
 	if (result == 0)
 		result = flush_folder(older, "the older checkpoint", error);
@@ -280,7 +240,7 @@ int checkpoint_folder_publish(int folder, struct error_text *error)
 	if (result)
 		goto out;
 	older = open_inner(folder, CHECKPOINT_OLDER_FOLDER, error);
-	result = older < 0 ? older : keep_older(folder, older, error);
+	result = older < 0 ? older : keep_older(folder, older, manifest, error);
 	if (result == 0)
 		result = put_all_into_place(folder, inner, manifest, error);
 	if (result && undo(folder, &other))
@@ -401,8 +361,10 @@ int checkpoint_folder_begin(int folder, int *images, struct error_text *error)
 	if (mkdirat(folder, CHECKPOINT_NEW_FOLDER, 0700))
 		return file_failure(error, errno, "make", CHECKPOINT_NEW_FOLDER);
 	result = open_inner(folder, CHECKPOINT_NEW_FOLDER, error);
-	if (result < 0)
+	if (result < 0) {
+		unlinkat(folder, CHECKPOINT_NEW_FOLDER, AT_REMOVEDIR);
 		return result;
+	}
 	*images = result;
 	/* Of a dump with a parent; the link leads on from the one in the folder. */
 	if (is_there(folder, "parent") && symlinkat("../parent", *images, "parent"))
@@ -447,6 +409,12 @@ int checkpoint_folder_commit(int folder, struct error_text *error)
 bool checkpoint_folder_is_settled(int folder, const uint8_t id[16])
 {
 	return !may_be_undone(folder) && checkpoint_folder_holds(folder, id);
+}
+
+bool checkpoint_folder_may_restore(int folder, int images)
+{
+	/* Where files of it are in their place already, they may have moved there. */
+	return is_there(folder, CHECKPOINT_OLDER_FOLDER) || criu_inventory_is_there(images);
 }
 
 int checkpoint_folder_tidy(int folder, struct error_text *error)

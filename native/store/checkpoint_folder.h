@@ -26,7 +26,10 @@
 #define CHECKPOINT_OLDER_FOLDER ".rekindle-older"
 #define CHECKPOINT_REPLACED_FOLDER ".rekindle-replaced"
 
-/* Finishes or undoes what an earlier run left, then says where to write: *images is the hidden folder, -1: the folder. */
+/*
+ * Finishes or undoes what an earlier run left, then says where to write: *images is the hidden folder, -1: the folder. Where
+ * it fails nothing was begun, what lies in the folder is not this dump's, and there is nothing to abandon.
+ */
 int checkpoint_folder_begin(int folder, int *images, struct error_text *error);
 /*
  * The last step of a dump whose files are all written, into images (the hidden folder, or the folder itself): what CRIU
@@ -50,6 +53,11 @@ int checkpoint_folder_commit(int folder, struct error_text *error);
  * made it must not undo it then.
  */
 bool checkpoint_folder_is_settled(int folder, const uint8_t id[16]);
+/*
+ * Has CRIU written all of the checkpoint that a dump was making, in images (the hidden folder, or the folder itself)? It was
+ * not said to be good, and may restore all the same.
+ */
+bool checkpoint_folder_may_restore(int folder, int images);
 /* Likewise known good, and the older checkpoint goes. */
 int checkpoint_folder_keep(int folder, struct error_text *error);
 /* For whoever comes after one that ended in the middle of that: only where the new one is known good already. */

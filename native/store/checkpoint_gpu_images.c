@@ -47,3 +47,33 @@ bool checkpoint_has_gpu_image(int folder, const uint8_t id[16])
 	checkpoint_manifest_free(manifest);
 	return has;
 }
+
+static int check_one(int images, const struct gpu_image_name *name, unsigned int threads, struct error_text *error)
+{
+	struct gpu_image_data data;
+	struct gpu_image_verification verification = {.data = &data, .threads = threads};
+	struct gpu_image *image;
+	int result = gpu_image_read(images, name, &image, error);
+
+	if (result)
+		return result;
+	result = gpu_image_open_data(images, image, &data, error);
+	if (result == 0) {
+		result = gpu_image_check_on_disk(image, &verification, error);
+		gpu_image_close_data(&data);
+	}
+	gpu_image_free(image);
+	return result;
+}
+
+int gpu_images_check_on_disk(int images, unsigned int threads, struct error_text *error)
+{
+	struct gpu_image_name *names = NULL;
+	size_t count = 0, i;
+	int result = gpu_image_list(images, &names, &count, error);
+
+	for (i = 0; i < count && result == 0; i++)
+		result = check_one(images, &names[i], threads, error);
+	free(names);
+	return result;
+}

@@ -26,12 +26,31 @@ static const struct {
 	{"netns-", false}, {"ipcns-shm-", true}, {"ipcns-msg-", true},	{"ipcns-sem-", true},
 };
 
-static bool is_of_kind(const char *name, const char *prefix)
+/* What begins with what it holds. */
+static const struct {
+	const char *prefix, *end; /* of a name that has a number between the two */
+} without_magic[] = {
+	{"pages-", ".img"},
+	{"ifaddr-", ".img"},
+	{"route-", ".img"},
+	{"route6-", ".img"},
+	{"rule-", ".img"},
+	{"iptables-", ".img"},
+	{"ip6tables-", ".img"},
+	{"nftables-", ".img"},
+	{"netns-ct-", ".img"},
+	{"netns-exp-", ".img"},
+	{"pages-shmem-", ".img"},
+	{"tmpfs-", ".tar.gz.img"},
+	{"tmpfs-dev-", ".tar.gz.img"},
+};
+
+static bool is_of_kind(const char *name, const char *prefix, const char *end)
 {
 	size_t length = strlen(prefix);
 	size_t digits = strncmp(name, prefix, length) ? 0 : strspn(name + length, "0123456789");
 
-	return digits > 0 && !strcmp(name + length + digits, ".img");
+	return digits > 0 && !strcmp(name + length + digits, end);
 }
 
 static bool reads(int file, uint32_t *number, uint64_t offset)
@@ -39,17 +58,40 @@ static bool reads(int file, uint32_t *number, uint64_t offset)
 	return pread(file, number, sizeof(*number), (off_t)offset) == sizeof(*number);
 }
 
-bool criu_image_begins(int folder, const char *name)
+/* The number that the file begins with, 0: none. */
+static uint32_t magic_of(int folder, const char *name)
 {
 	int file = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
 	uint32_t magic = 0;
 
 	if (file < 0)
-		return false;
+		return 0;
 	if (!reads(file, &magic, 0))
 		magic = 0;
 	close(file);
+	return magic;
+}
+
+bool criu_image_begins(int folder, const char *name)
+{
+	uint32_t magic = magic_of(folder, name);
+
 	return magic == MAGIC_COMMON || magic == MAGIC_SERVICE || magic == MAGIC_INVENTORY;
+}
+
+bool criu_image_is_named(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(without_magic) / sizeof(without_magic[0]); i++)
+		if (is_of_kind(name, without_magic[i].prefix, without_magic[i].end))
+			return true;
+	return false;
+}
+
+bool criu_inventory_is_there(int folder)
+{
+	return magic_of(folder, "inventory.img") == MAGIC_INVENTORY;
 }
 
 static bool is_whole(int file, uint64_t bytes, bool has_more)
@@ -90,7 +132,7 @@ int criu_image_check(int folder, struct error_text *error)
 
 	for (i = 0; i < count && result == 0; i++)
 		for (kind = 0; kind < sizeof(written_by_children) / sizeof(written_by_children[0]); kind++)
-			if (is_of_kind(entries[i].name, written_by_children[kind].prefix))
+			if (is_of_kind(entries[i].name, written_by_children[kind].prefix, ".img"))
 				result = check_image(folder, &entries[i], written_by_children[kind].has_more, error);
 	folder_entries_free(entries, count);
 	return result;

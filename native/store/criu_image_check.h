@@ -6,8 +6,12 @@
 
 #include "support/error_text.h"
 
-/* Does the file begin as images of CRIU do? Not those of pages and some of the network's, which begin with what they hold. */
+/* Does the file begin as images of CRIU do? */
 bool criu_image_begins(int folder, const char *name);
+/* Is it the name of one that begins with what it holds: pages, file systems in memory, and some of the network's? */
+bool criu_image_is_named(const char *name);
+/* Is there an inventory of CRIU's, without which its images are no checkpoint? It is written when nearly all others are. */
+bool criu_inventory_is_there(int folder);
 /*
  * Are the images of namespaces in this folder whole? CRIU writes them in children of its own, whose failures it overlooks
  * (criu/patches, 18), so a dump that lost one succeeds and does not restore. Everything else it asks for itself. What

@@ -77,6 +77,28 @@ static void other_files_may_be_anything(void **state)
 		assert_int_equal(check(fixture->folder, others[i], "", 0), 0);
 }
 
+/* Of those that begin with nothing of CRIU's, each has a number. */
+static void names_of_criu_and_others(void **state)
+{
+	static const char *const named[] = {"pages-1.img",    "pages-shmem-12.img", "route6-9.img",
+					    "netns-ct-7.img", "tmpfs-3.tar.gz.img", "tmpfs-dev-44.tar.gz.img"};
+	static const char *const others[] = {"backup-2.img",   "disk-1.img", "pages-.img",   "pages.img",
+					     "my-pages-1.img", "core-1.img", "pages-1a.img", "tmpfs-3.img"};
+	struct folder_fixture *fixture = *state;
+	size_t i;
+
+	for (i = 0; i < sizeof(named) / sizeof(named[0]); i++)
+		assert_true(criu_image_is_named(named[i]));
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		assert_false(criu_image_is_named(others[i]));
+
+	assert_false(criu_inventory_is_there(fixture->folder));
+	put(fixture->folder, "inventory.img", "my own", 6);
+	assert_false(criu_inventory_is_there(fixture->folder));
+	put(fixture->folder, "inventory.img", "\x16\x31\x31\x58", 4);
+	assert_true(criu_inventory_is_there(fixture->folder));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -84,6 +106,7 @@ int main(void)
 		FOLDER_TEST(what_is_no_image_is_noticed),
 		FOLDER_TEST(other_contents_are_criu_s),
 		FOLDER_TEST(other_files_may_be_anything),
+		FOLDER_TEST(names_of_criu_and_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

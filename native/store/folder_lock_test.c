@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -66,11 +67,45 @@ static void a_duplicate_holds_the_lock(void **state)
 	folder_unlock(lock);
 }
 
+/* Whoever may read the folder may lock it; that is no run. */
+static void another_user_keeps_nobody_out(void **state)
+{
+	struct folder_fixture *fixture = *state;
+	int ends[2], lock, other, status;
+	struct error_text error;
+	char byte;
+
+	if (geteuid())
+		skip();
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	other = openat(fixture->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (!fork()) {
+		close(ends[0]);
+		if (setgid(65534) || setuid(65534) || flock(other, LOCK_EX | LOCK_NB) || write(ends[1], "l", 1) != 1)
+			_exit(1);
+		_exit(read(ends[1], &byte, 1) != 0);
+	}
+	close(ends[1]);
+	close(other);
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	lock = folder_lock(fixture->folder, false, &error);
+	assert_true(lock >= 0);
+	folder_unlock(lock);
+	lock = folder_lock(fixture->folder, true, &error);
+	assert_true(lock >= 0);
+	assert_int_equal(folder_lock_share(lock, &error), 0);
+	folder_unlock(lock);
+	close(ends[0]);
+	assert_true(wait(&status) > 0);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FOLDER_TEST(one_dump_or_several_restores),
 		FOLDER_TEST(a_duplicate_holds_the_lock),
+		FOLDER_TEST(another_user_keeps_nobody_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,7 +37,7 @@ void write_older(int folder, bool with_manifest)
 	unlinkat(folder, "disk.img", 0);
 	put(folder, "inventory.img", "\x16\x31\x31\x58 older");
 	put(folder, "pstree.img", MAGIC " older");
-	put(folder, "core-1.img", "older");
+	put(folder, "core-1.img", MAGIC " older");
 	put(folder, "seccomp.img", MAGIC " older");
 	put(folder, "pages-7.img", "older");
 	if (with_manifest)

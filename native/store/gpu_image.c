@@ -2,6 +2,7 @@
 #include "store/gpu_image.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,41 @@ bool gpu_image_name_parse(const char *text, struct gpu_image_name *name)
 	return true;
 }
 
+/* The number of a data file, -N in front of .img, as long as there is one: PID-ID.img has 33 characters from the first '-'. */
+static size_t length_of_number(const char *name)
+{
+	const char *number = strchr(name, '-');
+
+	if (!number || strnlen(number, 34) < 34 || number[33] != '-')
+		return 0;
+	return 1 + strspn(number + 34, "0123456789");
+}
+
+bool gpu_image_file_name_parse(const char *text, struct gpu_image_name *name)
+{
+	static const char data[] = "rekindle-pages-";
+	char manifest[GPU_IMAGE_FILE_NAME_MAX];
+	size_t number;
+	char *end;
+
+	if (strncmp(text, data, strlen(data)))
+		return gpu_image_name_parse(text, name);
+	if (strlen(text) >= sizeof(manifest))
+		return false;
+	/* That of its manifest, which has no number. */
+	snprintf(manifest, sizeof(manifest), "rekindle-%s", text + strlen(data));
+	number = length_of_number(manifest + strlen("rekindle-"));
+	end = strrchr(manifest, '.');
+	if (number && end && (size_t)(end - manifest) > number)
+		memmove(end - number, end, strlen(end) + 1);
+	return gpu_image_name_parse(manifest, name);
+}
+
+bool gpu_image_owner_runs(const struct gpu_image_name *name)
+{
+	return kill(name->pid, 0) == 0 || errno == EPERM;
+}
+
 struct gpu_image *gpu_image_create(int32_t pid, uint64_t chunk_bytes, uint32_t devices, uint32_t allocations)
 {
 	struct gpu_image *image = calloc(1, sizeof(*image));
@@ -116,8 +152,8 @@ void gpu_image_spread(struct gpu_image *image, unsigned int writers, uint64_t by
 
 	if (count > writers)
 		count = writers;
-	if (count > GPU_IMAGE_FILES_MAX)
-		count = GPU_IMAGE_FILES_MAX;
+	if (count > GPU_IMAGE_OWN_FILES_MAX)
+		count = GPU_IMAGE_OWN_FILES_MAX;
 	if (image->allocation_count)
 		gpu_image_name_files(image, count ? (uint32_t)count : 1);
 }
@@ -139,6 +175,8 @@ void gpu_image_free(struct gpu_image *image)
 		free(image->allocations[i].places);
 		free(image->allocations[i].checksums);
 		free(image->allocations[i].zero_chunks);
+		free(image->allocations[i].inherited);
+		free(image->allocations[i].hashes);
 	}
 	free(image->allocations);
 	free(image->imports);
@@ -160,26 +198,45 @@ int gpu_image_make_imports(struct gpu_image *image, uint32_t count)
 	return 0;
 }
 
-int gpu_image_place(struct gpu_image *image, uint32_t index, uint64_t bytes)
+int gpu_image_make_chunks(struct gpu_image *image, uint32_t index, uint64_t bytes)
 {
 	struct gpu_image_allocation *allocation = &image->allocations[index];
-	struct gpu_image_file *file;
-	uint32_t chunk;
 
 	allocation->bytes = bytes;
 	allocation->chunk_count = (uint32_t)((bytes + image->chunk_bytes - 1) / image->chunk_bytes);
 	allocation->places = calloc(allocation->chunk_count, sizeof(*allocation->places));
 	allocation->checksums = calloc(allocation->chunk_count, sizeof(*allocation->checksums));
 	allocation->zero_chunks = calloc(allocation->chunk_count, sizeof(*allocation->zero_chunks));
-	if (!allocation->places || !allocation->checksums || !allocation->zero_chunks)
+	return allocation->places && allocation->checksums && allocation->zero_chunks ? 0 : -ENOMEM;
+}
+
+void gpu_image_place_chunk(struct gpu_image *image, uint32_t allocation, uint32_t chunk)
+{
+	uint32_t own = image->file_count - image->linked_count,
+		 number = image->linked_count + (uint32_t)(image->placed_chunks++ % own);
+	struct gpu_image_place *place = &image->allocations[allocation].places[chunk];
+
+	place->file = number;
+	place->offset = image->files[number].bytes;
+	image->files[number].bytes += gpu_image_chunk_bytes(image, allocation, chunk);
+}
+
+int gpu_image_place(struct gpu_image *image, uint32_t index, uint64_t bytes)
+{
+	uint32_t chunk;
+
+	if (gpu_image_make_chunks(image, index, bytes))
 		return -ENOMEM;
-	for (chunk = 0; chunk < allocation->chunk_count; chunk++) {
-		file = &image->files[image->placed_chunks % image->file_count];
-		allocation->places[chunk].file = (uint32_t)(image->placed_chunks++ % image->file_count);
-		allocation->places[chunk].offset = file->bytes;
-		file->bytes += gpu_image_chunk_bytes(image, index, chunk);
-	}
+	for (chunk = 0; chunk < image->allocations[index].chunk_count; chunk++)
+		gpu_image_place_chunk(image, index, chunk);
 	return 0;
+}
+
+int gpu_image_make_hashes(struct gpu_image_allocation *allocation)
+{
+	if (!allocation->hashes)
+		allocation->hashes = calloc(allocation->chunk_count, GPU_IMAGE_HASH_BYTES);
+	return allocation->hashes ? 0 : -ENOMEM;
 }
 
 uint64_t gpu_image_chunk_bytes(const struct gpu_image *image, uint32_t allocation, uint32_t chunk)
@@ -195,12 +252,23 @@ void gpu_image_close_data(struct gpu_image_data *data)
 		close(data->files[--data->count]);
 }
 
-uint64_t gpu_image_device_bytes(const struct gpu_image *image)
+uint64_t gpu_image_bytes(const struct gpu_image *image)
 {
 	uint64_t bytes = 0;
 	uint32_t i;
 
 	for (i = 0; i < image->allocation_count; i++)
 		bytes += image->allocations[i].bytes;
+	return bytes;
+}
+
+uint64_t gpu_image_host_bytes(const struct gpu_image *image)
+{
+	uint64_t bytes = 0;
+	uint32_t i;
+
+	for (i = 0; i < image->allocation_count; i++)
+		if (image->allocations[i].on_host)
+			bytes += image->allocations[i].bytes;
 	return bytes;
 }

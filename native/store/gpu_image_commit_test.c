@@ -246,33 +246,41 @@ static void a_failed_flush_or_read_is_said(void **state)
 }
 
 /* Somebody who may write into the folder must not choose what root overwrites. */
-static void symbolic_links_are_not_followed(void **state)
+static void what_bears_a_temporary_name_is_not_written_to(void **state)
 {
 	struct folder_fixture *fixture = *state;
-	struct gpu_image *image = gpu_image_create(1, CHUNK, 1, 1);
-	struct gpu_image_name name = gpu_image_name_of(image);
+	struct gpu_image *image;
+	struct gpu_image_name name;
 	char link[GPU_IMAGE_FILE_NAME_MAX + sizeof(MANIFEST_TEMPORARY)], manifest[GPU_IMAGE_FILE_NAME_MAX];
 	struct gpu_image_data data;
 	struct error_text error;
 	struct stat status;
-	int file;
+	int file, symbolic;
 
 	file = openat(fixture->folder, "target", O_CREAT | O_WRONLY, 0600);
 	assert_int_equal(write(file, "precious", 8), 8);
 	close(file);
-	assert_int_equal(gpu_image_place(image, 0, CHUNK), 0);
-	snprintf(link, sizeof(link), "%s" MANIFEST_TEMPORARY, image->files[0].name);
-	assert_int_equal(symlinkat("target", fixture->folder, link), 0);
-	assert_int_equal(gpu_image_create_data(fixture->folder, image, &data, &error), -ELOOP);
-	assert_non_null(strstr(error.text, link));
-	assert_int_equal(unlinkat(fixture->folder, link, 0), 0);
-	gpu_image_manifest_name(manifest, &name);
-	snprintf(link, sizeof(link), "%s" MANIFEST_TEMPORARY, manifest);
-	assert_int_equal(symlinkat("target", fixture->folder, link), 0);
-	assert_int_equal(gpu_image_commit(fixture->folder, image, &error), -ELOOP);
-	assert_int_equal(fstatat(fixture->folder, "target", &status, 0), 0);
-	assert_int_equal(status.st_size, 8);
-	gpu_image_free(image);
+	for (symbolic = 0; symbolic <= 1; symbolic++) {
+		image = gpu_image_create(1, CHUNK, 1, 1);
+		name = gpu_image_name_of(image);
+		assert_int_equal(gpu_image_place(image, 0, CHUNK), 0);
+		snprintf(link, sizeof(link), "%s" MANIFEST_TEMPORARY, image->files[0].name);
+		assert_int_equal(symbolic ? symlinkat("target", fixture->folder, link)
+					  : linkat(fixture->folder, "target", fixture->folder, link, 0),
+				 0);
+		assert_int_equal(gpu_image_create_data(fixture->folder, image, &data, &error), 0);
+		gpu_image_close_data(&data);
+		gpu_image_manifest_name(manifest, &name);
+		snprintf(link, sizeof(link), "%s" MANIFEST_TEMPORARY, manifest);
+		assert_int_equal(symbolic ? symlinkat("target", fixture->folder, link)
+					  : linkat(fixture->folder, "target", fixture->folder, link, 0),
+				 0);
+		assert_int_equal(gpu_image_commit(fixture->folder, image, &error), 0);
+		assert_int_equal(fstatat(fixture->folder, "target", &status, 0), 0);
+		assert_int_equal(status.st_size, 8);
+		assert_int_equal(status.st_nlink, 1);
+		gpu_image_free(image);
+	}
 }
 
 static void unwritable_folder_is_named_as_such(void **state)
@@ -300,7 +308,7 @@ int main(void)
 		FOLDER_TEST(what_stands_in_the_way_fails_the_commit),
 		FOLDER_TEST(what_is_checked_comes_from_the_disk),
 		FOLDER_TEST(a_failed_flush_or_read_is_said),
-		FOLDER_TEST(symbolic_links_are_not_followed),
+		FOLDER_TEST(what_bears_a_temporary_name_is_not_written_to),
 		cmocka_unit_test(unwritable_folder_is_named_as_such),
 	};
 

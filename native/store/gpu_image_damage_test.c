@@ -109,6 +109,34 @@ static void be_of_format_1(Rekindle__GpuImage *message, uint64_t second_offset)
 	message->allocations[1]->file_offset = second_offset;
 }
 
+/* More of them than the allocation has chunks. */
+static void give_places(Rekindle__GpuImage *message)
+{
+	message->allocations[0]->n_places = 1000;
+	message->allocations[0]->places = calloc(1000, sizeof(uint32_t));
+}
+
+static void give_offsets(Rekindle__GpuImage *message)
+{
+	message->allocations[0]->n_offsets = 1000;
+	message->allocations[0]->offsets = calloc(1000, sizeof(uint64_t));
+}
+
+/* More of them than an image can have. */
+static void leave_files_alone(Rekindle__GpuImage *message)
+{
+	while (message->n_allocations)
+		rekindle__gpu_allocation__free_unpacked(message->allocations[--message->n_allocations], NULL);
+	message->data_bytes = 0;
+	message->data_files = 0;
+	message->format_version = 4;
+	message->files = calloc(1000, sizeof(*message->files));
+	for (; message->n_files < 1000; message->n_files++) {
+		message->files[message->n_files] = malloc(sizeof(**message->files));
+		rekindle__gpu_file__init(message->files[message->n_files]);
+	}
+}
+
 #define CHANGE(name, statement)                                \
 	static void change_##name(Rekindle__GpuImage *message) \
 	{                                                      \
@@ -136,13 +164,19 @@ CHANGE(odd_bytes, message->allocations[1]->bytes--)
 CHANGE(overflow, message->allocations[1]->bytes = 0xfffffffffffff000ull)
 CHANGE(too_far, message->allocations[1]->bytes = 0x7ffffffffffff000ull)
 CHANGE(no_files, message->data_files = 0)
-CHANGE(many_files, message->data_files = GPU_IMAGE_FILES_MAX + 1)
+CHANGE(many_files, message->data_files = GPU_IMAGE_OWN_FILES_MAX + 1)
 CHANGE(older_version, be_of_format_1(message, 5 * MEBIBYTE))
 CHANGE(older_place, be_of_format_1(message, 5 * MEBIBYTE + 4096))
 CHANGE(older_files, (be_of_format_1(message, 5 * MEBIBYTE), message->data_files = 1))
+CHANGE(older_host, (message->format_version = 3, message->allocations[1]->on_host = 1))
+CHANGE(device_node, message->allocations[1]->node = 1)
 CHANGE(few_checksums, message->allocations[0]->n_checksums--)
 CHANGE(few_zero_chunks, message->allocations[0]->zero_chunks.len--)
 CHANGE(short_data, message->data_bytes -= 4096)
+CHANGE(early_places, give_places(message))
+CHANGE(early_offsets, give_offsets(message))
+CHANGE(early_both, (give_places(message), give_offsets(message)))
+CHANGE(files_alone, leave_files_alone(message))
 
 static void manifests_that_make_no_sense_are_refused(void **state)
 {
@@ -165,6 +199,8 @@ static void manifests_that_make_no_sense_are_refused(void **state)
 		{change_data_elsewhere, "the data file's name"},
 		{change_long_data_name, "the data file's name"},
 		{change_uuid, "a device makes"},
+		{change_older_host, "an allocation's location"},
+		{change_device_node, "an allocation's location"},
 		{change_device, "an allocation's device"},
 		{change_no_bytes, "an allocation's size"},
 		{change_odd_bytes, "an allocation's size"},
@@ -178,6 +214,10 @@ static void manifests_that_make_no_sense_are_refused(void **state)
 		{change_few_checksums, "an allocation's checksums"},
 		{change_few_zero_chunks, "an allocation's checksums"},
 		{change_short_data, "the size of the data"},
+		{change_early_places, "an allocation's place"},
+		{change_early_offsets, "an allocation's place"},
+		{change_early_both, "an allocation's place"},
+		{change_files_alone, "the number of data files"},
 	};
 	struct folder_fixture *fixture = *state;
 	struct gpu_image *read;
@@ -200,6 +240,66 @@ static void manifests_that_make_no_sense_are_refused(void **state)
 		}
 		gpu_image_free(read);
 	}
+}
+
+CHANGE(no_file, (message->data_files--, rekindle__gpu_file__free_unpacked(message->files[--message->n_files], NULL)))
+CHANGE(another_file, message->data_files--)
+CHANGE(many_differences, message->data_files = GPU_IMAGE_FILES_MAX + 1)
+CHANGE(file_size, message->files[0]->bytes = UINT64_MAX)
+CHANGE(origin, message->files[0]->origin.len = 15)
+CHANGE(few_places, message->allocations[0]->n_places--)
+CHANGE(few_offsets, message->allocations[0]->n_offsets--)
+CHANGE(odd_place, message->allocations[0]->offsets[0]++)
+CHANGE(far_place, message->allocations[0]->offsets[0] = message->files[0]->bytes)
+CHANGE(very_far_place, message->allocations[0]->offsets[0] = 0xfffffffffffff000ull)
+CHANGE(nothing_there, message->allocations[0]->offsets[1] = 0x7ffffffffffff000ull)
+CHANGE(long_hashes, (message->allocations[0]->hashes.len = 16, message->allocations[0]->hashes.data = calloc(1, 16)))
+CHANGE(total, message->data_bytes++)
+
+static void differences_that_make_no_sense_are_refused(void **state)
+{
+	static const struct {
+		void (*change)(Rekindle__GpuImage *message);
+		const char *sentence;
+	} cases[] = {
+		{change_nothing, NULL},
+		{change_no_file, "an allocation's place"},
+		{change_another_file, "the number of data files"},
+		{change_many_differences, "the number of data files"},
+		{change_file_size, "the size of a data file"},
+		{change_origin, "where a data file comes from"},
+		{change_few_places, "an allocation's place"},
+		{change_few_offsets, "an allocation's place"},
+		{change_odd_place, "an allocation's place"},
+		{change_far_place, "an allocation's place"},
+		{change_very_far_place, "an allocation's place"},
+		{change_nothing_there, "an allocation's place"},
+		{change_long_hashes, "an allocation's hashes"},
+		{change_total, "the size of the data"},
+	};
+	struct folder_fixture *fixture = *state;
+	struct gpu_image *parent = write_spread_image(fixture->folder, 42, &(struct gpu_image_name){.pid = 0}), *image,
+			 *read;
+	struct gpu_image_name name;
+	struct error_text error;
+	size_t i;
+	int result;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		image = make_difference(fixture->folder, parent);
+		assert_int_equal(gpu_image_commit(fixture->folder, image, &error), 0);
+		name = gpu_image_name_of(image);
+		gpu_image_free(image);
+		rewrite(fixture->folder, &name, cases[i].change);
+		read = NULL;
+		result = gpu_image_read(fixture->folder, &name, &read, &error);
+		assert_int_equal(result, cases[i].sentence ? -EBADMSG : 0);
+		if (cases[i].sentence && !strstr(error.text, cases[i].sentence))
+			fail_msg("case %zu says: %s", i, error.text);
+		gpu_image_free(read);
+		gpu_image_remove(fixture->folder, &name);
+	}
+	gpu_image_free(parent);
 }
 
 static void a_manifest_under_another_name_is_refused(void **state)
@@ -252,6 +352,7 @@ int main(void)
 		FOLDER_TEST(damaged_manifest_is_refused_at_every_byte),
 		FOLDER_TEST(truncated_files_are_refused),
 		FOLDER_TEST(manifests_that_make_no_sense_are_refused),
+		FOLDER_TEST(differences_that_make_no_sense_are_refused),
 		FOLDER_TEST(a_manifest_under_another_name_is_refused),
 		FOLDER_TEST(a_newer_version_is_named),
 	};

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "gpu_image.pb-c.h"
 #include "store/gpu_image.h"
@@ -65,8 +67,13 @@ int gpu_image_list(int folder, struct gpu_image_name **names_out, size_t *count_
 
 static const char *find_fault_of_files(const Rekindle__GpuImage *message)
 {
-	if (message->format_version == 1 ? message->data_files
-					 : message->data_files < 1 || message->data_files > GPU_IMAGE_FILES_MAX)
+	uint32_t limit = message->format_version < 4 ? GPU_IMAGE_OWN_FILES_MAX : GPU_IMAGE_FILES_MAX;
+
+	if (!message->n_allocations)
+		return message->n_files ? "the number of data files" : NULL;
+	if (message->format_version == 1 ? message->data_files : message->data_files < 1 || message->data_files > limit)
+		return "the number of data files";
+	if (message->n_files != (message->format_version < 4 ? 0 : message->data_files))
 		return "the number of data files";
 	if (!message->data_file[0] || strchr(message->data_file, '/') ||
 	    strlen(message->data_file) >= GPU_IMAGE_FILE_NAME_MAX)
@@ -74,10 +81,46 @@ static const char *find_fault_of_files(const Rekindle__GpuImage *message)
 	return NULL;
 }
 
+/* All data files together; up to format 3 that is what the allocations have together. */
+static const char *find_fault_of_places(const Rekindle__GpuImage *message, uint64_t *data_bytes)
+{
+	const Rekindle__GpuAllocation *allocation;
+	const Rekindle__GpuFile *file;
+	uint64_t left, bytes;
+	size_t i, chunk;
+
+	*data_bytes = 0;
+	for (i = 0; i < message->n_files; i++) {
+		file = message->files[i];
+		if (__builtin_add_overflow(*data_bytes, file->bytes, data_bytes) || *data_bytes > INT64_MAX)
+			return "the size of a data file";
+		if (file->origin.len && file->origin.len != 16)
+			return "where a data file comes from";
+	}
+	for (i = 0; i < message->n_allocations; i++) {
+		allocation = message->allocations[i];
+		if (allocation->n_places != allocation->n_checksums || allocation->n_offsets != allocation->n_checksums)
+			return "an allocation's place";
+		for (chunk = 0; chunk < allocation->n_places; chunk++) {
+			left = allocation->bytes - chunk * message->chunk_bytes;
+			bytes = left < message->chunk_bytes ? left : message->chunk_bytes;
+			if (allocation->zero_chunks.data[chunk])
+				bytes = 0;
+			if (allocation->places[chunk] >= message->n_files)
+				return "an allocation's place";
+			file = message->files[allocation->places[chunk]];
+			if (allocation->offsets[chunk] % 4096 || allocation->offsets[chunk] > file->bytes ||
+			    bytes > file->bytes - allocation->offsets[chunk])
+				return "an allocation's place";
+		}
+	}
+	return NULL;
+}
+
 /* Field values that no manifest of ours can have: NULL where all is well, else what is wrong. */
 static const char *find_fault(const Rekindle__GpuImage *message, const struct gpu_image_name *name)
 {
-	const char *fault = message->n_allocations ? find_fault_of_files(message) : NULL;
+	const char *fault = find_fault_of_files(message);
 	uint64_t data_bytes = 0;
 	const Rekindle__GpuAllocation *allocation;
 	size_t i;
@@ -104,7 +147,10 @@ static const char *find_fault(const Rekindle__GpuImage *message, const struct gp
 		allocation = message->allocations[i];
 		if (allocation->device >= message->n_devices)
 			return "an allocation's device";
-		if (message->format_version == 1 && allocation->file_offset != data_bytes)
+		if ((allocation->on_host && message->format_version < 5) || (allocation->node && !allocation->on_host))
+			return "an allocation's location";
+		if ((message->format_version == 1 && allocation->file_offset != data_bytes) ||
+		    (message->format_version < 4 && (allocation->n_places || allocation->n_offsets)))
 			return "an allocation's place";
 		if (allocation->bytes == 0 || allocation->bytes % 4096 ||
 		    __builtin_add_overflow(data_bytes, allocation->bytes, &data_bytes) || data_bytes > INT64_MAX)
@@ -112,7 +158,13 @@ static const char *find_fault(const Rekindle__GpuImage *message, const struct gp
 		if (allocation->n_checksums != (allocation->bytes - 1) / message->chunk_bytes + 1 ||
 		    allocation->zero_chunks.len != allocation->n_checksums)
 			return "an allocation's checksums";
+		if (allocation->hashes.len && allocation->hashes.len != allocation->n_checksums * GPU_IMAGE_HASH_BYTES)
+			return "an allocation's hashes";
 	}
+	if (message->n_allocations && message->format_version >= 4)
+		fault = find_fault_of_places(message, &data_bytes);
+	if (fault)
+		return fault;
 	if (message->n_imports > UINT32_MAX || (message->n_imports && message->format_version < 3))
 		return "a count";
 	for (i = 0; i < message->n_imports; i++)
@@ -126,15 +178,43 @@ static const char *find_fault(const Rekindle__GpuImage *message, const struct gp
 static int copy_allocation(struct gpu_image *image, uint32_t index, const Rekindle__GpuAllocation *from)
 {
 	struct gpu_image_allocation *to = &image->allocations[index];
+	uint32_t chunk;
 
-	if (gpu_image_place(image, index, from->bytes))
+	if (from->n_places ? gpu_image_make_chunks(image, index, from->bytes)
+			   : gpu_image_place(image, index, from->bytes))
 		return -ENOMEM;
+	for (chunk = 0; chunk < from->n_places; chunk++)
+		to->places[chunk] =
+			(struct gpu_image_place){.file = from->places[chunk], .offset = from->offsets[chunk]};
+	if (from->hashes.len) {
+		if (gpu_image_make_hashes(to))
+			return -ENOMEM;
+		memcpy(to->hashes, from->hashes.data, from->hashes.len);
+	}
 	to->id = from->id;
 	to->address = from->address;
 	to->device = from->device;
+	to->on_host = from->on_host;
+	to->node = from->node;
 	memcpy(to->checksums, from->checksums, from->n_checksums * sizeof(*to->checksums));
 	memcpy(to->zero_chunks, from->zero_chunks.data, from->zero_chunks.len);
 	return 0;
+}
+
+/* Of an image that says where each chunk lies; up to format 3 that follows from the order. */
+static void copy_files(struct gpu_image *image, const Rekindle__GpuImage *message)
+{
+	const Rekindle__GpuFile *from;
+	uint32_t i;
+
+	for (i = 0; i < message->n_files; i++) {
+		from = message->files[i];
+		image->files[i].bytes = from->bytes;
+		image->files[i].stored_bytes = from->stored_bytes;
+		image->files[i].linked = from->origin.len != 0;
+		if (image->files[i].linked)
+			memcpy(image->files[i].origin, from->origin.data, sizeof(image->files[i].origin));
+	}
 }
 
 static void copy_holder(struct gpu_image_holder *holder, const Rekindle__GpuHolder *from)
@@ -181,7 +261,7 @@ static struct gpu_image *copy_message(const Rekindle__GpuImage *message)
 	if (image->allocation_count)
 		gpu_image_name_files(image, message->data_files ? message->data_files : 1);
 	/* Older versions left the id out. */
-	if (image->file_count == 1)
+	if (image->file_count == 1 && !message->n_files)
 		snprintf(image->files[0].name, sizeof(image->files[0].name), "%s", message->data_file);
 	image->stored_bytes = message->stored_bytes;
 	for (i = 0; i < image->device_count; i++) {
@@ -202,6 +282,10 @@ static struct gpu_image *copy_message(const Rekindle__GpuImage *message)
 			return NULL;
 		}
 	}
+	if (message->format_version < 4)
+		gpu_image_count_stored(image);
+	else
+		copy_files(image, message);
 	return image;
 }
 
@@ -247,6 +331,15 @@ int gpu_image_open_manifest(int folder, const struct gpu_image_name *name)
 	return open_regular(folder, file_name, NULL);
 }
 
+static void sum_up(struct gpu_image *image, const uint8_t *manifest, size_t bytes)
+{
+	XXH128_canonical_t canonical;
+
+	XXH128_canonicalFromHash(&canonical, XXH3_128bits(manifest, bytes));
+	static_assert(sizeof(canonical.digest) == sizeof(image->manifest_sum), "128 bits");
+	memcpy(image->manifest_sum, canonical.digest, sizeof(image->manifest_sum));
+}
+
 int gpu_image_read(int folder, const struct gpu_image_name *name, struct gpu_image **image_out,
 		   struct error_text *error)
 {
@@ -274,6 +367,7 @@ int gpu_image_read(int folder, const struct gpu_image_name *name, struct gpu_ima
 		result = fail(error, -ENOMEM, "Out of memory");
 		goto out;
 	}
+	sum_up(image, buffer, bytes);
 	result = gpu_image_open_data(folder, image, &data, error);
 	if (result)
 		goto out;

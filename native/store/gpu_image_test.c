@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "store/image_test_support.h"
+#include "store/manifest_file.h"
 
 static void reads_back_what_was_written(void **state)
 {
@@ -37,7 +38,7 @@ static void reads_back_what_was_written(void **state)
 	assert_non_null(strstr(data_name, "rekindle-pages-42-"));
 	assert_int_equal(read->files[0].bytes, 7 * MEBIBYTE);
 	assert_int_equal(read->stored_bytes, 5 * MEBIBYTE);
-	assert_int_equal(gpu_image_device_bytes(read), 7 * MEBIBYTE);
+	assert_int_equal(gpu_image_bytes(read), 7 * MEBIBYTE);
 	assert_int_equal(read->device_count, 1);
 	assert_string_equal(read->devices[0].name, "Test GPU");
 	assert_int_equal(read->devices[0].driver_bytes, 3 << 20);
@@ -53,6 +54,48 @@ static void reads_back_what_was_written(void **state)
 	assert_int_equal(bytes, 5 * MEBIBYTE);
 	gpu_image_free(read);
 	gpu_image_free(written);
+}
+
+/* That the header of a manifest names. */
+static uint32_t format_of(int folder, const struct gpu_image_name *name)
+{
+	char manifest[GPU_IMAGE_FILE_NAME_MAX];
+	uint32_t version = 0;
+	int file;
+
+	gpu_image_manifest_name(manifest, name);
+	file = openat(folder, manifest, O_RDONLY);
+	assert_int_equal(pread(file, &version, sizeof(version), offsetof(struct manifest_header, format_version)),
+			 sizeof(version));
+	close(file);
+	return version;
+}
+
+/* Older versions would make device memory of it, and are told that they cannot read the image. */
+static void memory_of_the_host_is_told_apart(void **state)
+{
+	struct folder_fixture *fixture = *state;
+	struct gpu_image_name name;
+	struct gpu_image *image = write_image(fixture->folder, 42, &name), *read = NULL;
+	struct error_text error;
+
+	assert_int_equal(format_of(fixture->folder, &name), 2);
+	assert_int_equal(gpu_image_host_bytes(image), 0);
+	gpu_image_free(image);
+	image = make_image(fixture->folder, 43);
+	name = gpu_image_name_of(image);
+	image->allocations[1].on_host = true;
+	image->allocations[1].node = 3;
+	assert_int_equal(gpu_image_commit(fixture->folder, image, &error), 0);
+	assert_int_equal(format_of(fixture->folder, &name), 5);
+	assert_int_equal(gpu_image_read(fixture->folder, &name, &read, &error), 0);
+	assert_false(read->allocations[0].on_host);
+	assert_true(read->allocations[1].on_host);
+	assert_int_equal(read->allocations[1].node, 3);
+	assert_int_equal(gpu_image_bytes(read), 7 * MEBIBYTE);
+	assert_int_equal(gpu_image_host_bytes(read), 2 * MEBIBYTE);
+	gpu_image_free(read);
+	gpu_image_free(image);
 }
 
 /* Of a process that has only imported memory; one that has not can be read by older versions. */
@@ -295,7 +338,7 @@ static void large_images_are_spread(void **state)
 	gpu_image_spread(image, 8, 8ull << 30);
 	assert_int_equal(image->file_count, 8);
 	gpu_image_spread(image, 64, 8ull << 30);
-	assert_int_equal(image->file_count, GPU_IMAGE_FILES_MAX);
+	assert_int_equal(image->file_count, GPU_IMAGE_OWN_FILES_MAX);
 	gpu_image_spread(image, 0, 0);
 	assert_int_equal(image->file_count, 1);
 	gpu_image_free(image);
@@ -320,6 +363,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FOLDER_TEST(reads_back_what_was_written),
+		FOLDER_TEST(memory_of_the_host_is_told_apart),
 		FOLDER_TEST(imports_are_kept),
 		FOLDER_TEST(native_image_has_a_manifest_only),
 		FOLDER_TEST(lists_and_removes),

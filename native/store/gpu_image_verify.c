@@ -20,7 +20,14 @@ struct verify_job {
 	const struct gpu_image_verification *verification;
 	struct stored_chunk *chunks;
 	size_t count;
+	bool only_own; /* not what lies in linked files */
 };
+
+static bool is_wanted(const struct verify_job *job, const struct gpu_image_allocation *allocation, uint32_t chunk)
+{
+	return !allocation->zero_chunks[chunk] &&
+	       !(job->only_own && job->image->files[allocation->places[chunk].file].linked);
+}
 
 static int list_chunks(struct verify_job *job, struct error_text *error)
 {
@@ -35,7 +42,7 @@ static int list_chunks(struct verify_job *job, struct error_text *error)
 		return fail(error, -ENOMEM, "Out of memory");
 	for (i = 0; i < image->allocation_count; i++)
 		for (number = 0; number < image->allocations[i].chunk_count; number++)
-			if (!image->allocations[i].zero_chunks[number])
+			if (is_wanted(job, &image->allocations[i], number))
 				job->chunks[job->count++] = (struct stored_chunk){i, number};
 	return 0;
 }
@@ -75,10 +82,10 @@ static int verify_chunk(void *context, size_t index, void *buffer, struct error_
 	return 0;
 }
 
-int gpu_image_verify(const struct gpu_image *image, const struct gpu_image_verification *verification,
-		     struct error_text *error)
+static int verify(const struct gpu_image *image, const struct gpu_image_verification *verification, bool only_own,
+		  struct error_text *error)
 {
-	struct verify_job job = {.image = image, .verification = verification};
+	struct verify_job job = {.image = image, .verification = verification, .only_own = only_own};
 	int result = list_chunks(&job, error);
 
 	if (result == 0)
@@ -88,17 +95,24 @@ int gpu_image_verify(const struct gpu_image *image, const struct gpu_image_verif
 	return result;
 }
 
+int gpu_image_verify(const struct gpu_image *image, const struct gpu_image_verification *verification,
+		     struct error_text *error)
+{
+	return verify(image, verification, false, error);
+}
+
 int gpu_image_check_on_disk(const struct gpu_image *image, const struct gpu_image_verification *verification,
 			    struct error_text *error)
 {
 	const struct gpu_image_data *data = verification->data;
+	int result = gpu_image_flush_data(image, data, error);
 	uint32_t i;
 
-	for (i = 0; i < data->count; i++)
-		if (fdatasync(data->files[i]) < 0)
-			return file_failure(error, errno, "flush", image->files[i].name);
+	if (result)
+		return result;
 	/* What is not dropped, for example where somebody has it mapped, is read from memory: there is no harm in that. */
 	for (i = 0; i < data->count; i++)
-		posix_fadvise(data->files[i], 0, 0, POSIX_FADV_DONTNEED);
-	return gpu_image_verify(image, verification, error);
+		if (!image->files[i].linked)
+			posix_fadvise(data->files[i], 0, 0, POSIX_FADV_DONTNEED);
+	return verify(image, verification, true, error);
 }

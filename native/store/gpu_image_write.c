@@ -10,21 +10,25 @@
 #include "gpu_image.pb-c.h"
 #include "store/gpu_image.h"
 #include "store/gpu_image_internal.h"
+#include "support/regular_file.h"
 
 static int create_file(int folder, const struct gpu_image_file *file, struct error_text *error)
 {
 	char name[GPU_IMAGE_FILE_NAME_MAX + sizeof(MANIFEST_TEMPORARY)];
-	int data, code;
+	int data, result;
 
 	snprintf(name, sizeof(name), "%s" MANIFEST_TEMPORARY, file->name);
-	data = openat(folder, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	/* Not even by mistake does anybody write to it. */
+	if (file->linked)
+		return open_regular(folder, name, error);
+	data = regular_file_create(folder, name, 0600);
 	if (data < 0)
-		return file_failure(error, errno, "create", name);
+		return file_failure(error, -data, "create", name);
 	if (ftruncate(data, (off_t)file->bytes) < 0) {
-		code = errno;
+		result = file_failure(error, errno, "size", name);
 		close(data);
 		unlinkat(folder, name, 0);
-		return file_failure(error, code, "size", name);
+		return result;
 	}
 	return data;
 }
@@ -61,7 +65,7 @@ int gpu_image_resize_data(const struct gpu_image *image, const struct gpu_image_
 	uint32_t i;
 
 	for (i = 0; i < data->count; i++)
-		if (ftruncate(data->files[i], (off_t)image->files[i].bytes) < 0)
+		if (!image->files[i].linked && ftruncate(data->files[i], (off_t)image->files[i].bytes) < 0)
 			return file_failure(error, errno, "size", image->files[i].name);
 	return 0;
 }
@@ -71,26 +75,96 @@ int gpu_image_flush_data(const struct gpu_image *image, const struct gpu_image_d
 	uint32_t i;
 
 	for (i = 0; i < data->count; i++)
-		if (fdatasync(data->files[i]) < 0)
+		if (!image->files[i].linked && fdatasync(data->files[i]) < 0)
 			return file_failure(error, errno, "flush", image->files[i].name);
 	return 0;
 }
 
-static void count_stored(struct gpu_image *image)
+void gpu_image_count_stored(struct gpu_image *image)
 {
+	const struct gpu_image_allocation *allocation;
+	struct gpu_image_file *file;
 	uint32_t i, chunk;
 
 	image->stored_bytes = 0;
-	for (i = 0; i < image->allocation_count; i++)
-		for (chunk = 0; chunk < image->allocations[i].chunk_count; chunk++)
-			if (!image->allocations[i].zero_chunks[chunk])
-				image->stored_bytes += gpu_image_chunk_bytes(image, i, chunk);
+	for (i = 0; i < image->file_count; i++)
+		if (!image->files[i].linked)
+			image->files[i].stored_bytes = 0;
+	for (i = 0; i < image->allocation_count; i++) {
+		allocation = &image->allocations[i];
+		for (chunk = 0; chunk < allocation->chunk_count; chunk++) {
+			if (allocation->zero_chunks[chunk])
+				continue;
+			file = &image->files[allocation->places[chunk].file];
+			image->stored_bytes += gpu_image_chunk_bytes(image, i, chunk);
+			if (!file->linked)
+				file->stored_bytes += gpu_image_chunk_bytes(image, i, chunk);
+		}
+	}
 }
 
 /* What an older version can read as it is, it shall. */
 static uint32_t version_of(const struct gpu_image *image)
 {
-	return image->import_count ? GPU_IMAGE_FORMAT_VERSION : 2;
+	uint32_t i;
+
+	if (gpu_image_host_bytes(image))
+		return 5;
+	for (i = 0; i < image->file_count; i++)
+		if (image->files[i].linked)
+			return 4;
+	return image->import_count ? 3 : 2;
+}
+
+/* Of the message, what format 4 has in addition. The caller frees it. */
+struct packed_places {
+	Rekindle__GpuFile *files;
+	Rekindle__GpuFile **file_pointers;
+	uint32_t *places;  /* of all allocations */
+	uint64_t *offsets; /* likewise */
+};
+
+static void free_places(struct packed_places *packed)
+{
+	free(packed->files);
+	free(packed->file_pointers);
+	free(packed->places);
+	free(packed->offsets);
+}
+
+static int pack_places(struct gpu_image *image, Rekindle__GpuImage *message, struct packed_places *packed)
+{
+	size_t count = 0, at = 0;
+	uint32_t i, chunk;
+
+	for (i = 0; i < image->allocation_count; i++)
+		count += image->allocations[i].chunk_count;
+	packed->files = calloc(image->file_count + 1, sizeof(*packed->files));
+	packed->file_pointers = calloc(image->file_count + 1, sizeof(*packed->file_pointers));
+	packed->places = calloc(count + 1, sizeof(*packed->places));
+	packed->offsets = calloc(count + 1, sizeof(*packed->offsets));
+	if (!packed->files || !packed->file_pointers || !packed->places || !packed->offsets)
+		return -ENOMEM;
+	for (i = 0; i < image->file_count; i++) {
+		rekindle__gpu_file__init(&packed->files[i]);
+		packed->files[i].bytes = image->files[i].bytes;
+		packed->files[i].stored_bytes = image->files[i].stored_bytes;
+		packed->files[i].origin.data = image->files[i].origin;
+		packed->files[i].origin.len = image->files[i].linked ? sizeof(image->files[i].origin) : 0;
+		packed->file_pointers[i] = &packed->files[i];
+	}
+	message->files = packed->file_pointers;
+	message->n_files = image->file_count;
+	for (i = 0; i < image->allocation_count; i++) {
+		message->allocations[i]->places = &packed->places[at];
+		message->allocations[i]->offsets = &packed->offsets[at];
+		for (chunk = 0; chunk < image->allocations[i].chunk_count; chunk++, at++) {
+			packed->places[at] = image->allocations[i].places[chunk].file;
+			packed->offsets[at] = image->allocations[i].places[chunk].offset;
+		}
+		message->allocations[i]->n_places = message->allocations[i]->n_offsets = chunk;
+	}
+	return 0;
 }
 
 /* Builds the protobuf message over the image's own arrays and packs it, behind room for a header. */
@@ -106,6 +180,7 @@ static int pack_manifest(struct gpu_image *image, uint8_t **buffer, size_t *byte
 	Rekindle__GpuHolder holder = REKINDLE__GPU_HOLDER__INIT,
 			    *owners = calloc(image->import_count + 1, sizeof(*owners));
 	Rekindle__GpuImport **import_pointers = calloc(image->import_count + 1, sizeof(*import_pointers));
+	struct packed_places packed = {.files = NULL};
 	struct gpu_image_allocation *from;
 	int result = -ENOMEM;
 	uint32_t i;
@@ -131,10 +206,14 @@ static int pack_manifest(struct gpu_image *image, uint8_t **buffer, size_t *byte
 		allocations[i].address = from->address;
 		allocations[i].bytes = from->bytes;
 		allocations[i].device = from->device;
+		allocations[i].on_host = from->on_host;
+		allocations[i].node = from->node;
 		allocations[i].checksums = from->checksums;
 		allocations[i].n_checksums = from->chunk_count;
 		allocations[i].zero_chunks.data = from->zero_chunks;
 		allocations[i].zero_chunks.len = from->chunk_count;
+		allocations[i].hashes.data = from->hashes;
+		allocations[i].hashes.len = from->hashes ? (size_t)from->chunk_count * GPU_IMAGE_HASH_BYTES : 0;
 		allocation_pointers[i] = &allocations[i];
 	}
 	for (i = 0; i < image->import_count; i++) {
@@ -175,6 +254,8 @@ static int pack_manifest(struct gpu_image *image, uint8_t **buffer, size_t *byte
 	holder.pid = image->holder.pid;
 	holder.start_time = image->holder.start_time;
 	message.holder = image->import_count ? &holder : NULL;
+	if (message.format_version >= 4 && pack_places(image, &message, &packed))
+		goto out;
 
 	*bytes = rekindle__gpu_image__get_packed_size(&message);
 	*buffer = malloc(sizeof(struct manifest_header) + *bytes);
@@ -190,6 +271,7 @@ out:
 	free(imports);
 	free(import_pointers);
 	free(owners);
+	free_places(&packed);
 	return result;
 }
 
@@ -203,7 +285,7 @@ int gpu_image_commit(int folder, struct gpu_image *image, struct error_text *err
 	uint32_t i;
 	int result;
 
-	count_stored(image);
+	gpu_image_count_stored(image);
 	if (pack_manifest(image, &buffer, &bytes))
 		return fail(error, -ENOMEM, "Out of memory");
 	gpu_image_manifest_name(file_name, &name);
@@ -241,48 +323,18 @@ void gpu_image_remove(int folder, const struct gpu_image_name *name)
 	}
 }
 
-/* The number of a data file, -N in front of .img, as long as there is one: PID-ID.img has 33 characters from the first '-'. */
-static size_t length_of_number(const char *name)
-{
-	const char *number = strchr(name, '-');
-
-	if (!number || strnlen(number, 34) < 34 || number[33] != '-')
-		return 0;
-	return 1 + strspn(number + 34, "0123456789");
-}
-
-/* The manifest's name to a data file's. */
-static void manifest_of_data(char manifest[GPU_IMAGE_FILE_NAME_MAX], const char *name, int length)
-{
-	char rest[GPU_IMAGE_FILE_NAME_MAX];
-	size_t number;
-	char *end;
-
-	snprintf(rest, sizeof(rest), "%.*s", length, name);
-	number = length_of_number(rest);
-	end = strrchr(rest, '.');
-	if (number && end && (size_t)(end - rest) > number)
-		memmove(end - number, end, strlen(end) + 1);
-	snprintf(manifest, GPU_IMAGE_FILE_NAME_MAX, "rekindle-%.*s", GPU_IMAGE_FILE_NAME_MAX - 10, rest);
-}
-
 /* Is it rekindle-PID-ID.img.tmp or rekindle-pages-PID-ID[-N].img.tmp, of this pid? */
 static bool is_unfinished(const char *text, int32_t pid)
 {
-	static const char data[] = "rekindle-pages-";
-	char manifest[GPU_IMAGE_FILE_NAME_MAX];
+	char finished[GPU_IMAGE_FILE_NAME_MAX];
 	struct gpu_image_name name;
-	size_t length = strlen(text);
+	size_t length = strlen(text), suffix = strlen(MANIFEST_TEMPORARY);
 
-	if (length < sizeof(MANIFEST_TEMPORARY) ||
-	    strcmp(text + length - strlen(MANIFEST_TEMPORARY), MANIFEST_TEMPORARY))
+	if (length <= suffix || length - suffix >= sizeof(finished) ||
+	    strcmp(text + length - suffix, MANIFEST_TEMPORARY))
 		return false;
-	length -= strlen(MANIFEST_TEMPORARY);
-	if (strncmp(text, data, strlen(data)) == 0)
-		manifest_of_data(manifest, text + strlen(data), (int)(length - strlen(data)));
-	else
-		snprintf(manifest, sizeof(manifest), "%.*s", (int)length, text);
-	return gpu_image_name_parse(manifest, &name) && name.pid == pid;
+	snprintf(finished, sizeof(finished), "%.*s", (int)(length - suffix), text);
+	return gpu_image_file_name_parse(finished, &name) && name.pid == pid;
 }
 
 void gpu_image_remove_unfinished(int folder, int32_t pid)

@@ -131,6 +131,43 @@ struct gpu_image *write_image(int folder, int32_t pid, struct gpu_image_name *na
 	return image;
 }
 
+static void write_nines(struct gpu_image *image, const struct gpu_image_data *data)
+{
+	const struct gpu_image_place *place = &image->allocations[1].places[0];
+	unsigned char *contents = malloc(CHUNK);
+
+	memset(contents, 9, CHUNK);
+	assert_int_equal(pwrite(data->files[place->file], contents, CHUNK, (off_t)place->offset), CHUNK);
+	image->allocations[1].checksums[0] = XXH3_64bits(contents, CHUNK);
+	image->allocations[1].zero_chunks[0] = 0;
+	free(contents);
+}
+
+struct gpu_image *make_difference(int folder, const struct gpu_image *parent)
+{
+	struct gpu_image *image = gpu_image_create(parent->pid, CHUNK, 1, 2);
+	struct gpu_image_data data;
+	struct error_text error;
+	uint32_t i;
+
+	image->mode = GPU_IMAGE_OFFLOAD;
+	image->devices[0] = parent->devices[0];
+	for (i = 0; i < 2; i++) {
+		image->allocations[i].id = parent->allocations[i].id;
+		assert_int_equal(gpu_image_place(image, i, parent->allocations[i].bytes), 0);
+	}
+	for (i = 0; i < 3; i++)
+		assert_int_equal(gpu_image_inherit(image, 0, i, &parent->allocations[0]), 0);
+	assert_int_equal(gpu_image_open_data(folder, parent, &data, &error), 0);
+	assert_int_equal(gpu_image_link(folder, image, parent, &data, 4, &error), 0);
+	gpu_image_close_data(&data);
+	assert_int_equal(gpu_image_create_data(folder, image, &data, &error), 0);
+	assert_int_equal(data.count, image->file_count);
+	write_nines(image, &data);
+	gpu_image_close_data(&data);
+	return image;
+}
+
 int verify_image(int folder, const struct gpu_image *image, uint64_t *bytes, struct error_text *error)
 {
 	_Atomic uint64_t done = 0;

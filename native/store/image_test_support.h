@@ -36,6 +36,11 @@ struct gpu_image *make_image(int folder, int32_t pid);
 struct gpu_image *write_image(int folder, int32_t pid, struct gpu_image_name *name);
 /* The same, in three data files. */
 struct gpu_image *write_spread_image(int folder, int32_t pid, struct gpu_image_name *name);
+/*
+ * A difference to what one of these two has written: all of its chunks are inherited, but that of the second allocation, of
+ * which each byte is 9. Not committed.
+ */
+struct gpu_image *make_difference(int folder, const struct gpu_image *parent);
 /* How gpu_image_verify ends, and how much it has read. */
 int verify_image(int folder, const struct gpu_image *image, uint64_t *bytes, struct error_text *error);
 void change_byte(int folder, const char *name, off_t offset);

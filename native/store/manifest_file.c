@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "support/regular_file.h"
+
 /* Over a million chunks is a manifest of 10 MiB; more than this is no manifest of ours. */
 #define MANIFEST_BYTES_MAX (256u * 1024u * 1024u)
 
@@ -144,9 +146,9 @@ int manifest_write(int folder, const char *name, const struct manifest_kind *kin
 	temporary_name(temporary, name);
 	memcpy(buffer, &header, sizeof(header));
 	bytes += sizeof(header);
-	file = openat(folder, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	file = regular_file_create(folder, temporary, 0600);
 	if (file < 0)
-		return file_failure(error, errno, "create", temporary);
+		return file_failure(error, -file, "create", temporary);
 	while (result == 0 && done < bytes) {
 		count = write(file, buffer + done, bytes - done);
 		if (count >= 0)

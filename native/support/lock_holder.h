@@ -16,5 +16,11 @@ struct lock_holder {
 
 /* Looks into /proc/locks for a lock on the open file of the descriptor. */
 struct lock_holder lock_holder_find(int locked);
+/*
+ * Whoever may open a file may lock it. Is a lock that keeps this process out in the hands of users only whom it does not
+ * concern: neither root, nor this one, nor owner? False where one that it concerns has it, or where that is not seen from
+ * here: by a user that may not look at others' descriptors, or from another pid namespace than the first.
+ */
+bool lock_is_in_other_hands(int locked, uid_t owner);
 
 #endif

@@ -19,3 +19,12 @@ int regular_file_open(const char *path)
 	}
 	return file;
 }
+
+int regular_file_create(int folder, const char *name, mode_t mode)
+{
+	int file;
+
+	unlinkat(folder, name, 0);
+	file = openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+	return file < 0 ? -errno : file;
+}

@@ -79,7 +79,7 @@ test_closed_sockets_of_a_restored_process() {
 	expect "closing" "$(tell program close)" good
 	# The driver cannot save it, and the agent cannot be asked.
 	must_not_dump "$pid" second
-	expect_line second/dump.log "was restored, or shares device memory, and the driver cannot save.*has closed the agent's sockets"
+	expect_line second/dump.log "was restored, shares device memory, or has memory of the host that the driver made, and the driver cannot save.*has closed the agent's sockets"
 	expect "the contents" "$(tell program check)" good
 	expect "allocating" "$(tell program allocate)" good
 	must_dump "$pid" third

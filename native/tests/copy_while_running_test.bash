@@ -243,6 +243,25 @@ test_the_pool_is_killed_while_it_is_copied() {
 	dump_works
 }
 
+# The agent goes on with it, in the middle of a CUDA call when the next dump comes to lock the process.
+test_the_pool_is_killed_while_the_agent_answers() {
+	local before
+	start_worker worker agent --busy
+	before=$(ask worker checksum)
+	inject worker cuMemExportToShareableHandle=held@1
+	dump "$pid" image &
+	criu_pid=$!
+	wait_until 60 is_held worker
+	kill -KILL "$(pool_pid)"
+	wait "$criu_pid" && fail "the dump succeeded"
+	(wait_until 60 grep -qs "is at work for another run, which is waited for" again/dump.log && inject worker) &
+	REKINDLE_COPY_WHILE_RUNNING=0 must_dump "$pid" again
+	expect_mode again offload
+	expect_line again/dump.log "the agent of process $pid was at work for another run until now"
+	must_restore again
+	check_worker worker "$before"
+}
+
 test_both_are_killed_while_it_is_copied() {
 	start_changing 16
 	slow_dump

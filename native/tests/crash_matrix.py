@@ -3,8 +3,9 @@
 """Takes every step of a dump and of a restore, lets a fault strike at it, and asks afterwards whether anything was lost.
 
     crash_matrix.py --ci                  a spread of cases for two minutes, each kind of fault and of step among them
-    crash_matrix.py --all                 all of them, which takes hours; writes crash_matrix.md beside this file
+    crash_matrix.py --all                 all of them, two hours on two cores; writes crash_matrix.md beside this file
     crash_matrix.py --all --seconds 3600  as many as that, a spread of all; likewise
+    crash_matrix.py --all --again FILE    what a run with --results FILE has left or found faulty; the table is of both
     crash_matrix.py --case CASE           one, as the others print it, with its logs
     crash_matrix.py --list                the cases
 
@@ -12,20 +13,20 @@ The steps are recorded from runs that nobody disturbs (steps/step.h), so that th
 like. Each case runs in namespaces of its own, with a worker of its own on the simulated driver, real criu and the pool;
 matrix/case.py asks the questions.
 
-REKINDLE_TEST_BUILD is the build folder, REKINDLE_CRIU a criu program (else provide-criu.sh finds one).
+REKINDLE_TEST_BUILD is the build folder, REKINDLE_CRIU a criu program (else provide-criu.sh finds one), REKINDLE_TEST_KEEP a
+folder for the logs of cases that failed.
 """
 import argparse
-import concurrent.futures
+import collections
 import hashlib
 import json
 import os
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from matrix import case as cases, namespace, table
+from matrix import case as cases, crowd, namespace, table
 from matrix.case import FAULTS, SCENES, Case
 from matrix.scene import WORK, Build
 
@@ -45,6 +46,11 @@ ALWAYS = {  # (scene, role, name): faults. Whatever the seed they are among the 
     # In mid copy of a program that runs: it must not notice.
     ("dump-copying-ahead", "agent", "receive OFFER"): ("pool", "criu"),
     ("dump-copying-ahead", "pool", "cuMemcpyDtoHAsync_v2"): ("pool", "criu"),
+    # A difference has the files of the older checkpoint by other names, and nobody may take them for its own.
+    ("dump-as-a-difference", "pool", "cuLaunchKernel"): ("pool", "fail"),
+    ("dump-as-a-difference", "pool", "link to .rekindle-new/data.tmp"): ("pool", "fail"),
+    ("dump-as-a-difference", "pool", "cuMemcpyDtoHAsync_v2"): ("pool", "criu"),
+    ("dump-as-a-difference", "seal", "link to .rekindle-older/data"): ("self", "fail"),
     # A pool that was taken for lost, and is not, ends after the one that took over, knows less, and leaves the folder alone.
     ("dump", "criu", "send RESUME"): ("fail",),
     ("dump", "pool", "receive RESUME"): ("fail",),
@@ -56,8 +62,8 @@ ALWAYS = {  # (scene, role, name): faults. Whatever the seed they are among the 
     ("dump-of-a-restored-process", "task", "write .rekindle-new/CRIU's image"): ("fail", "lost"),
     # The image is complete, and the pool that has to remove it has not written it.
     ("dump", "pool", "send RELEASE"): ("pool",),
-    # The memory is released, the image complete.
-    ("dump", "pool", "cuCheckpointProcessCheckpoint"): ("pool",),
+    # The memory is released, the image complete; it is nobody's any more where the program has ended with all others.
+    ("dump", "pool", "cuCheckpointProcessCheckpoint"): ("pool", "all"),
     # An agent that is left alone while it replaces memory finishes that first; one that hangs there keeps all standing.
     ("dump-of-a-restored-process", "agent", "cuMemMap"): ("pool", "agent-hangs"),
     # What the agent cannot receive just then it receives a moment later.
@@ -66,38 +72,34 @@ ALWAYS = {  # (scene, role, name): faults. Whatever the seed they are among the 
     ("dump-leave-running", "script", "post-dump"): ("pool", "criu"),
     ("dump-two-processes-leave-running", "script", "post-dump"): ("pool", "pool-fail"),
     # Several processes are worked on at once when whoever does it, or whoever asked for it, dies.
-    ("dump-two-processes", "pool", "cuCheckpointProcessCheckpoint"): ("pool", "criu"),
+    ("dump-two-processes", "pool", "cuCheckpointProcessCheckpoint"): ("pool", "criu", "all"),
     ("restore-two-processes", "pool", "cuCheckpointProcessRestore"): ("pool", "criu"),
     # The same of memory that came back, which it has by descriptors; and of what two share.
     ("dump-of-a-restored-process-copying-ahead", "agent", "receive RELEASE"): ("pool",),
     ("dump-two-that-share-copying-ahead", "pool", "cuMemcpyDtoHAsync_v2"): ("pool", "criu"),
     # One has given up memory that another one still has, or both have: they come back to the same.
     ("dump-two-that-share", "pool", "send RELEASE"): ("pool", "both"),
+    # The agent of one goes on with the memory of a pool that is dead, after the other has got other memory.
+    ("dump-two-that-share", "agent", "cuMemImportFromShareableHandle"): ("both",),
     ("dump-two-that-share-leave-running", "script", "post-dump"): ("pool",),
 }
 
 
 # ---- inside of the namespaces ----
 
-def inside(build, arguments):
+def inside(build, task):
+    """A case, or a scene of which the steps are to be recorded."""
     namespace.close_descriptors()
     namespace.mount_fresh()
     WORK.mkdir()
     os.chdir(WORK)
-    if arguments.record:
-        result = cases.record(build, arguments.record)
-    else:
-        result = cases.run_case(build, Case.parse(arguments.case))
-    print(json.dumps(result), flush=True)
+    print(json.dumps(cases.run_case(build, task) if isinstance(task, Case) else cases.record(build, task)))
 
 
-def run_inside(*arguments):
-    child = namespace.start([HERE / "crash_matrix.py", "--inside", *arguments], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
-    out, errors = child.communicate(timeout=400)
-    if child.returncode:
-        return {"outcome": "FAULT", "note": "the case broke off: " + " ".join(errors.split("\n")[-4:]), "seconds": 0}
-    return json.loads(out.splitlines()[-1])
+def run_inside(build, tasks, jobs):
+    """Yields (task, its result or the crowd.Broken one)."""
+    for task, result in crowd.run(tasks, lambda task: inside(build, task), jobs):
+        yield task, result if isinstance(result, crowd.Broken) else json.loads(result.splitlines()[-1])
 
 
 # ---- which cases there are ----
@@ -108,15 +110,12 @@ def chosen_occurrences(before, count):
                    if before < occurrence <= count})
 
 
-def steps_of(scene, runs):
-    """Steps that so many runs all made from the first hook on: (role, occurrence, name), in the order of the first one.
+def steps_of(recorded):
+    """Steps that all these runs made from the first hook on: (role, occurrence, name), in the order of the first one.
 
     What CRIU does before that is no part of the run: it looks at the kernel."""
     counts = []
-    for _ in range(runs):
-        steps = run_inside("--record", scene)
-        if isinstance(steps, dict):
-            raise SystemExit(f"{scene}: {steps['note']}")
+    for steps in recorded:
         count, order = {}, []
         for role, occurrence, name in steps:
             if (role, name) not in count:
@@ -132,6 +131,15 @@ def steps_of(scene, runs):
     return [(role, occurrence, name) for role, name in order if all((role, name) in count for count, _ in counts)
             for occurrence in chosen_occurrences(before_hook.get((role, name), 0),
                                                  min(count[role, name] for count, _ in counts))]
+
+
+def steps_of_scenes(build, scenes, runs, jobs):
+    recorded = {scene: [] for scene in scenes}
+    for scene, steps in run_inside(build, collections.deque(list(scenes) * runs), jobs):
+        if isinstance(steps, crowd.Broken):
+            raise SystemExit(f"{scene}: {steps}")
+        recorded[scene].append(steps)
+    return {scene: steps_of(runs) for scene, runs in recorded.items()}
 
 
 def writes(name):
@@ -158,13 +166,15 @@ def faults_at(role, name):
 
 
 def all_cases(steps, seed):
-    choice = random.Random(seed)
     result = []
     for scene, its_steps in steps.items():
         for role, occurrence, name in its_steps:
             faults = list(faults_at(role, name))
+            if scene != "dump":  # of the others only those of ALWAYS
+                faults.remove("all")
             if scene not in FULL_SCENES:
-                faults = sorted({choice.choice(faults), *ALWAYS.get((scene, role, name), ())}, key=FAULTS.index)
+                choice = random.Random(f"{seed} {scene} {role} {occurrence} {name}").choice(faults)
+                faults = sorted({choice, *ALWAYS.get((scene, role, name), ())}, key=FAULTS.index)
             result += [Case(scene, role, occurrence, name, fault) for fault in faults]
     return result
 
@@ -211,33 +221,25 @@ def spread(ordered, count):
 
 # ---- running them ----
 
-def run_cases(chosen, jobs, seconds=None, show=True):
+def run_cases(build, chosen, jobs, seconds=None):
     """{case: result}; after that many seconds no further one is begun."""
     results = {}
     end = time.monotonic() + seconds if seconds else None
-
-    def one(case):
+    waiting = collections.deque(chosen)
+    for case, result in run_inside(build, waiting, jobs):
+        if isinstance(result, crowd.Broken):
+            result = {"outcome": "FAULT", "note": f"the case broke off: {result}", "seconds": 0}
+        if result["outcome"] == "unreached" and case not in results:  # how often a call is made may vary: once more
+            waiting.append(case)
+        results[case] = result
+        if result["outcome"] == "FAULT":
+            print(f"FAULT {case}: {result['note']}\n{result.get('logs', '')}", flush=True)
         if end and time.monotonic() > end:
-            return None
-        result = run_inside("--case", str(case))
-        if result["outcome"] == "unreached":  # how often a call is made may vary: once more
-            result = run_inside("--case", str(case))
-        return result
-
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(one, case): case for case in chosen}
-        for done in concurrent.futures.as_completed(waiting):
-            result = done.result()
-            if result is None:
-                continue
-            case = waiting[done]
-            results[case] = result
-            if result["outcome"] == "FAULT" and show:
-                print(f"FAULT {case}: {result['note']}\n{result.get('logs', '')}", flush=True)
+            waiting.clear()
     return results
 
 
-def run_substitutes(results, ordered, jobs):
+def run_substitutes(build, results, ordered, jobs):
     """Where a step was not made this time, or nobody was there to be struck, another case shows what that was to show."""
     for _ in range(SUBSTITUTES):
         shown, tried = set(), set()
@@ -252,7 +254,14 @@ def run_substitutes(results, ordered, jobs):
                 shown |= shows(case)
         if not chosen:
             return
-        results.update(run_cases(chosen, jobs))
+        results.update(run_cases(build, chosen, jobs))
+
+
+def sound_before(path, cases):
+    """Of an earlier run on the same code."""
+    before = json.loads(Path(path).read_text())
+    return {case: before[str(case)] for case in cases
+            if before.get(str(case), {}).get("outcome") not in (None, "FAULT", "unreached")}
 
 
 def summary(results):
@@ -269,36 +278,31 @@ def main():
     what.add_argument("--all", action="store_true")
     what.add_argument("--list", action="store_true")
     what.add_argument("--case")
-    what.add_argument("--record", help=argparse.SUPPRESS)
     parser.add_argument("--scenes", default=",".join(SCENES))
     parser.add_argument("--match", default="", help="only cases that hold this text")
     parser.add_argument("--count", type=int, help="so many of them, as the seed chooses")
     parser.add_argument("--seconds", type=float, help="begin none after that, in the order that the seed chooses")
     parser.add_argument("--seed", type=int, default=9)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--jobs", type=int, default=4 * os.cpu_count(), help="cases at once; most wait most of their time")
     parser.add_argument("--table", help="where to write the table")
     parser.add_argument("--results", help="JSON file for every case")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--again", help="such a file of an earlier run: what that found sound is not run again")
     arguments = parser.parse_args()
     if os.geteuid():
         print("skipped: dump and restore need root")
         return SKIPPED
     build = Build.find()
-    if arguments.inside:
-        inside(build, arguments)
-        return 0
     namespace.learn_kernel(build.criu)
     if arguments.case:
-        result = run_inside("--case", arguments.case)
-        print(result.pop("logs", ""))
+        (result,) = run_cases(build, [Case.parse(arguments.case)], 1).values()
+        result.pop("logs", "")
         print(json.dumps(result))
         return result["outcome"] == "FAULT"
 
     began = time.monotonic()
     scenes = arguments.scenes.split(",")
-    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        # With --ci a step that is not made each time costs less than looking for it.
-        steps = dict(zip(scenes, pool.map(lambda scene: steps_of(scene, 1 if arguments.ci else 2), scenes)))
+    # With --ci a step that is not made each time costs less than looking for it.
+    steps = steps_of_scenes(build, scenes, 1 if arguments.ci else 2, arguments.jobs)
     all_of_them = [case for case in all_cases(steps, arguments.seed) if arguments.match in str(case)]
     print(f"seed {arguments.seed}: {len(all_of_them)} cases at {sum(map(len, steps.values()))} steps", flush=True)
     if arguments.list:
@@ -306,14 +310,16 @@ def main():
         return 0
     ordered = in_order(all_of_them, arguments.seed)
     chosen = spread(ordered, CI_CASES) if arguments.ci else ordered[:arguments.count] if arguments.count else ordered
-    results = run_cases(chosen, arguments.jobs, arguments.seconds)
+    results = sound_before(arguments.again, all_of_them) if arguments.again else {}
+    earlier = len(results)
+    results |= run_cases(build, [case for case in chosen if case not in results], arguments.jobs, arguments.seconds)
     if arguments.ci:
-        run_substitutes(results, ordered, arguments.jobs)
+        run_substitutes(build, results, ordered, arguments.jobs)
     if arguments.results:
         Path(arguments.results).write_text(json.dumps({str(case): result for case, result in results.items()}, indent=1))
     path = arguments.table or (HERE / "crash_matrix.md" if arguments.all and not arguments.match else None)
     if path:
-        Path(path).write_text(table.text(steps, all_of_them, results, arguments.seed))
+        Path(path).write_text(table.text(steps, all_of_them, results, arguments.seed, earlier))
     print(f"{len(results)} cases in {time.monotonic() - began:.0f} s: {summary(results)}")
     return any(result["outcome"] == "FAULT" for result in results.values())
 

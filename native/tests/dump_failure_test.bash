@@ -233,7 +233,7 @@ test_a_restored_process_needs_its_agent() {
 	check_worker worker "$checksum"
 	former=$(hide_agent "$pid" 0)
 	must_not_dump "$pid" image --leave-running
-	expect_line image/dump.log "was restored, or shares device memory, and the driver cannot save that without the agent"
+	expect_line image/dump.log "was restored, shares device memory, or has memory of the host that the driver made, and the driver cannot save that without the agent"
 	after_failure worker "$checksum" image
 	hide_agent "$pid" "$former" >/dev/null
 	rm -rf image
@@ -282,6 +282,49 @@ test_the_pool_program_is_missing() {
 	)
 	expect_line image/dump.log "Error \(rekindle\): .*REKINDLE_POOL_PROGRAM=/nonexistent/rekindled"
 	check_worker worker "$checksum"
+}
+
+# refused_at_once SENTENCE: a dump over what make_older has left in image.
+make_older() {
+	start_worker worker agent
+	older=$(ask worker checksum)
+	must_dump "$pid" image --leave-running
+	find image -name '*.img' -printf '%P %s %i\n' | sort >before
+}
+refused_at_once() {
+	! "$criu" dump -t "$pid" -D image -W "$work" -L "$plugin" -v4 -o dump.log >/dev/null 2>&1 || fail "the dump succeeded"
+	expect_line dump.log "Error \(rekindle\): .*$1"
+	check_worker worker "$older"
+	diff before <(find image -name '*.img' -printf '%P %s %i\n' | sort) || fail "the older checkpoint is not as it was"
+}
+older_restores() {
+	kill -KILL "$pid"
+	wait_until 20 is_gone "$pid"
+	must_restore image
+	check_worker worker "$older"
+}
+
+test_the_seal_program_is_missing() {
+	make_older
+	mkdir -p installed/bin installed/lib/criu
+	cp "$build/bin/rekindled" installed/bin/
+	cp "$build/lib/criu/cuda_plugin.so" installed/lib/criu/
+	(
+		plugin=$work/installed/lib/criu
+		refused_at_once "the program rekindle-seal is neither"
+	)
+	older_restores
+}
+
+test_there_is_no_inode_for_the_hidden_folder() {
+	local count=0
+	mkdir image
+	mount -t tmpfs -o size=400m,nr_inodes=200 tmpfs image
+	make_older
+	while mkdir "image/fill-$((++count))" 2>/dev/null; do :; done
+	refused_at_once "disk is full: could not make .rekindle-new"
+	rmdir image/fill-*
+	older_restores
 }
 
 test_there_is_no_driver() {

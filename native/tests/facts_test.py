@@ -19,7 +19,8 @@ DEFAULTS = {
     "REKINDLE_DEVICE_MAP": "the same GPUs",
 }
 # Texts that are no paths.
-VALUES = {"REKINDLE_DEVICE_MAP": "`OLD=NEW,...`, `NEW`, `auto`", "REKINDLE_PARK": "`file`, `device`"}
+VALUES = {"REKINDLE_DEVICE_MAP": "`OLD=NEW,...`, `NEW`, `auto`", "REKINDLE_PARENT": "path, `none`",
+          "REKINDLE_PARK": "`file`, `device`, `pinned`"}
 # Settings in README.md's table that are not of plugin and pool.
 OF_OTHERS = ("REKINDLE_AGENT", "REKINDLE_AGENT_IO_URING", "REKINDLE_AGENT_MINIMUM", "REKINDLE_CONFIGURATION")
 

@@ -48,7 +48,7 @@ test_several_data_files() {
 	# Once more, into one file again, and over the folder that has three.
 	ask worker change
 	before=$(ask worker checksum)
-	CRIU_CUDA_STREAMS=1 must_dump "$pid" image
+	CRIU_CUDA_STREAMS=1 REKINDLE_PARENT=none must_dump "$pid" image
 	expect "the number of data files" "$(find image -name 'rekindle-pages-*' | wc -l)" 1
 	must_restore image
 	check_worker worker "$before"
@@ -132,13 +132,21 @@ test_leave_running() {
 	done
 }
 
+# CRIU's way of being told that the process is to live, of a dump that has succeeded: the folder has the new checkpoint, and
+# all of it.
 test_post_dump_script_that_keeps_the_tree_running() {
 	start_worker worker agent
 	local before
+	must_dump "$pid" image --leave-running
+	ask worker change
 	before=$(ask worker checksum)
 	printf '#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-dump ] || exit 7\n' >script
 	chmod +x script
 	must_not_dump "$pid" image --action-script "$work/script"
+	check_worker worker "$before"
+	kill -KILL "$pid"
+	wait_until 20 is_gone "$pid"
+	must_restore image
 	check_worker worker "$before"
 }
 
@@ -225,11 +233,10 @@ test_long_gpu_work_within_the_timeout() {
 
 test_gpu_work_longer_than_the_timeout() {
 	start_worker worker agent
-	local before steps
+	local before
 	before=$(ask worker checksum)
-	inject worker cuMemsetD8Async=8000ms
-	steps=$(ask worker steps)
-	wait_until 20 has_stepped_to worker "$steps"
+	inject worker cuMemsetD8Async=held
+	wait_until 20 is_held worker
 	must_not_dump "$pid" image --timeout 2
 	expect_line image/dump.log "Error \(rekindle\): .*The GPU work of process $pid did not end within [0-9]+ ms"
 	inject worker
@@ -238,7 +245,6 @@ test_gpu_work_longer_than_the_timeout() {
 	must_restore image
 	check_worker worker "$before"
 }
-has_stepped_to() { [ "$(ask "$1" steps)" -ge "$2" ]; }
 
 test_a_long_copy_is_no_freeze_timeout() {
 	start_worker worker agent
@@ -292,14 +298,15 @@ test_seccomp_filters() {
 kill_criu_in_the_middle() {
 	local criu_pid
 	mkdir "$1"
-	inject pool cuCheckpointProcessCheckpoint=3000ms
+	inject pool cuCheckpointProcessCheckpoint=held
 	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules "$criu" dump -t "$pid" -D "$1" -L "$plugin" -v4 -o dump.log \
 		>/dev/null 2>&1 </dev/null &
 	criu_pid=$!
 	disown
-	wait_until 20 compgen -G "$1/rekindle-$pid-*.img" >/dev/null
-	wait_until 20 pool_is_held_up
+	wait_until 20 is_held pool
+	compgen -G "$1/rekindle-$pid-*.img" >/dev/null || fail "its image is not there yet"
 	kill -KILL $criu_pid
+	inject pool
 	wait_until 20 no_pool
 }
 

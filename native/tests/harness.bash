@@ -48,16 +48,22 @@ expect_line() {
 	grep -Eq -- "$2" "$1" || { tail -n 15 -- "$1" | sed 's/^/      /'; fail "$1 has no line with: $2"; }
 }
 
-is_running() { [ "$(awk '/^State:/ {print $2}' "/proc/$1/status" 2>/dev/null || echo Z)" != Z ]; }
+# Without a program: tests ask this of many processes, many times.
+is_running() { # PID
+	local status=
+	# All of it: bash reads ahead and seeks back, and where that fails, of a process that has just gone, its next read, of any
+	# other file, begins with what it had too much.
+	read -r -d '' status 2>/dev/null <"/proc/$1/status" || true
+	[[ $status == *$'\nState:\t'[!Z]* ]]
+}
 
 # Every live process of this test whose program has that name.
 processes_named() {
-	local status name
-	for status in /proc/[0-9]*/status; do
-		name=$(awk '/^Name:/ {print $2} /^State:/ {if ($2 == "Z") exit 1}' "$status" 2>/dev/null) || continue
-		[ "$name" = "${1:0:15}" ] && basename "$(dirname "$status")"
+	local process name
+	for process in /proc/[0-9]*; do
+		read -r name 2>/dev/null <"$process/comm" || continue
+		[ "$name" != "${1:0:15}" ] || ! is_running "${process#/proc/}" || echo "${process#/proc/}"
 	done
-	return 0
 }
 pool_pid() { processes_named rekindled | head -n1; }
 # A thread of it sleeps (in clock_nanosleep): it is in a driver call that an injected delay keeps.
@@ -184,8 +190,11 @@ inject() {
 	local name=$1
 	shift
 	printf '%s\n' "$@" >"$work/$name.rules.new"
+	rm -f "$work/$name.rules.held" # before the next one may be there
 	mv "$work/$name.rules.new" "$work/$name.rules"
 }
+# A call of it is there that a rule holds ("CALL=held"), until the next inject.
+is_held() { [ -e "$work/$1.rules.held" ]; }
 
 # cycle NAME FOLDER: dump and restore of the worker $pid, which must come back with its contents
 cycle() {
@@ -209,7 +218,7 @@ end_processes() {
 		pid=
 		for process in /proc/[0-9]*; do
 			process=${process#/proc/}
-			[ "$process" != 1 ] && [ "$(awk '/^State:/ {print $2}' "/proc/$process/status" 2>/dev/null || echo Z)" != Z ] || continue
+			[ "$process" != 1 ] && is_running "$process" || continue
 			pid=$process
 			kill -KILL "$process" 2>/dev/null || true
 		done

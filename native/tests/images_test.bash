@@ -293,6 +293,16 @@ test_the_last_step_is_not_run_at_all() {
 	check_worker worker "$now"
 }
 
+# Of one that the disk does not give back as it was written nobody says that it is good; as CRIU ends the process, it stays.
+test_the_last_step_is_not_run_and_the_disk_is_bad() {
+	make_older
+	install_with_seal "[ \"\$CRTOOLS_SCRIPT_ACTION\" != post-dump ] || for f in \"\$CRTOOLS_IMAGE_DIR\"/rekindle-pages-*; do printf X | dd of=\"\$f\" bs=1 seek=1000 conv=notrunc; done"
+	dump "$pid" image || true
+	expect_line image/dump.log "Error \(rekindle\): .*is damaged.*the images stay where CRIU wrote them"
+	[ -e image/.rekindle-new/inventory.img ] || fail "they did not stay: $(ls -A image)"
+	diff before <(list_images image | grep -v '^\.rekindle-new/') || fail "the older checkpoint was touched"
+}
+
 # ---- one run at a time ----
 
 test_two_dumps_into_one_folder() {

@@ -50,6 +50,12 @@ test_processes_with_their_cuda_and_agents() {
 	inspect "$pid"
 	process_is "$pid" 7 1
 	expect "obstacles" "$(obstacles)" 11
+	# A dump does before criu is started.
+	"$client" checkpoint "$pid" stopped >out && fail "a stopped process was dumped"
+	expect_line out "^code=-10"
+	expect_line out "^message=process $pid .* is stopped \(SIGSTOP\)"
+	[ ! -e stopped/dump.log ] || fail "criu was started"
+	kill -CONT "$pid"
 }
 
 # Other libraries that interpose the driver: what the agent is not asked for, or does not ask them for, is said.

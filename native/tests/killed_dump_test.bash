@@ -174,6 +174,76 @@ test_the_guardian() {
 	check_worker worker "$checksum"
 }
 
+# What somebody else had locked is not locked by the run, and is left as it was: also where it had to be unlocked for its
+# agent, by a pool that is gone.
+test_what_somebody_else_has_locked_stays_so() { # rounds: agent or none, who is killed, when
+	local kind who moment delay checksum
+	while read -r kind who moment; do
+		delay=cuMemcpyDtoHAsync=400ms
+		[ $moment = copying ] || delay=cuCheckpointProcessCheckpoint=2000ms
+		start_worker worker $kind
+		checksum=$(ask worker checksum)
+		"$simcuda/bin/cuda-checkpoint" --action lock --pid "$pid"
+		slow_dump $delay
+		wait_until 30 $moment
+		case $who in
+		criu) kill_criu ;;
+		both) kill_both ;;
+		pool)
+			kill -KILL $(pool_pid)
+			! wait "$criu_pid" || fail "the dump did not fail"
+			;;
+		esac
+		wait_until 60 nobody_left
+		expect "the state of one with $kind, $who killed while $moment" \
+			"$("$simcuda/bin/cuda-checkpoint" --get-state --pid "$pid")" locked
+		"$simcuda/bin/cuda-checkpoint" --action unlock --pid "$pid"
+		check_worker worker "$checksum"
+		kill -KILL "$pid"
+		wait_until 20 is_gone "$pid"
+		rm -rf image worker
+	done <<-END
+		agent criu copying
+		agent both copying
+		agent pool copying
+		agent criu pool_is_held_up
+		agent both pool_is_held_up
+		agent pool pool_is_held_up
+		plain criu pool_is_held_up
+		plain both pool_is_held_up
+	END
+}
+
+# As by one kill of a cgroup: what the dump has written so far is worth nothing, and the older checkpoint is in its place.
+all_killed() { # WHAT: what is left of images
+	wait_until 30 is_released
+	kill -KILL $(pool_pid) "$criu_pid" "$pid"
+	wait "$criu_pid" 2>/dev/null || true
+	wait_until 60 nobody_left
+	expect "what was left" "$(cd image && find . -name '*.img*' -type f -printf '%P %i\n' -o -name '.rekindle-*' | sort)" "$1"
+}
+test_the_process_is_killed_with_them() {
+	local checksum older
+	start_worker worker agent
+	slow_dump cuCheckpointProcessCheckpoint=2000ms
+	all_killed ""
+	rm -rf image worker
+	start_worker worker agent --children 1
+	ask worker.1 wait-ready
+	checksum=$(ask worker checksum)
+	must_dump "$pid" image --leave-running
+	older=$(cd image && find . -name '*.img*' -type f -printf '%P %i\n' | sort)
+	kill -KILL "$pid" # and its child with it
+	wait_until 20 is_gone "$pid"
+	must_restore image
+	slow_dump cuCheckpointProcessCheckpoint=2000ms
+	wait_until 30 test -e image/.rekindle-new
+	all_killed "$older"
+	wait_until 20 is_gone "$pid"
+	must_restore image
+	check_worker worker "$checksum"
+}
+
 test_the_command_when_the_guardian_died_too() {
 	local kind checksum
 	for kind in agent plain; do
@@ -274,6 +344,50 @@ test_the_command_that_cannot_hold_the_threads() {
 	rm -rf image
 	dump "$pid" image --leave-running || { show_log image/dump.log; fail "the dump after it failed"; }
 	ask_for_steps
+}
+
+# What a dump could not bring back has its memory in the folder only: a dump of another process into it leaves that there.
+test_the_command_after_another_dump_into_the_folder() {
+	local checksum left
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	left=$pid
+	export REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999
+	slow_dump cuCheckpointProcessCheckpoint=1000ms
+	wait_until 30 is_released
+	kill_criu
+	unset REKINDLE_SIMCUDA_FAIL
+	wait_until 60 nobody_left
+	expect_line image/rekindled.log "Process $left could not be brought back; its GPU image stays in the folder"
+	start_worker other agent --seed 5
+	must_dump "$pid" image
+	# shellcheck disable=SC2046 # words of a command
+	"$build/bin/"$(grep -ao "rekindled --revive $left .*" image/rekindled.log | tail -n1) 2>revive.log || { cat revive.log; fail "it was not brought back"; }
+	check_worker worker "$checksum"
+	[ -z "$(find image -name "rekindle-*$left-*")" ] || fail "its image was left: $(ls image)"
+	must_restore image
+}
+
+# Likewise where that dump succeeded: what it has written is a checkpoint then, which a dump into the folder would replace.
+test_the_only_memory_is_in_the_older_checkpoint() {
+	local checksum other left
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	left=$pid
+	REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999 dump "$pid" image --leave-running || true
+	expect_line image/dump.log "Error \(rekindle\): .*could not get its GPU back"
+	wait_until 20 nobody_left
+	start_worker other agent --seed 5
+	other=$(ask other checksum)
+	must_not_dump "$pid" image
+	expect_line image/dump.log "Error \(rekindle\): .*process $left has its device memory in the older checkpoint of this folder only"
+	[ ! -e image/.rekindle-new ] || fail "something was left: $(ls -A image)"
+	check_worker other "$other"
+	"$build/bin/rekindled" --revive "$left" --images image 2>revive.log || { cat revive.log; fail "it was not brought back"; }
+	check_worker worker "$checksum"
+	must_dump "$pid" image
+	must_restore image
+	check_worker other "$other"
 }
 
 test_revive_refuses_what_is_in_other_hands() {

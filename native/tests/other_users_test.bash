@@ -15,6 +15,37 @@ start_pool_of_other() {
 	wait_until 20 test -S "$REKINDLE_POOL_SOCKET"
 }
 
+# start_locking_user PID FOLDER: locks both for himself, as far as he may open them
+start_locking_user() {
+	as_other /usr/bin/python3 -c 'import fcntl, os, sys, time
+def lock(name, descriptor):
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    print(name, flush=True)
+lock("pidfd", os.pidfd_open(int(sys.argv[1])))
+for path in "/proc/%s" % sys.argv[1], sys.argv[2]:
+    lock(path, os.open(path, os.O_RDONLY))
+print("all", flush=True)
+time.sleep(1000)' "$@" >locked &
+	wait_until 20 grep -qx all locked
+}
+
+test_what_another_user_has_locked_is_passed_over() {
+	local checksum
+	start_worker worker agent
+	checksum=$(ask worker checksum)
+	chmod 711 "$root" "$work"
+	mkdir -m 755 image
+	start_locking_user "$pid" "$work/image"
+	must_dump "$pid" image --leave-running
+	expect_line image/dump.log "Warn .*another user holds a lock on the folder of images, which is passed over"
+	check_worker worker "$checksum"
+	"$build/bin/rekindled" --revive "$pid" --images image 2>revive.log || { cat revive.log; fail "--revive was kept from it"; }
+	checksum=$(ask worker checksum)
+	must_dump "$pid" image
+	must_restore image
+	expect "the checksum" "$(ask worker checksum)" "$checksum"
+}
+
 test_a_settings_file_of_another_user_is_not_obeyed() {
 	start_worker worker agent
 	local checksum

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Device memory stays in a pool that lasts when its process was dumped (REKINDLE_PARK=device), and the next restore takes it
-# from there. The images are as whole as without it, and a restore reads them where it is gone.
+# from there; or it goes to pinned memory of the host, from which restores copy it. The images are as whole as without it,
+# and a restore reads them where it is gone.
 . "$(dirname "$0")/harness.bash"
 
 export REKINDLE_PARK=device CRIU_CUDA_CONTEXT_POOL=1
@@ -10,7 +11,13 @@ client() { "$build/bin/rekindle-api-client" "$@"; }
 # resident FOLDER: how much of it the last run there left in device memory, or found there
 resident() { json "$1/stats-rekindle.json" resident_bytes; }
 pool_says() { client pool | sed -n "s/^$1=//p"; }
-is_parked() { pool_says images | grep -q "/$1 state=2 taken=0 parked=1 bytes=$bytes$"; }
+is_parked() { pool_says images | grep -q "/$1 state=2 taken=0 parked=1 tier=1 bytes=$bytes$"; }
+# All that there is of it: the older one of a folder stays there until that of the next dump has come from the device.
+is_pinned() {
+	local images
+	images=$(pool_says images)
+	grep -q "/$1 state=2 taken=0 parked=1 tier=2 bytes=$bytes$" <<<"$images" && ! grep -q "/$1 .*tier=1 " <<<"$images"
+}
 is_not_parked() { ! pool_says images | grep -q "/$1 .*parked=1"; }
 
 # Of the worker's 24 MiB; what a dump without REKINDLE_PARK leaves and finds is 0.
@@ -114,6 +121,64 @@ test_no_more_than_the_budget() {
 	is_parked two.images || fail "it was dropped for nothing"
 }
 
+test_pinned_memory() {
+	local before
+	export REKINDLE_PARK=pinned REKINDLE_PINNED_BUDGET=30M
+	start_worker worker agent
+	before=$(ask worker checksum)
+	must_dump "$pid" image
+	expect "what stays" "$(resident image)" $bytes
+	wait_until 20 is_pinned image
+	expect "what the pool holds" "$(pool_says held)" 0
+	expect "what it has pinned" "$(pool_says pinned)" $bytes
+	must_restore image
+	expect "what was there" "$(resident image)" $bytes
+	check_worker worker "$before"
+	# It is the older one that makes room for that of the next dump.
+	before=$(ask worker checksum)
+	must_dump "$pid" image
+	wait_until 20 is_pinned image
+	expect "what it has pinned" "$(pool_says pinned)" $bytes
+	must_restore image
+	kill -KILL "$pid"
+	wait_until 20 is_gone "$pid"
+	must_restore image
+	expect "what was there for the second time" "$(resident image)" $bytes
+	expect "images that came from pinned memory" "$(pool_says images_pinned)" 3
+	check_worker worker "$before"
+	client prefetch-pinned image >client.out || fail "$(cat client.out)"
+	rm -rf image
+	wait_until 20 is_not_parked image
+	expect "what it has pinned" "$(pool_says pinned)" 0
+}
+
+# There is room for two of them on the device, and for one in pinned memory.
+test_who_needs_the_room_sends_others_to_pinned_memory() {
+	local one three
+	export REKINDLE_SIMCUDA_USED=65486M REKINDLE_PINNED_BUDGET=30M
+	start_worker three agent --seed 7
+	three=$(ask three checksum)
+	REKINDLE_PARK=file must_dump "$pid" three.images
+	start_worker one agent
+	one=$(ask one checksum)
+	must_dump "$pid" one.images
+	wait_until 20 is_parked one.images
+	start_worker two agent --seed 5
+	must_dump "$pid" two.images
+	wait_until 20 is_parked two.images
+	must_restore three.images
+	check_worker three "$three"
+	is_pinned one.images || fail "it is the one that was used before the other"
+	is_parked two.images || fail "there was room for two"
+	expect_line three.images/rekindled.log "The GPU is needed: 24 MiB of .*/one.images are in pinned memory now"
+	expect "what made room so" "$(pool_says moved_to_pinned)/$(pool_says given_up)" 1/0
+	# That of the other one, which needs the pinned memory too, is in the files only.
+	must_restore one.images
+	expect "what was there" "$(resident one.images)" $bytes
+	expect "images that came from pinned memory" "$(pool_says images_pinned)" 1
+	check_worker one "$one"
+}
+
 test_an_image_that_is_replaced_or_removed_is_dropped() {
 	local before
 	start_worker one agent
@@ -207,10 +272,10 @@ test_c_api() {
 	client restore image >client.out
 	! client --park 2 --flags 1 checkpoint "$pid" image >client.out || fail "it went on running"
 	expect_line client.out "A tree that is left running or stopped keeps its device memory: leave out park"
-	! client --park 3 checkpoint "$pid" image >client.out || fail "there is no such way"
-	expect_line client.out "park is 3"
-	! REKINDLE_PARK=pinned client checkpoint "$pid" image >client.out || fail "there is no such way"
-	expect_line client.out "REKINDLE_PARK=pinned is not valid: set it to file or device"
+	! client --park 4 checkpoint "$pid" image >client.out || fail "there is no such way"
+	expect_line client.out "park is 4"
+	! REKINDLE_PARK=disk client checkpoint "$pid" image >client.out || fail "there is no such way"
+	expect_line client.out "REKINDLE_PARK=disk is not valid: set it to file, device or pinned"
 	ask worker advance >/dev/null
 }
 

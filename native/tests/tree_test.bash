@@ -5,10 +5,17 @@
 
 members=(worker worker.1 worker.2)
 
+# of_ranks COUNT: the trees of this test have so many processes
+of_ranks() {
+	local number
+	members=(worker)
+	for ((number = 1; number < $1; number++)); do members+=(worker.$number); done
+}
+
 checksums() { local name; for name in "${members[@]}"; do ask "$name" checksum; done; }
 
 start_tree() { # agent|plain [ARGUMENT...]; sets $before
-	start_worker worker "$@" --children 2
+	start_worker worker "$@" --children $((${#members[@]} - 1))
 	local name
 	for name in "${members[@]}"; do ask "$name" wait-ready >/dev/null; done
 	before=$(checksums)
@@ -46,6 +53,22 @@ test_ranks_that_wait_for_each_other() {
 	done
 	must_dump "$pid" image --leave-running
 	check_tree
+}
+
+# As many ranks as a machine has GPUs.
+test_four_and_eight_ranks() {
+	local count generation
+	for count in 4 8; do
+		of_ranks $count
+		start_tree agent --meet --mib 16
+		for generation in 1 2; do
+			must_dump "$pid" image-$count-$generation
+			expect "the last rank" "$(json image-$count-$generation/stats-rekindle.json processes.$((count - 1)).mode)" offload
+			must_restore image-$count-$generation
+			check_tree
+		done
+		must_dump "$pid" image-$count-3
+	done
 }
 
 # What locks and unlocks them runs in their own threads, whatever a filter of theirs forbids those.
@@ -229,10 +252,10 @@ test_devices_warm_side_by_side() {
 	start_worker worker agent --gpus 0,1
 	local before
 	before=$(ask worker checksum)
-	REKINDLE_SIMCUDA_DELAY=cuDevicePrimaryCtxRetain=500ms must_dump "$pid" image
+	REKINDLE_SIMCUDA_DELAY=cuDevicePrimaryCtxRetain=1500ms must_dump "$pid" image
 	warmed_at_once image/rekindled.log || fail "the dump has warmed one device after the other"
 	rm image/rekindled.log
-	REKINDLE_SIMCUDA_DELAY=cuDevicePrimaryCtxRetain=500ms must_restore image
+	REKINDLE_SIMCUDA_DELAY=cuDevicePrimaryCtxRetain=1500ms must_restore image
 	warmed_at_once image/rekindled.log || fail "the restore has warmed one device after the other"
 	check_worker worker "$before"
 }

@@ -116,26 +116,32 @@ print(flush=True); time.sleep(1000)' "$pid" >traced &
 	check_worker worker "$before"
 }
 
+# By somebody who had locked it before: before the run has asked for its state, and between that and the run's own lock.
 test_unlocked_meanwhile() {
-	local job before
+	local moment before
 	start_worker worker agent
 	before=$(ask worker checksum)
-	suspender --action lock
-	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessGetState=700ms dump "$pid" image --leave-running &
-	job=$!
-	sleep 1.1
-	suspender --action unlock
-	wait $job || true
-	check_worker worker "$before"
-	expect "its state" "$(state)" running
+	for moment in 1 2; do
+		suspender --action lock
+		inject pool cuCheckpointProcessGetState=held@$moment
+		REKINDLE_SIMCUDA_CONTROL=$work/pool.rules dump "$pid" image --leave-running &
+		wait_until 60 is_held pool
+		suspender --action unlock
+		inject pool
+		wait $! || true
+		check_worker worker "$before"
+		expect "its state" "$(state)" running
+	done
 }
 
 test_locked_meanwhile() {
 	local before
 	start_worker worker agent
 	before=$(ask worker checksum)
-	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessLock=2000ms dump "$pid" image --leave-running &
+	# Time enough for the other one, or it would come later, when the process is unlocked for its agent.
+	REKINDLE_TIMEOUT=30 REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessLock=4000ms dump "$pid" image --leave-running &
 	wait_until 20 grep -qs "locking CUDA" image/dump.log
+	wait_until 20 pool_is_held_up
 	suspender --action lock
 	wait $! && fail "the dump succeeded"
 	# Whoever locked it finds it locked.
@@ -192,6 +198,65 @@ test_a_locked_process_that_was_restored() {
 	must_dump "$pid" image2
 	must_restore image2
 	check_worker worker "$before"
+}
+
+# A pool was killed while the agent worked for it, which then met the lock that somebody else had taken: among the threads
+# that wait there it is the one that must not.
+test_an_agent_at_the_lock() {
+	local before job
+	start_worker worker agent --busy
+	before=$(ask worker checksum)
+	inject worker cuMemExportToShareableHandle=held@1
+	REKINDLE_COPY_WHILE_RUNNING=1 dump "$pid" image &
+	job=$!
+	wait_until 60 is_held worker
+	kill -KILL "$(pool_pid)"
+	suspender --action lock
+	inject worker
+	wait $job && fail "the dump succeeded"
+	wait_until 60 agent_is_in 202 # futex: at the lock
+	# At its end the agent is asked once more, which cannot answer before the process is unlocked.
+	REKINDLE_TIMEOUT=3 must_dump "$pid" again
+	expect_mode again native
+	expect_line again/rekindled.log "A thread of process $pid waits in the CUDA driver in an unknown way"
+	must_restore again
+	check_worker worker "$before"
+}
+# locked_while_the_agent_works RULE: another program locks the process while the agent is in that call, which then waits for
+# it. Nobody waits for the agent.
+locked_while_the_agent_works() {
+	inject worker "$1"
+	REKINDLE_TIMEOUT=60 dump "$pid" image --leave-running &
+	wait_until 60 is_held worker
+	suspender --action lock
+	inject worker
+	wait $! && fail "the dump succeeded"
+	expect_line image/dump.log \
+		"Error \(rekindle\): .*Another program has locked CUDA of process $pid while its agent worked for this run"
+}
+
+test_locked_while_it_was_unlocked_for_its_agent() {
+	local before
+	start_worker worker agent --busy
+	before=$(ask worker checksum)
+	locked_while_the_agent_works cuMemExportToShareableHandle=held@2
+	# Whoever locked it finds it locked.
+	expect "its state" "$(state)" locked
+	suspender --action unlock
+	check_worker worker "$before"
+	# Some of its memory is given up already: that has to come back.
+	locked_while_the_agent_works cuMemRelease=held@2
+	check_worker worker "$before"
+	expect_line image/rekindled.log "Process $pid, which another program has locked, is unlocked: it gets its memory back"
+	cycle worker image
+}
+
+agent_is_in() { # SYSTEM CALL
+	local thread
+	for thread in "/proc/$pid/task/"*; do
+		[ "$(cat "$thread/comm")" != rekindle-agent ] || ! grep -q "^$1 " "$thread/syscall" || return 0
+	done
+	return 1
 }
 
 run_tests "$@"

@@ -8,16 +8,16 @@
 #include "support/error_text.h"
 
 /*
- * A piece of device memory that the root of a tree of workers makes and its children import. The root writes a number there
- * with each of its steps, and the children take a step only when they read another one there than the last time: where it
- * is no longer the same memory they stand still.
+ * A piece of device memory, and one of the host's, that the root of a tree of workers makes and its children import. The root
+ * writes a number to both with each of its steps, and the children take a step only when they read another one in each than the
+ * last time: where it is no longer the same memory they stand still.
  */
 struct worker_sharing {
-	int ends[2]; /* on which the root hands descriptors over */
+	int ends[4]; /* two for each, on which the root hands descriptors over */
 	unsigned int children;
 	bool is_root;
-	CUdeviceptr address;
-	unsigned char last;
+	CUdeviceptr addresses[2]; /* of the device's, of the host's */
+	unsigned char last[2];
 };
 
 /* Before the children are forked. */

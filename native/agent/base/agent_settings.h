@@ -9,8 +9,8 @@
 bool agent_is_enabled(void);
 
 /*
- * REKINDLE_AGENT_MINIMUM: smallest allocation in bytes that the agent backs (takes K, M and G), at least and by default
- * 2 MiB, the granularity of device memory.
+ * REKINDLE_AGENT_MINIMUM: smallest allocation in bytes that the agent backs (takes K, M and G), at least 1 KiB. Default
+ * 2 MiB, the granularity of device memory, which a smaller one takes all the same.
  */
 size_t agent_minimum_bytes(void);
 

@@ -10,8 +10,8 @@
  * by number, past every function that could be interposed, so a seccomp filter answers it, for which a program without
  * CAP_SYS_ADMIN gives up setuid programs (PR_SET_NO_NEW_PRIVS).
  *
- * Does io_uring_setup say ENOSYS because of that setting?
+ * Is that filter there, set by this program or by one that has started it? Not where io_uring_setup says ENOSYS anyway.
  */
-bool io_uring_is_off(void);
+bool io_uring_filter_is_own(void);
 
 #endif

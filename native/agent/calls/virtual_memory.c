@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-
 #include <stdbool.h>
 
 #include "agent/base/agent_settings.h"
@@ -20,17 +19,24 @@
  * released then return CUDA_ERROR_ILLEGAL_STATE and change nothing; new memory can still be made.
  */
 
-/* Ordinary device memory: what cuMemAlloc would give. All else is the driver's own business. */
+/* Of the one kind that there is on a driver 580: the other locations of the host are refused there. */
+static bool is_of_host(const CUmemAllocationProp *properties)
+{
+	return properties->location.type == CU_MEM_LOCATION_TYPE_HOST_NUMA;
+}
+
+/* Ordinary memory: what cuMemAlloc would give, or the host's. All else is the driver's own business. */
 static bool is_ordinary(const CUmemAllocationProp *properties, unsigned long long flags)
 {
-	return !flags && properties->type == CU_MEM_ALLOCATION_TYPE_PINNED &&
-	       properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE && !properties->allocFlags.compressionType &&
-	       !properties->allocFlags.usage && properties->location.id >= 0 &&
-	       properties->location.id < DEVICES_TRACKED;
+	bool of_device = properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE && properties->location.id >= 0 &&
+			 properties->location.id < DEVICES_TRACKED;
+
+	return !flags && properties->type == CU_MEM_ALLOCATION_TYPE_PINNED && (of_device || is_of_host(properties)) &&
+	       !properties->allocFlags.compressionType && !properties->allocFlags.usage;
 }
 
 /* Puts memory of the application into the table; *handle becomes virtual where there is room, else it stays real. */
-static void track(CUmemGenericAllocationHandle *handle, const struct physical_memory *description)
+static bool track(CUmemGenericAllocationHandle *handle, const struct physical_memory *description)
 {
 	struct physical_memory *memory;
 	uint64_t id;
@@ -43,40 +49,65 @@ static void track(CUmemGenericAllocationHandle *handle, const struct physical_me
 		memory->allocation_id = id;
 		memory->real = *handle;
 		memory->references = 1;
+		if (is_of_host(&description->properties))
+			memory_set_host(memory);
 		*handle = virtual_handle(memory);
 	}
 	table_unlock();
+	return memory != NULL;
+}
+
+/* What is to be offloaded, with a descriptor where the driver gives one. */
+static CUresult create_exportable(CUmemGenericAllocationHandle *handle, struct physical_memory *description,
+				  const CUmemAllocationProp *properties)
+{
+	const struct real_driver *driver = real_driver();
+	CUmemAllocationProp exportable = *properties;
+	CUresult result;
+
+	exportable.requestedHandleTypes |= CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
+	description->exportable = true;
+	result = driver->cuMemCreate(handle, description->bytes, &exportable, 0);
+	if (result != CUDA_SUCCESS && exportable.requestedHandleTypes != properties->requestedHandleTypes) {
+		description->exportable = false;
+		result = driver->cuMemCreate(handle, description->bytes, properties, 0);
+	}
+	if (result != CUDA_SUCCESS)
+		return result;
+	description->properties = *properties;
+	driver->cuCtxGetCurrent(&description->context);
+	return CUDA_SUCCESS;
 }
 
 CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t bytes, const CUmemAllocationProp *properties,
 		     unsigned long long flags)
 {
-	const struct real_driver *driver = real_driver();
-	struct physical_memory description = {.bytes = bytes, .exportable = true};
-	CUmemAllocationProp exportable;
+	struct physical_memory description = {.bytes = bytes};
+	bool tracked, of_host;
 	CUresult result;
 
-	if (!handle || !properties || !agent_is_enabled() || bytes < agent_minimum_bytes() ||
-	    !is_ordinary(properties, flags) || !table_open())
-		return driver->cuMemCreate(handle, bytes, properties, flags);
-	exportable = *properties;
-	exportable.requestedHandleTypes |= CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
-	result = driver->cuMemCreate(handle, bytes, &exportable, flags);
-	if (result != CUDA_SUCCESS && exportable.requestedHandleTypes != properties->requestedHandleTypes) {
-		description.exportable = false;
-		result = driver->cuMemCreate(handle, bytes, properties, flags);
-	}
-	if (result != CUDA_SUCCESS)
-		return result;
-	description.properties = *properties;
-	driver->cuCtxGetCurrent(&description.context);
-	track(handle, &description);
-	control_thread_start();
-	return CUDA_SUCCESS;
+	if (!handle || !properties || !agent_is_enabled())
+		return real_driver()->cuMemCreate(handle, bytes, properties, flags);
+	/* The driver brings its own device memory back, but nothing else. */
+	of_host = properties->location.type != CU_MEM_LOCATION_TYPE_DEVICE;
+	tracked = is_ordinary(properties, flags) && (of_host || bytes >= agent_minimum_bytes()) && table_open();
+	/* From before it is made on: the driver could not restore it. */
+	if (of_host)
+		atomic_fetch_add(&table.foreign_count, 1);
+	result = tracked ? create_exportable(handle, &description, properties)
+			 : real_driver()->cuMemCreate(handle, bytes, properties, flags);
+	tracked = tracked && result == CUDA_SUCCESS && track(handle, &description);
+	if (of_host && (tracked || result != CUDA_SUCCESS))
+		atomic_fetch_sub(&table.foreign_count, 1);
+	if (result == CUDA_SUCCESS && (tracked || of_host))
+		control_thread_start();
+	if (result == CUDA_SUCCESS && of_host)
+		published_page_need_agent();
+	return result;
 }
 
 /*
- * Device memory that came by a descriptor, of an owner with an agent: it can be followed. 0 for all else, a multicast
+ * Memory that came by a descriptor, of an owner with an agent: it can be followed. 0 for all else, a multicast
  * object for one, which has no properties.
  */
 static uint32_t keep_imported(CUmemGenericAllocationHandle real, void *shareable, int type)
@@ -85,7 +116,8 @@ static uint32_t keep_imported(CUmemGenericAllocationHandle real, void *shareable
 
 	if (type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR ||
 	    real_driver()->cuMemGetAllocationPropertiesFromHandle(&properties, real) != CUDA_SUCCESS ||
-	    properties.type != CU_MEM_ALLOCATION_TYPE_PINNED || properties.location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+	    properties.type != CU_MEM_ALLOCATION_TYPE_PINNED ||
+	    (properties.location.type != CU_MEM_LOCATION_TYPE_DEVICE && !is_of_host(&properties)))
 		return 0;
 	return kept_add((int)(intptr_t)shareable, true, 0);
 }
@@ -239,10 +271,27 @@ CUresult cuMemUnmap(CUdeviceptr address, size_t bytes)
 	return result;
 }
 
+/* The processor's, by one location of the host or the other. False where the agent could not give it again. */
+static bool apply_processor_access(struct mapping *mapping, const CUmemAccessDesc *access)
+{
+	const CUmemLocation *before = &mapping->processor.location;
+
+	if (access->location.type != CU_MEM_LOCATION_TYPE_HOST &&
+	    access->location.type != CU_MEM_LOCATION_TYPE_HOST_NUMA)
+		return false;
+	if (mapping->processor.flags != CU_MEM_ACCESS_FLAGS_PROT_NONE &&
+	    (before->type != access->location.type || before->id != access->location.id))
+		return false;
+	mapping->processor = *access;
+	return true;
+}
+
 static void apply_access(struct mapping *mapping, const CUmemAccessDesc *access)
 {
 	uint64_t bit;
 
+	if (apply_processor_access(mapping, access))
+		return;
 	if (access->location.type != CU_MEM_LOCATION_TYPE_DEVICE || access->location.id < 0 ||
 	    access->location.id >= DEVICES_TRACKED) {
 		/* The agent could not give this access again. */

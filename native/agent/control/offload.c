@@ -37,11 +37,28 @@ static int keep_shared(struct physical_memory *memory, int descriptor, struct er
 		    (unsigned long long)memory->allocation_id);
 }
 
+static int give_up(struct physical_memory *memory, struct error_text *error)
+{
+	CUresult result = unmap_everywhere(memory);
+
+	if (result != CUDA_SUCCESS)
+		return fail(error, -EIO, "cuMemUnmap failed with CUDA error %d", result);
+	result = real_driver()->cuMemRelease(memory->real);
+	if (result != CUDA_SUCCESS)
+		return fail(error, -EIO, "cuMemRelease failed with CUDA error %d", result);
+	memory->released = true;
+	memory_set_imported(memory, false);
+	/* What comes in its place has another, which CRIU must not meet either. */
+	kept_drop(memory->kept);
+	memory->kept = 0;
+	restored_drop(memory->restored, memory->allocation_id);
+	return 0;
+}
+
 static int release(struct agent_page *page, const struct agent_message *request, struct agent_message *reply)
 {
-	const struct real_driver *driver = real_driver();
-	CUresult result;
 	size_t index;
+	int result;
 
 	if (page->state != AGENT_STATE_MAPPED)
 		return fail(&reply->error, -EINVAL, "the process's device memory is released already");
@@ -63,18 +80,9 @@ static int release(struct agent_page *page, const struct agent_message *request,
 
 		if (!memory->allocation_id || !memory->sent)
 			continue;
-		result = unmap_everywhere(memory);
-		if (result != CUDA_SUCCESS)
-			return fail(&reply->error, -EIO, "cuMemUnmap failed with CUDA error %d", result);
-		result = driver->cuMemRelease(memory->real);
-		if (result != CUDA_SUCCESS)
-			return fail(&reply->error, -EIO, "cuMemRelease failed with CUDA error %d", result);
-		memory->released = true;
-		memory_set_imported(memory, false);
-		/* What comes in its place has another, which CRIU must not meet either. */
-		kept_drop(memory->kept);
-		memory->kept = 0;
-		restored_drop(memory->restored, memory->allocation_id);
+		result = give_up(memory, &reply->error);
+		if (result)
+			return result;
 		reply->bytes += memory->bytes;
 		reply->count++;
 	}
@@ -96,7 +104,8 @@ static struct physical_memory *memory_of_id(uint64_t id)
 	return NULL;
 }
 
-static int map_one(const struct agent_allocation *allocation, int descriptor, struct error_text *error)
+static int map_one(struct agent_page *page, const struct agent_allocation *allocation, int descriptor,
+		   struct error_text *error)
 {
 	struct physical_memory *memory = memory_of_id(allocation->allocation_id);
 	unsigned long long id = allocation->allocation_id;
@@ -108,6 +117,18 @@ static int map_one(const struct agent_allocation *allocation, int descriptor, st
 	if (!memory->foreign && memory->bytes != allocation->bytes)
 		return fail(error, -EINVAL, "allocation %llu has %zu bytes in the process and %llu in the GPU image",
 			    id, memory->bytes, (unsigned long long)allocation->bytes);
+	/*
+	 * A pool that has died in the middle of its MAP may have brought it, after which the others got other memory. What the
+	 * last MAP names is what all of them have.
+	 */
+	if (shared && memory->imported && !memory->released) {
+		int code;
+
+		page->state = AGENT_STATE_RELEASED;
+		code = give_up(memory, error);
+		if (code)
+			return code;
+	}
 	if (memory->released) {
 		do
 			result = real_driver()->cuMemImportFromShareableHandle(
@@ -133,10 +154,28 @@ static int map_one(const struct agent_allocation *allocation, int descriptor, st
 		if (code)
 			return code;
 	}
-	result = map_everywhere(memory, memory->real);
+	result = map_without_access(memory, memory->real);
 	if (result != CUDA_SUCCESS)
 		return fail(error, -EIO, "mapping allocation %llu at 0x%llx failed with CUDA error %d", id,
 			    (unsigned long long)allocation->address, result);
+	return 0;
+}
+
+/* To all that MAP has mapped, in one go at its end: beside copies to the device the driver takes twenty times as long. */
+static int give_all_access(struct error_text *error)
+{
+	CUresult result;
+	size_t index;
+
+	for (index = 0; index < table.mapping_count; index++) {
+		const struct mapping *mapping = &table.mappings[index];
+
+		result = give_access(&table.mappings[index]);
+		if (result != CUDA_SUCCESS)
+			return fail(error, -EIO, "giving access to allocation %llu at 0x%llx failed with CUDA error %d",
+				    (unsigned long long)table.memories[mapping->memory].allocation_id,
+				    (unsigned long long)mapping->address, result);
+	}
 	return 0;
 }
 
@@ -151,13 +190,16 @@ static int map(struct agent_page *page, const struct agent_message *request, con
 		return fail(&reply->error, -EINVAL, "a MAP request has %u allocations and %zu descriptors",
 			    request->count, fd_count);
 	for (index = 0; index < request->count; index++) {
-		result = map_one(&request->allocations[index], fds[index], &reply->error);
+		result = map_one(page, &request->allocations[index], fds[index], &reply->error);
 		if (result)
 			return result;
 		reply->count++;
 	}
 	if (!request->last)
 		return 0;
+	result = give_all_access(&reply->error);
+	if (result)
+		return result;
 	for (index = 0; index < table.memories_end; index++) {
 		struct physical_memory *memory = &table.memories[index];
 
@@ -172,7 +214,6 @@ static int map(struct agent_page *page, const struct agent_message *request, con
 		return fail(&reply->error, -ENODATA,
 			    "%u allocations of the process are not in the GPU image; the process cannot go on",
 			    missing);
-	memset(page->image_id, 0, sizeof(page->image_id));
 	page->state = AGENT_STATE_MAPPED;
 	page->out_of_place = 0;
 	page->withdrawn = 0;
@@ -236,10 +277,10 @@ void offload_answer(struct agent_page *page, int socket, const struct agent_mess
 			reply->last = kept_any();
 		table_unclaim();
 	} else if (request->type != AGENT_OFFER &&
-		   (atomic_load(&table.imported_count) || atomic_load(&table.foreign_count) || kept_any())) {
+		   (table_needs_agent() || atomic_load(&table.foreign_count) || kept_any())) {
 		/* Memory that the driver could not restore: native mode is no way out. */
 		reply->result = -EOPNOTSUPP;
 	}
-	page->needs_agent = atomic_load(&table.imported_count) != 0 || kept_any();
+	page->needs_agent = table_needs_agent() || kept_any();
 	reply->nanoseconds = monotonic_nanoseconds() - start;
 }

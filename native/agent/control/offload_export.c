@@ -167,7 +167,8 @@ static int find_descriptor(struct agent_page *page, int socket, struct physical_
 	}
 	if (memory->kept)
 		return kept_descriptor(socket, memory, batch, descriptor, error);
-	if (memory->imported && !batch->as_own)
+	/* Of the host's the driver could not save its own either. */
+	if (memory->imported && (!batch->as_own || memory->host))
 		code = restored_descriptor(socket, memory, batch, descriptor, error);
 	if (code || *descriptor >= 0)
 		return code;
@@ -191,7 +192,7 @@ static int add_to_batch(const struct physical_memory *memory, int descriptor, st
 	int code = 0;
 
 	if (!memory->foreign)
-		code = device_uuid(memory->properties.location.id, &device, error);
+		code = device_uuid(memory_device(memory), &device, error);
 	if (code) {
 		close(descriptor);
 		return code;
@@ -225,7 +226,7 @@ static const char *obstacle(const struct physical_memory *memory)
 		return "a thread was stopped in the middle of a call that changes it; try again";
 	if (memory->shared)
 		return "other processes can see it; end the sharing before the dump";
-	if (!memory->foreign && (!memory->exportable || memory->bytes < agent_minimum_bytes()))
+	if (!memory->foreign && (!memory->exportable || (!memory->host && memory->bytes < agent_minimum_bytes())))
 		return "it cannot be exported";
 	return NULL;
 }
@@ -245,32 +246,57 @@ static uint64_t bytes_to_export(void)
 	return bytes;
 }
 
-/* All of one kind: of this process's own memory, or of others'. */
-static int export_all(struct agent_page *page, int socket, bool foreign, struct batch *batch, uint32_t *count,
+/* The kind of message that it comes with. */
+static uint32_t kind_of(const struct physical_memory *memory)
+{
+	if (memory->foreign)
+		return AGENT_IMPORTS;
+	return memory->host ? AGENT_HOST_ALLOCATIONS : AGENT_ALLOCATIONS;
+}
+
+/* What it comes to where there is an obstacle: 0 where the driver can save it. */
+static int refuse(const struct physical_memory *memory, const char *why, struct error_text *error)
+{
+	if (memory->foreign)
+		return fail(error, -EOPNOTSUPP,
+			    "device memory of another process at 0x%llx cannot be taken out of this one: %s",
+			    (unsigned long long)memory->lowest, why);
+	if (memory->host)
+		return fail(error, -EOPNOTSUPP,
+			    "%zu MiB of the host's memory (cuMemCreate on NUMA node %d) cannot be saved: %s",
+			    memory->bytes >> 20, memory->properties.location.id, why);
+	if (memory->imported)
+		return fail(error, -EOPNOTSUPP, "%zu MiB of device memory of this restored process cannot be saved: %s",
+			    memory->bytes >> 20, why);
+	return 0;
+}
+
+/* All of one kind. */
+static int export_all(struct agent_page *page, int socket, uint32_t kind, struct batch *batch, uint32_t *count,
 		      struct error_text *error)
 {
 	int result = 0;
 	size_t index;
 
-	batch->message.type = foreign ? AGENT_IMPORTS : AGENT_ALLOCATIONS;
+	batch->message.type = kind;
 	for (index = 0; !result && index < table.memories_end; index++) {
 		struct physical_memory *memory = &table.memories[index];
 		const char *why;
 
-		if (!memory->allocation_id || memory->foreign != foreign)
+		if (!memory->allocation_id || kind_of(memory) != kind)
 			continue;
 		why = obstacle(memory);
-		if (why && foreign)
-			result = fail(error, -EOPNOTSUPP,
-				      "device memory of another process at 0x%llx cannot be taken out of this one: %s",
-				      (unsigned long long)memory->lowest, why);
-		else if (why && memory->imported)
-			result = fail(error, -EOPNOTSUPP,
-				      "%zu MiB of device memory of this restored process cannot be saved: %s",
-				      memory->bytes >> 20, why);
-		if (why)
+		if (why) {
+			result = refuse(memory, why, error);
 			continue;
-		result = export_one(page, socket, memory, batch, error);
+		}
+		/* A message is of one node. */
+		if (memory->host && batch->message.last != (uint32_t)memory->properties.location.id) {
+			result = send_batch(socket, batch, error);
+			batch->message.last = (uint32_t)memory->properties.location.id;
+		}
+		if (!result)
+			result = export_one(page, socket, memory, batch, error);
 		if (result)
 			break;
 		++*count;
@@ -294,15 +320,16 @@ int offload_export(struct agent_page *page, int socket, const struct agent_messa
 		return fail(
 			error, -EOPNOTSUPP,
 			"the process has imported device memory of another process that cannot be followed there (one "
-			"without the agent, a multicast object, or handed over by no descriptor), which cannot be "
-			"restored; end the sharing before the dump");
+			"without the agent, a multicast object, or handed over by no descriptor), or has made memory of the "
+			"host in another way than by cuMemCreate on a NUMA node; neither can be restored: end the sharing, "
+			"or free it, before the dump");
 	result = replace_memory_tidy(error);
 	if (result)
 		return result;
 	while (!descriptors_are_left(DESCRIPTORS_FOR_MAP)) {
 		if (restored_drop_smallest())
 			continue;
-		return fail(error, atomic_load(&table.imported_count) ? -EOPNOTSUPP : -EMFILE,
+		return fail(error, table_needs_agent() ? -EOPNOTSUPP : -EMFILE,
 			    "the process may open fewer than %d more descriptors, which it needs to get its device "
 			    "memory back: raise its limit (ulimit -n)",
 			    DESCRIPTORS_FOR_MAP);
@@ -313,13 +340,16 @@ int offload_export(struct agent_page *page, int socket, const struct agent_messa
 	for (index = 0; index < table.memories_end; index++)
 		table.memories[index].sent = false;
 	batch.message.bytes = bytes_to_export();
-	result = export_all(page, socket, false, &batch, count, error);
-	batch.message.bytes = 0;
+	result = export_all(page, socket, AGENT_ALLOCATIONS, &batch, count, error);
 	if (!result)
-		result = export_all(page, socket, true, &batch, count, error);
+		result = export_all(page, socket, AGENT_HOST_ALLOCATIONS, &batch, count, error);
+	batch.message.bytes = 0;
+	batch.message.last = 0;
+	if (!result)
+		result = export_all(page, socket, AGENT_IMPORTS, &batch, count, error);
 	replace_memory_end();
 	/* What was imported the driver could not restore once more. What it saves of the rest nobody else has afterwards. */
-	if (result && atomic_load(&table.imported_count))
+	if (result && table_needs_agent())
 		result = -EOPNOTSUPP;
 	else if (result)
 		offload_forget_descriptors();
@@ -351,7 +381,7 @@ int offload_offer(int socket, struct agent_message *reply)
 	for (index = 0; !result && index < table.memories_end; index++) {
 		const struct physical_memory *memory = &table.memories[index];
 
-		if (!memory->allocation_id || memory->foreign || memory->released || obstacle(memory))
+		if (!memory->allocation_id || memory->foreign || memory->host || memory->released || obstacle(memory))
 			continue;
 		result = offer_one(socket, memory, &batch, &descriptor, error);
 		if (!result && descriptor < 0) {

@@ -45,7 +45,7 @@ static void fill(struct agent_page *page)
 	page->protocol_version = AGENT_PROTOCOL_VERSION;
 	page->state = AGENT_STATE_MAPPED;
 	page->process_id = getpid();
-	page->filters = io_uring_is_off();
+	page->filters = io_uring_filter_is_own();
 	page->foreign_address = (uintptr_t)&table.foreign_count;
 	page->kept_address = (uintptr_t)kept_table();
 	page->waiting = 1;

@@ -136,7 +136,7 @@ static bool copy(const struct physical_memory *memory, CUdeviceptr destination, 
 		 struct failed_call *failed)
 {
 	const struct real_driver *driver = real_driver();
-	CUdevice device = memory->properties.location.id;
+	CUdevice device = memory_device(memory);
 	CUcontext context = memory->context;
 	bool retained = false;
 	bool copied = false;
@@ -188,7 +188,7 @@ static bool copy_contents(const struct physical_memory *memory, CUmemGenericAllo
 			  struct failed_call *failed)
 {
 	const struct real_driver *driver = real_driver();
-	uint64_t device = (uint64_t)1 << memory->properties.location.id;
+	uint64_t device = (uint64_t)1 << memory_device(memory);
 	size_t bytes = memory->bytes;
 	CUdeviceptr scratch, source = find_source(memory, device);
 	bool fresh_mapped = false, old_mapped = false, copied;
@@ -223,18 +223,32 @@ static bool copy_contents(const struct physical_memory *memory, CUmemGenericAllo
 	return false;
 }
 
+/* As it was made; of the host's, on the node that it is on now, which a restore may have had to choose anew. */
+static bool make_fresh(const struct physical_memory *memory, CUmemGenericAllocationHandle *fresh,
+		       struct failed_call *failed)
+{
+	const struct real_driver *driver = real_driver();
+	CUmemAllocationProp properties = memory->properties, now = {0};
+
+	properties.requestedHandleTypes |= CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
+	if (memory->host) {
+		if (!CALL(cuMemGetAllocationPropertiesFromHandle, &now, memory->real))
+			return false;
+		properties.location = now.location;
+	}
+	return CALL(cuMemCreate, fresh, memory->bytes, &properties, 0);
+}
+
 int replace_imported_memory(struct agent_page *page, struct physical_memory *memory, struct error_text *error)
 {
 	const struct real_driver *driver = real_driver();
-	CUmemAllocationProp properties = memory->properties;
 	CUmemGenericAllocationHandle old = memory->real;
 	CUmemGenericAllocationHandle fresh;
 	struct failed_call first = {0};
 	struct failed_call *failed = &first;
 	bool put_back;
 
-	properties.requestedHandleTypes |= CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
-	if (!CALL(cuMemCreate, &fresh, memory->bytes, &properties, 0))
+	if (!make_fresh(memory, &fresh, failed))
 		goto failed;
 	if (!copy_contents(memory, fresh, failed))
 		goto release_fresh;

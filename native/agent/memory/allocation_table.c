@@ -211,6 +211,8 @@ void memory_remove(struct physical_memory *memory)
 	memory_set_imported(memory, false);
 	if (memory->unfollowed)
 		atomic_fetch_sub(&table.foreign_count, 1);
+	if (memory->host)
+		atomic_fetch_sub(&table.host_count, 1);
 	kept_drop(memory->kept);
 	memory->kept = 0;
 	memory->allocation_id = 0;
@@ -257,6 +259,30 @@ void memory_set_foreign(struct physical_memory *memory, uint32_t kept)
 		memory_set_imported(memory, true);
 	else
 		atomic_fetch_add(&table.foreign_count, 1);
+}
+
+void memory_set_host(struct physical_memory *memory)
+{
+	memory->host = true;
+	atomic_fetch_add(&table.host_count, 1);
+}
+
+CUdevice memory_device(const struct physical_memory *memory)
+{
+	struct mapping_walk walk = mapping_walk(memory);
+	const struct mapping *mapping;
+	uint64_t devices = 0;
+
+	if (!memory->host)
+		return memory->properties.location.id;
+	while (!devices && (mapping = mapping_next(&walk)))
+		devices = mapping->read_devices | mapping->write_devices;
+	return devices ? __builtin_ctzll(devices) : 0;
+}
+
+bool table_needs_agent(void)
+{
+	return atomic_load(&table.imported_count) || atomic_load(&table.host_count);
 }
 
 void memory_set_imported(struct physical_memory *memory, bool imported)

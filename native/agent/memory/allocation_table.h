@@ -46,6 +46,7 @@ struct physical_memory {
 	bool exported;	    /* handed out by a descriptor, which is kept, or by a handle for one */
 	bool foreign;	    /* another process's, see below */
 	bool unfollowed;    /* likewise, and nobody can find out whose */
+	bool host;	    /* the host's, see below */
 	bool imported;	    /* cannot be exported, nor restored by the driver: foreign, or from a restore */
 	bool leaving;	    /* its last release is under way */
 	bool sent;	    /* by the last EXPORT */
@@ -58,16 +59,21 @@ struct physical_memory {
  * Foreign memory is what the application itself imported or opened. Its contents are the owner's to save; here it is
  * unmapped for the dump, and mapped again from what is kept of the owner's. That of an owner without an agent, a multicast
  * object, or what did not come by a descriptor nobody can save: all that matters then is whether there is any.
+ *
+ * Memory of the host (cuMemCreate with the location of a NUMA node) is offloaded as that of a device is, whatever its size: the
+ * driver's own checkpoint cannot bring back what is mapped of it.
  */
 
 struct mapping {
 	CUdeviceptr address;
 	size_t bytes;
 	size_t offset;
-	uint32_t memory;	/* index */
-	bool mapped;		/* false between RELEASE and MAP */
-	uint64_t read_devices;	/* bit set of devices that may only read */
-	uint64_t write_devices; /* bit set of devices that may read and write */
+	uint32_t memory;	   /* index */
+	bool mapped;		   /* with its access; false between RELEASE and MAP */
+	bool lacks_access;	   /* MAP has mapped it so far, and nobody can use it */
+	uint64_t read_devices;	   /* bit set of devices that may only read */
+	uint64_t write_devices;	   /* bit set of devices that may read and write */
+	CUmemAccessDesc processor; /* what a location of the host was given; flags 0: none was */
 };
 
 /*
@@ -105,7 +111,12 @@ struct allocation_table {
 	uint64_t next_id;
 	struct flight *flights;
 	atomic_uint imported_count; /* entries with imported set; may be read without the mutex */
-	atomic_uint foreign_count;  /* entries with unfollowed set, and imports under way; likewise */
+	atomic_uint host_count;	    /* entries with host set; likewise */
+	/*
+	 * What the driver cannot bring back and the agent cannot take out: entries with unfollowed set, memory of the host that
+	 * is in no entry, and imports and makings of such that are under way; likewise.
+	 */
+	atomic_uint foreign_count;
 };
 extern struct allocation_table table;
 
@@ -145,6 +156,14 @@ struct physical_memory *memory_of_handle(CUmemGenericAllocationHandle handle);
 
 /* Another process's memory, by the descriptor that is kept of it; 0: none is, and it cannot be followed. */
 void memory_set_foreign(struct physical_memory *memory, uint32_t kept);
+
+/* It is the host's, on the NUMA node that its properties name. */
+void memory_set_host(struct physical_memory *memory);
+/* The device that the memory is on; of the host's, one that has access to it where it is mapped, or 0. */
+CUdevice memory_device(const struct physical_memory *memory);
+
+/* Is there any that the driver's own checkpoint could not bring back? May be called without the mutex. */
+bool table_needs_agent(void);
 
 /* Sets or clears memory->imported. */
 void memory_set_imported(struct physical_memory *memory, bool imported);

@@ -269,7 +269,7 @@ static void no_reply_goes_to_the_program(void)
 	static struct agent_message request = {.type = AGENT_EXPORT, .request_id = 79}, answer;
 	char path[] = "/tmp/rekindle-agent-test-XXXXXX", text[16];
 	int file = mkstemp(path), outside, other_end;
-	static const char rule[] = "cuMemExportToShareableHandle=300ms";
+	static const char rule[] = "cuMemExportToShareableHandle=held";
 
 	REQUIRE(file >= 0 && write(file, rule, sizeof(rule) - 1) == sizeof(rule) - 1);
 	setenv("REKINDLE_SIMCUDA_CONTROL", path, 1);
@@ -277,10 +277,10 @@ static void no_reply_goes_to_the_program(void)
 	REQUIRE(agent_wait_for_page());
 	outside = dup(agent_find_page()->control_descriptor);
 	REQUIRE(!message_send(outside, &request, sizeof(request), NULL, 0));
-	wait_until_thread_sleeps("rekindle-agent");
+	wait_until_held();
 	REQUIRE(dup2(own_socket(&other_end), agent_find_page()->agent_descriptor) >= 0);
-	wait_for_the_end_of_the_thread();
 	unlink(path);
+	wait_for_the_end_of_the_thread();
 	/* What it has exported went with it, or came before. */
 	while (message_receive(outside, &answer, sizeof(answer), NULL, NULL, 20000) > 0)
 		;

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 CUcontext driver_start(void)
@@ -79,50 +78,18 @@ void inject(const char *rules)
 	fclose(file);
 }
 
-/* The first line of a file of a thread, empty where it is gone. */
-static void read_line(const char *thread, const char *name, char text[64])
+void wait_until_held(void)
 {
-	char path[300];
-	FILE *file;
+	char name[64];
+	int tries;
 
-	text[0] = '\0';
-	snprintf(path, sizeof(path), "/proc/self/task/%s/%s", thread, name);
-	file = fopen(path, "r");
-	if (!file)
-		return;
-	if (!fgets(text, 64, file))
-		text[0] = '\0';
-	fclose(file);
-	text[strcspn(text, "\n")] = '\0';
-}
-
-static int sleeps(const char *thread, const char *name)
-{
-	char comm[64], call[64];
-
-	read_line(thread, "comm", comm);
-	read_line(thread, "syscall", call);
-	return !strcmp(comm, name) && atoi(call) == SYS_clock_nanosleep;
-}
-
-void wait_until_thread_sleeps(const char *name)
-{
-	const struct dirent *entry;
-	int found = 0, i;
-
-	for (i = 0; i < 60000 && !found; i++) {
-		DIR *threads = opendir("/proc/self/task");
-
-		while (threads && !found && (entry = readdir(threads)))
-			found = sleeps(entry->d_name, name);
-		if (threads)
-			closedir(threads);
-		if (!found)
-			usleep(1000);
-	}
-	if (!found) {
-		fprintf(stderr, "no thread %s sleeps\n", name);
-		abort();
+	snprintf(name, sizeof(name), "%s.held", getenv("REKINDLE_SIMCUDA_CONTROL"));
+	for (tries = 0; unlink(name); tries++) {
+		if (tries == 60000) {
+			fprintf(stderr, "no call is held\n");
+			abort();
+		}
+		usleep(1000);
 	}
 }
 

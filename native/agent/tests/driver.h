@@ -37,8 +37,8 @@ int injection_end(void);
 /* Rules of the simulated driver's injection from now on, in this process and its children; "" for none. */
 void inject(const char *rules);
 
-/* Waits until a thread of this process that has the name sleeps, as in a call that an injected delay keeps. */
-void wait_until_thread_sleeps(const char *name);
+/* Until a call is there that "NAME=held" holds; once for each time that it is injected. */
+void wait_until_held(void);
 
 /* Of the current context's device. */
 size_t free_device_bytes(void);

@@ -13,8 +13,7 @@
 
 #include <cmocka.h>
 
-/* The name of the thread that is in an injected delay. */
-#define SLOW "slow-call"
+#define HANDLE_TYPE_FABRIC 8 /* CU_MEM_HANDLE_TYPE_FABRIC */
 
 /* A multicast object, a dma-buf: nobody could follow it to those who have it. */
 static void memory_that_others_see_stays(void **state)
@@ -68,10 +67,13 @@ static void memory_that_others_were_refused_goes(void **state)
 	int descriptor = -1;
 
 	(void)state;
-	inject("cuMemExportToShareableHandle=999@1,cuMemGetHandleForAddressRange=801@1");
+	inject("cuMemExportToShareableHandle=999,cuMemGetHandleForAddressRange=801@1");
 	assert_int_equal(
 		cuMemExportToShareableHandle(&descriptor, memory.handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0),
 		CUDA_ERROR_UNKNOWN);
+	/* Of this kind the agent follows none that the driver gives out. */
+	assert_int_equal(cuMemExportToShareableHandle(&descriptor, memory.handle, HANDLE_TYPE_FABRIC, 0),
+			 CUDA_ERROR_UNKNOWN);
 	assert_int_equal(cuMemGetHandleForAddressRange(&descriptor, memory.address, 4 * MIB,
 						       CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD, 0),
 			 CUDA_ERROR_NOT_SUPPORTED);
@@ -107,7 +109,6 @@ static void *export_slowly(void *argument)
 	int descriptor = -1;
 	CUresult result;
 
-	pthread_setname_np(pthread_self(), SLOW);
 	result = cuMemExportToShareableHandle(&descriptor, memory->handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
 	close(descriptor);
 	return (void *)(uintptr_t)result;
@@ -120,13 +121,13 @@ static void memory_that_is_just_being_shared_stays(void **state)
 	void *result;
 
 	(void)state;
-	inject("cuMemExportToShareableHandle=400ms@1");
+	inject("cuMemExportToShareableHandle=held@1");
 	assert_int_equal(pthread_create(&thread, NULL, export_slowly, &memory), 0);
-	wait_until_thread_sleeps(SLOW);
+	wait_until_held();
 	assert_nothing_to_offload();
+	inject("");
 	pthread_join(thread, &result);
 	assert_null(result);
-	inject("");
 	assert_one_to_offload();
 	drop_virtual_memory(&memory);
 }
@@ -193,7 +194,6 @@ static void *set_access_slowly(void *argument)
 	const struct virtual_memory *memory = argument;
 	CUmemAccessDesc access = driver_access();
 
-	pthread_setname_np(pthread_self(), SLOW);
 	return (void *)(uintptr_t)cuMemSetAccess(memory->address, 4 * MIB, &access, 1);
 }
 
@@ -205,23 +205,23 @@ static void memory_with_a_call_under_way_is_left_out(void **state)
 
 	(void)state;
 	memory = make_virtual_memory(CU_MEM_HANDLE_TYPE_NONE);
-	inject("cuMemSetAccess=400ms");
+	inject("cuMemSetAccess=held@1");
 	assert_int_equal(pthread_create(&thread, NULL, set_access_slowly, &memory), 0);
-	wait_until_thread_sleeps(SLOW);
+	wait_until_held();
 	assert_nothing_to_offload();
+	inject("");
 	pthread_join(thread, &result);
 	assert_ptr_equal(result, NULL);
 	/* Restored memory could not be left to the driver: then there must be no dump. */
-	inject("");
 	cycle(1);
-	inject("cuMemSetAccess=400ms");
+	inject("cuMemSetAccess=held@1");
 	assert_int_equal(pthread_create(&thread, NULL, set_access_slowly, &memory), 0);
-	wait_until_thread_sleeps(SLOW);
+	wait_until_held();
 	assert_int_equal(agent_export(&saved, &reply), -EOPNOTSUPP);
 	assert_non_null(strstr(reply.error.text, "try again"));
+	inject("");
 	pthread_join(thread, &result);
 	assert_ptr_equal(result, NULL);
-	inject("");
 	cycle(1);
 	drop_virtual_memory(&memory);
 }
@@ -235,13 +235,13 @@ static void a_call_that_begins_after_the_export_stops_the_release(void **state)
 	(void)state;
 	memory = make_virtual_memory(CU_MEM_HANDLE_TYPE_NONE);
 	assert_int_equal(agent_export(&saved, &reply), 0);
-	inject("cuMemSetAccess=400ms");
+	inject("cuMemSetAccess=held@1");
 	assert_int_equal(pthread_create(&thread, NULL, set_access_slowly, &memory), 0);
-	wait_until_thread_sleeps(SLOW);
+	wait_until_held();
 	assert_int_equal(agent_release(&reply), -EBUSY);
 	assert_mapped();
-	pthread_join(thread, &result);
 	inject("");
+	pthread_join(thread, &result);
 	agent_forget(&saved);
 	check(memory.address, 4 * MIB, 5);
 	drop_virtual_memory(&memory);

@@ -266,6 +266,40 @@ static void a_failed_map_says_so_and_can_be_repeated(void **state)
 	assert_success(cuMemFree_v2(plain));
 }
 
+/* As of a pool that waits for the contents, and dies. */
+static void what_is_mapped_is_for_nobody_before_the_last(void **state)
+{
+	struct virtual_memory memory;
+	struct holdings before;
+	CUdeviceptr plain;
+
+	(void)state;
+	assert_success(cuMemAlloc_v2(&plain, 4 * MIB));
+	memory = make_virtual_memory(CU_MEM_HANDLE_TYPE_NONE);
+	fill(plain, 4 * MIB, 9);
+	before = holdings();
+	assert_int_equal(agent_export(&saved, &reply), 0);
+	agent_save(&saved);
+	assert_int_equal(agent_release(&reply), 0);
+	assert_int_equal(agent_map_all_but_the_end(&saved, &reply), 0);
+	assert_int_equal(agent_find_page()->state, AGENT_STATE_RELEASED);
+	assert_int_equal(access_at(plain), CU_MEM_ACCESS_FLAGS_PROT_NONE);
+	assert_int_equal(access_at(memory.address), CU_MEM_ACCESS_FLAGS_PROT_NONE);
+	assert_int_equal(cuMemUnmap(memory.address, 4 * MIB), CUDA_ERROR_ILLEGAL_STATE);
+	assert_int_equal(cuMemFree_v2(plain), CUDA_ERROR_ILLEGAL_STATE);
+	/* Whoever comes next has memory of his own, of which nothing is needed any more. */
+	assert_int_equal(agent_map(&saved, 0, &reply), 0);
+	assert_mapped();
+	assert_int_equal(access_at(memory.address), CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
+	assert_int_equal(access_at(memory.address + 8 * MIB), CU_MEM_ACCESS_FLAGS_PROT_READ);
+	check(plain, 4 * MIB, 9);
+	check(memory.address, 4 * MIB, 5);
+	agent_forget(&saved);
+	assert_holdings(before, "no failure");
+	drop_virtual_memory(&memory);
+	assert_success(cuMemFree_v2(plain));
+}
+
 static void released_memory_is_left_alone_by_the_process(void **state)
 {
 	CUmemAccessDesc access = driver_access();
@@ -439,6 +473,7 @@ int main(void)
 		cmocka_unit_test(memory_whose_freeing_fails_can_be_freed_again),
 		cmocka_unit_test(what_cannot_be_freed_with_its_context_keeps_nothing_else),
 		cmocka_unit_test(virtual_memory_whose_calls_fail_is_as_before),
+		cmocka_unit_test(what_is_mapped_is_for_nobody_before_the_last),
 		cmocka_unit_test(released_memory_is_left_alone_by_the_process),
 		cmocka_unit_test(what_is_withdrawn_takes_nothing),
 	};

@@ -328,9 +328,9 @@ static void a_child_of_the_middle_of_an_export_starts_afresh(void **state)
 
 	(void)state;
 	assert_success(cuMemAlloc_v2(&plain, 4 * MIB));
-	inject("cuMemExportToShareableHandle=500ms@1");
+	inject("cuMemExportToShareableHandle=held@1");
 	agent_export_and_go();
-	wait_until_thread_sleeps("rekindle-agent");
+	wait_until_held();
 	child = fork();
 	assert_true(child >= 0);
 	if (!child) {

@@ -44,13 +44,21 @@ static void use(void *library)
 	require(function() == 0, 11);
 }
 
+/* The agent's thread says when it has begun. */
 static void expect(enum agent_presence presence, const char *note)
 {
 	struct process_maps maps;
 	struct agent agent;
+	int tries;
 
-	require(!process_maps_read(getpid(), &maps, NULL), 12);
-	agent_open(&agent, getpid(), &maps);
+	for (tries = 0; tries < 1000; tries++) {
+		require(!process_maps_read(getpid(), &maps, NULL), 12);
+		agent_open(&agent, getpid(), &maps);
+		if (agent.presence == presence)
+			break;
+		agent_close(&agent);
+		usleep(10000);
+	}
 	require(agent.presence == presence, 13);
 	require(note ? strstr(agent.note, note) != NULL : !agent.note[0], 14);
 	agent_close(&agent);

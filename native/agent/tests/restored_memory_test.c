@@ -134,6 +134,39 @@ static void a_release_that_fails_leaves_no_descriptor_of_what_is_gone(void **sta
 	assert_nothing_to_offload();
 }
 
+/* The pool of the first one has died, and the others have what the next one names; what nobody else has stays as it is. */
+static void what_is_shared_is_what_the_last_map_names(void **state)
+{
+	CUmemAllocationProp properties = driver_properties(CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+	struct virtual_memory memory = make_virtual_memory((int)properties.requestedHandleTypes);
+	CUdeviceptr plain;
+	int descriptor;
+
+	(void)state;
+	assert_success(cuMemAlloc_v2(&plain, 4 * MIB));
+	fill(plain, 4 * MIB, 6);
+	assert_success(cuMemExportToShareableHandle(&descriptor, memory.handle, 1, 0));
+	close(descriptor);
+	assert_int_equal(agent_export(&saved, &reply), 0);
+	agent_save(&saved);
+	assert_int_equal(agent_release(&reply), 0);
+	assert_int_equal(agent_map(&saved, 0, &reply), 0);
+	fill(memory.address, 4 * MIB, 7);
+	fill(plain, 4 * MIB, 8);
+	assert_int_equal(agent_map(&saved, 0, &reply), 0);
+	assert_int_equal(agent_find_page()->state, AGENT_STATE_MAPPED);
+	agent_forget(&saved);
+	check(memory.address, 4 * MIB, 5);
+	check(plain, 4 * MIB, 8);
+	/* And it is what is exported from now on. */
+	fill(memory.address, 4 * MIB, 9);
+	cycle(2);
+	check(memory.address, 4 * MIB, 9);
+	drop_virtual_memory(&memory);
+	assert_success(cuMemFree_v2(plain));
+	assert_nothing_to_offload();
+}
+
 /* ---- others are given them ---- */
 
 static bool is_one_file(int one, int another)
@@ -359,6 +392,7 @@ int main(void)
 		cmocka_unit_test(an_export_needs_no_fresh_memory),
 		cmocka_unit_test(a_failed_export_keeps_them),
 		cmocka_unit_test(a_release_that_fails_leaves_no_descriptor_of_what_is_gone),
+		cmocka_unit_test(what_is_shared_is_what_the_last_map_names),
 		cmocka_unit_test(it_is_shared_by_what_it_came_by),
 		cmocka_unit_test(threads_that_share_it_at_once_share_one_file),
 		cmocka_unit_test(no_number_is_left_to_share_it),

@@ -4,11 +4,14 @@
  * and does what the file FOLDER/N/go says, with an answer in FOLDER/N/answer. AREA is a name that the first command with it
  * makes:
  *   make AREA VALUE, allocate AREA VALUE   memory of cuMemCreate, or cuMemAlloc, filled with a byte
+ *   host AREA VALUE                        likewise, of cuMemCreate on the host's last NUMA node
  *   export AREA                            answers PROCESS DESCRIPTOR, which stays open until "close DESCRIPTOR"
  *   import AREA PROCESS DESCRIPTOR         another process's, mapped
  *   share AREA, open AREA HANDLE           the same by legacy handles
- *   read AREA, write AREA VALUE            the byte that all of it has, or "mixed"
+ *   read AREA, write AREA VALUE            the byte that all of it has, or "mixed"; of the host's the device and the
+ *                                          processor read both, and write one half each
  *   drop AREA                              gives it up
+ *   lose AGENT                             closes the agent's sockets
  *   check                                  whether the rank's own memory, that nobody else has, is what it was
  */
 #include <signal.h>
@@ -23,6 +26,7 @@
 #include <unistd.h>
 
 #include "agent/tests/driver.h"
+#include "agent/tests/stand_in_pool.h"
 
 #define BYTES (4 * MIB)
 #define OWN_BYTES (6 * MIB)
@@ -33,6 +37,7 @@ struct area {
 	CUdeviceptr address;
 	CUmemGenericAllocationHandle handle; /* 0: none */
 	bool opened;
+	bool on_host;
 };
 
 static struct area areas[AREAS];
@@ -63,6 +68,16 @@ static void tell(char *answer, CUresult result)
 		sprintf(answer, "error %d", result);
 }
 
+static bool processor_reads(CUdeviceptr address, size_t bytes, int value)
+{
+	const unsigned char *contents = (const unsigned char *)(uintptr_t)address;
+	size_t index = 0;
+
+	while (index < bytes && contents[index] == value)
+		index++;
+	return index == bytes;
+}
+
 static void read_byte_of(CUdeviceptr address, size_t bytes, char *answer)
 {
 	unsigned char *contents = malloc(bytes);
@@ -82,24 +97,48 @@ static void read_byte_of(CUdeviceptr address, size_t bytes, char *answer)
 	free(contents);
 }
 
+/* Of the host's, for the processor as well. */
 static CUresult map(struct area *area)
 {
-	CUmemAccessDesc access = driver_access();
-	CUresult result = cuMemAddressReserve(&area->address, BYTES, 0, 0, 0);
+	CUmemAccessDesc access[2] = {driver_access(), driver_access()};
+	CUmemAllocationProp properties;
+	CUresult result = cuMemGetAllocationPropertiesFromHandle(&properties, area->handle);
 
+	access[1].location = properties.location;
+	area->on_host = properties.location.type == CU_MEM_LOCATION_TYPE_HOST_NUMA;
+	if (result == CUDA_SUCCESS)
+		result = cuMemAddressReserve(&area->address, BYTES, 0, 0, 0);
 	if (result == CUDA_SUCCESS)
 		result = cuMemMap(area->address, BYTES, 0, area->handle, 0);
-	return result == CUDA_SUCCESS ? cuMemSetAccess(area->address, BYTES, &access, 1) : result;
+	return result == CUDA_SUCCESS ? cuMemSetAccess(area->address, BYTES, access, area->on_host ? 2 : 1) : result;
 }
 
-static CUresult make(struct area *area, int value)
+static CUresult write_byte(const struct area *area, int value)
+{
+	size_t bytes = area->on_host ? BYTES / 2 : BYTES;
+
+	if (area->on_host)
+		memset((void *)(uintptr_t)(area->address + bytes), value, bytes);
+	return cuMemsetD8_v2(area->address, (unsigned char)value, bytes);
+}
+
+static CUresult make(struct area *area, CUmemLocation location, int value)
 {
 	CUmemAllocationProp properties = driver_properties(CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
-	CUresult result = cuMemCreate(&area->handle, BYTES, &properties, 0);
+	CUresult result;
 
+	properties.location = location;
+	result = cuMemCreate(&area->handle, BYTES, &properties, 0);
 	if (result == CUDA_SUCCESS)
 		result = map(area);
-	return result == CUDA_SUCCESS ? cuMemsetD8_v2(area->address, (unsigned char)value, BYTES) : result;
+	return result == CUDA_SUCCESS ? write_byte(area, value) : result;
+}
+
+static CUmemLocation last_node(void)
+{
+	const char *nodes = getenv("REKINDLE_SIMCUDA_NODES");
+
+	return (CUmemLocation){CU_MEM_LOCATION_TYPE_HOST_NUMA, nodes ? atoi(nodes) - 1 : 0};
 }
 
 static CUresult import(struct area *area, int process, int number)
@@ -173,9 +212,17 @@ static void obey(const char *command, char *answer)
 		strcpy(answer, close(atoi(name)) ? "bad" : "good");
 		return;
 	}
+	if (!strcmp(verb, "lose")) {
+		const struct agent_page *page = agent_wait_for_page();
+
+		strcpy(answer, close(page->agent_descriptor) || close(page->control_descriptor) ? "bad" : "good");
+		return;
+	}
 	area = find(name);
 	if (!strcmp(verb, "make")) {
-		tell(answer, make(area, first));
+		tell(answer, make(area, driver_access().location, first));
+	} else if (!strcmp(verb, "host")) {
+		tell(answer, make(area, last_node(), first));
 	} else if (!strcmp(verb, "allocate")) {
 		result = cuMemAlloc_v2(&area->address, BYTES);
 		tell(answer,
@@ -194,8 +241,10 @@ static void obey(const char *command, char *answer)
 		tell(answer, open_handle(area, text));
 	} else if (!strcmp(verb, "read")) {
 		read_byte_of(area->address, BYTES, answer);
+		if (area->on_host && !processor_reads(area->address, BYTES, atoi(answer)))
+			strcpy(answer, "the processor reads something else");
 	} else if (!strcmp(verb, "write")) {
-		tell(answer, cuMemsetD8_v2(area->address, (unsigned char)first, BYTES));
+		tell(answer, write_byte(area, first));
 	} else if (!strcmp(verb, "drop")) {
 		tell(answer, drop(area));
 	} else {

@@ -110,11 +110,14 @@ static int ask_for_memory(uint32_t type, struct saved_memory *saved, struct agen
 			return result;
 		if (reply->type == AGENT_REPLY)
 			return reply->result;
-		if ((reply->type != AGENT_ALLOCATIONS && reply->type != AGENT_IMPORTS) || reply->count != count ||
-		    saved->count + count > SAVED_MAX)
+		if ((reply->type != AGENT_ALLOCATIONS && reply->type != AGENT_HOST_ALLOCATIONS &&
+		     reply->type != AGENT_IMPORTS) ||
+		    reply->count != count || saved->count + count > SAVED_MAX)
 			return -EPROTO;
 		for (index = 0; index < count; index++) {
 			saved->allocations[saved->count].allocation = reply->allocations[index];
+			saved->allocations[saved->count].on_host = reply->type == AGENT_HOST_ALLOCATIONS;
+			saved->allocations[saved->count].node = reply->last;
 			saved->allocations[saved->count++].descriptor = fds[index];
 		}
 	}
@@ -177,7 +180,10 @@ static int fresh_memory(const struct saved_allocation *allocation)
 
 	if (sscanf((const char *)allocation->allocation.device.bytes, "SIMULATED-GPU-%2u", &device) != 1)
 		abort();
-	snprintf(name, sizeof(name), "simcuda-memory-of-device-%u", device);
+	if (allocation->on_host)
+		snprintf(name, sizeof(name), "simcuda-memory-of-node-%u", allocation->node);
+	else
+		snprintf(name, sizeof(name), "simcuda-memory-of-device-%u", device);
 	descriptor = memfd_create(name, MFD_CLOEXEC);
 	if (descriptor < 0 || ftruncate(descriptor, (off_t)bytes))
 		abort();
@@ -191,7 +197,7 @@ static int fresh_memory(const struct saved_allocation *allocation)
 	return descriptor;
 }
 
-int agent_map(struct saved_memory *saved, size_t skipped, struct agent_message *reply)
+static int map(struct saved_memory *saved, size_t skipped, bool to_the_end, struct agent_message *reply)
 {
 	static struct agent_message request;
 	size_t next = skipped;
@@ -207,12 +213,22 @@ int agent_map(struct saved_memory *saved, size_t skipped, struct agent_message *
 			request.allocations[request.count] = saved->allocations[next].allocation;
 			fds[request.count++] = fresh_memory(&saved->allocations[next++]);
 		}
-		request.last = next == saved->count;
+		request.last = to_the_end && next == saved->count;
 		result = ask(&request, fds, request.count, reply);
 		for (index = 0; index < request.count; index++)
 			close(fds[index]);
 	} while (!result && next < saved->count);
 	return result;
+}
+
+int agent_map(struct saved_memory *saved, size_t skipped, struct agent_message *reply)
+{
+	return map(saved, skipped, true, reply);
+}
+
+int agent_map_all_but_the_end(struct saved_memory *saved, struct agent_message *reply)
+{
+	return map(saved, 0, false, reply);
 }
 
 void agent_forget(struct saved_memory *saved)

@@ -15,6 +15,8 @@
 
 struct saved_allocation {
 	struct agent_allocation allocation;
+	bool on_host; /* on the NUMA node `node`, which a test may change before it is mapped */
+	uint32_t node;
 	int descriptor; /* as exported; -1 once closed */
 	void *contents; /* of agent_save */
 };
@@ -37,6 +39,8 @@ void agent_save(struct saved_memory *saved);
 int agent_release(struct agent_message *reply);
 /* Makes fresh memory with the saved contents and has the agent map all but the first `skipped`. */
 int agent_map(struct saved_memory *saved, size_t skipped, struct agent_message *reply);
+/* Likewise all, and that it was the last is not said. */
+int agent_map_all_but_the_end(struct saved_memory *saved, struct agent_message *reply);
 void agent_forget(struct saved_memory *saved);
 /* Sends bytes as they are and receives the reply. */
 int agent_send_raw(const void *bytes, size_t size, struct agent_message *reply);

@@ -13,6 +13,10 @@ int request_check(const void *request, uint32_t given_size, size_t size, const c
 		  struct rekindle_error *error);
 int request_check_common(uint32_t flags, uint32_t argument_count, const char *const *arguments,
 			 struct rekindle_error *error);
+
+/* Likewise, of a request for a dump: also that all of it comes into the folder. */
+int request_check_dump(uint32_t flags, uint32_t argument_count, const char *const *arguments,
+		       struct rekindle_error *error);
 int request_operation_busy(struct rekindle_error *error);
 
 #endif

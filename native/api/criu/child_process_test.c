@@ -108,7 +108,7 @@ static void forbidden_writes_fail_and_do_not_kill(void **state)
 	usleep(50000);
 	assert_int_equal(child_wait(&child, 0), 0);
 	child_forbid_writes(&child);
-	assert_int_equal(child_wait(&child, 5000), 1);
+	assert_int_equal(child_wait(&child, 60000), 1);
 	assert_int_equal(child_reap(&child, &status), 0);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 5);
@@ -143,7 +143,7 @@ static void a_killed_tree_is_gone(void **state)
 	while (number_from(command) < 3)
 		usleep(1000);
 	process_tree_kill(child.pid, true);
-	assert_int_equal(child_wait(&child, 10000), 1);
+	assert_int_equal(child_wait(&child, 60000), 1);
 	assert_int_equal(child_reap(&child, &(int){0}), 0);
 	child_free(&child);
 	assert_int_equal(number_from(command), 0);

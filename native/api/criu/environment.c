@@ -12,12 +12,13 @@
 #include "api/call/report.h"
 #include "api/criu/kernel_data.h"
 #include "settings/device_map.h"
+#include "protocol/pool_protocol.h"
 #include "support/layout.h"
 #include "support/log.h"
 
 #define PLUGIN_FILE "cuda_plugin.so"
 #define RESTORE_THREADS_MAX 1024
-#define MARK "_REKINDLE_RUN="
+#define MARK POOL_RUN_VARIABLE "="
 
 /* Bits of CapEff in /proc/self/status. */
 #define CAPABILITY_SYS_ADMIN 21
@@ -122,7 +123,22 @@ static int find_plugin(char *directory, const char *given, struct rekindle_error
 	return REKINDLE_OK;
 }
 
-/* A growing envp. */
+/* Puts an entry, which it takes over, between the others of an envp and the NULL that ends it. */
+static bool append(char ***entries, size_t count, char *entry)
+{
+	char **grown = realloc(*entries, (count + 2) * sizeof(*grown));
+
+	if (!grown) {
+		free(entry);
+		return false;
+	}
+	grown[count] = entry;
+	grown[count + 1] = NULL;
+	*entries = grown;
+	return true;
+}
+
+/* An envp that is being made. */
 struct variables {
 	char **entries;
 	size_t count;
@@ -137,7 +153,10 @@ static void add_variable(struct variables *variables, const char *name, const ch
 		variables->failed = true;
 		return;
 	}
-	variables->entries[variables->count++] = entry;
+	if (append(&variables->entries, variables->count, entry))
+		variables->count++;
+	else
+		variables->failed = true;
 }
 
 /* CRIU changes to the work folder before the plugin reads it. */
@@ -186,13 +205,8 @@ static int make_variables(struct run_environment *run, const struct rekindle_env
 {
 	static atomic_uint runs;
 	struct variables variables = {NULL, 0, false};
-	size_t count = 0;
 	char **entry;
 
-	while (environ && environ[count])
-		count++;
-	variables.entries = calloc(count + 10, sizeof(char *)); /* one for what a single run chooses */
-	variables.failed = !variables.entries;
 	for (entry = environ; entry && *entry; entry++)
 		if (!is_replaced(*entry, given))
 			add_variable(&variables, *entry, NULL);
@@ -230,6 +244,10 @@ static int set_variable(struct run_environment *run, char *entry, const char *na
 		return report(error, REKINDLE_ERROR_NO_SPACE, REKINDLE_PHASE_NONE, "Out of memory");
 	while (run->variables[at] && !is_named(run->variables[at], name))
 		at++;
+	if (!run->variables[at])
+		return append(&run->variables, at, entry)
+			       ? REKINDLE_OK
+			       : report(error, REKINDLE_ERROR_NO_SPACE, REKINDLE_PHASE_NONE, "Out of memory");
 	free(run->variables[at]);
 	run->variables[at] = entry;
 	return REKINDLE_OK;
@@ -257,14 +275,40 @@ int run_environment_choose_gpus(struct run_environment *run, const char *device_
 
 int run_environment_choose_park(struct run_environment *run, int32_t park, struct rekindle_error *error)
 {
+	static const char *const entries[] = {
+		[REKINDLE_PARK_FILE] = "REKINDLE_PARK=" PARK_FILE,
+		[REKINDLE_PARK_DEVICE] = "REKINDLE_PARK=" PARK_DEVICE,
+		[REKINDLE_PARK_PINNED] = "REKINDLE_PARK=" PARK_PINNED,
+	};
+
 	if (park == REKINDLE_PARK_AS_CONFIGURED)
 		return REKINDLE_OK;
-	if (park != REKINDLE_PARK_FILE && park != REKINDLE_PARK_DEVICE)
+	if (park < REKINDLE_PARK_FILE || park > REKINDLE_PARK_PINNED)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "park is %d: set it to an enum rekindle_park.", park);
-	return set_variable(
-		run, strdup(park == REKINDLE_PARK_FILE ? "REKINDLE_PARK=" PARK_FILE : "REKINDLE_PARK=" PARK_DEVICE),
-		"REKINDLE_PARK", error);
+	return set_variable(run, strdup(entries[park]), "REKINDLE_PARK", error);
+}
+
+int run_environment_choose_parent(struct run_environment *run, const char *parent, struct rekindle_error *error)
+{
+	const size_t limit = sizeof(((struct settings *)NULL)->parent) + strlen("REKINDLE_PARENT=");
+	char folder[PATH_MAX] = "", *entry = NULL;
+
+	if (!parent)
+		return REKINDLE_OK;
+	/* CRIU goes to its work folder. Whether it is there the plugin finds out. */
+	if (*parent && *parent != '/' && strcmp(parent, PARENT_NONE) && !getcwd(folder, sizeof(folder)))
+		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			      "parent %.200s is relative to a current folder that is gone: make it absolute.", parent);
+	if (asprintf(&entry, "REKINDLE_PARENT=%s%s%s", folder, *folder ? "/" : "", parent) < 0)
+		entry = NULL;
+	if (entry && strlen(entry) >= limit) {
+		free(entry);
+		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			      "parent %.200s is too long: with the current folder it has at most %zu characters.",
+			      parent, sizeof(((struct settings *)NULL)->parent) - 1);
+	}
+	return set_variable(run, entry, "REKINDLE_PARENT", error);
 }
 
 int run_environment_resolve(struct run_environment *run, const struct rekindle_environment *given,
@@ -292,6 +336,11 @@ int run_environment_resolve(struct run_environment *run, const struct rekindle_e
 	if (result)
 		run_environment_free(run);
 	return result;
+}
+
+const char *run_environment_name(const struct run_environment *run)
+{
+	return run->mark + strlen(MARK);
 }
 
 void run_environment_free(struct run_environment *run)

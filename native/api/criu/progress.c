@@ -8,12 +8,13 @@
 #include <unistd.h>
 
 #include "api/call/report.h"
+#include "support/plain_text.h"
 
-int progress_open(struct progress_file *progress, const char *work_directory, struct error_text *error)
+int progress_open(struct progress_file *progress, const char *work_directory, const char *run, struct error_text *error)
 {
 	void *shared;
 	int file = -1;
-	int result;
+	int result, code;
 
 	progress->shared = NULL;
 	if ((size_t)snprintf(progress->path, sizeof(progress->path), "%s/%s", work_directory, POOL_PROGRESS_FILE) >=
@@ -21,10 +22,14 @@ int progress_open(struct progress_file *progress, const char *work_directory, st
 		return fail(error, -ENAMETOOLONG, "The path of the work folder %.200s... is too long.", work_directory);
 	/* A file left by a run that was killed may still be mapped by its pool: never write into that one. */
 	unlink(progress->path);
+	/* With its room: a write into a mapping for which the disk has none ends the process. */
 	file = open(progress->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (file < 0 || ftruncate(file, sizeof(struct pool_progress))) {
-		result = fail(error, -errno, "Cannot write in the work folder %s: %s.", work_directory,
-			      errno_text(errno));
+	code = file < 0 ? errno : posix_fallocate(file, 0, sizeof(struct pool_progress));
+	if (code) {
+		if (file >= 0)
+			unlink(progress->path);
+		result =
+			fail(error, -code, "Cannot write in the work folder %s: %s.", work_directory, errno_text(code));
 		goto out;
 	}
 	shared = mmap(NULL, sizeof(struct pool_progress), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
@@ -34,6 +39,7 @@ int progress_open(struct progress_file *progress, const char *work_directory, st
 		goto out;
 	}
 	progress->shared = shared;
+	copy_text(progress->shared->run, sizeof(progress->shared->run), run);
 	result = 0;
 out:
 	if (file >= 0)

@@ -14,8 +14,12 @@ struct progress_file {
 	struct pool_progress *shared; /* NULL: not open */
 };
 
-/* Makes the file in the work folder. Returns 0 or a negative errno code. */
-int progress_open(struct progress_file *progress, const char *work_directory, struct error_text *error);
+/*
+ * Makes the file of the run of that name in the work folder. Another run's that uses the same folder is not shown there any
+ * more. Returns 0 or a negative errno code.
+ */
+int progress_open(struct progress_file *progress, const char *work_directory, const char *run,
+		  struct error_text *error);
 /* What it says now; one consistent enough snapshot for display. */
 struct pool_progress progress_read(const struct progress_file *progress);
 /* Asks the pool to end its part of the dump. */

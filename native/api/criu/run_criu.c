@@ -310,7 +310,7 @@ int criu_run_execute(struct criu_run *run, struct rekindle_error *error)
 	}
 	/* What an earlier run left must not be taken for this one's. */
 	unlink(run->log_path);
-	result = progress_open(&progress, run->work_directory, &text);
+	result = progress_open(&progress, run->work_directory, run_environment_name(run->environment), &text);
 	if (result) {
 		result = report(error, code_of_errno(result), REKINDLE_PHASE_NONE, "%s", text.text);
 		goto out;

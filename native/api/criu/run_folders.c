@@ -45,8 +45,9 @@ static int resolve_folder(char *resolved, const char *path, const char *what, bo
 			      PATH_MAX - 64);
 	result = make && stat(path, &status) && errno == ENOENT ? make_folder(path) : 0;
 	if (result)
-		return report(error, code_of_errno(result), REKINDLE_PHASE_NONE,
-			      "The %s folder %.300s cannot be made: %s.", what, path, errno_text(-result));
+		return report(error, result == -ENOENT ? REKINDLE_ERROR_INVALID_ARGUMENT : code_of_errno(result),
+			      REKINDLE_PHASE_NONE, "The %s folder %.300s cannot be made%s: %s.", what, path,
+			      result == -ENOENT ? " there" : "", errno_text(-result));
 	if (stat(path, &status))
 		return report(error, errno == ENOENT ? REKINDLE_ERROR_NO_IMAGE : code_of_errno(-errno),
 			      REKINDLE_PHASE_NONE, "The %s folder %.300s cannot be read: %s.", what, path,
@@ -64,6 +65,17 @@ static int resolve_folder(char *resolved, const char *path, const char *what, bo
 	return REKINDLE_OK;
 }
 
+/* Images, the link to those before them, statistics, and what is the pool's. CRIU would write its log over them. */
+static bool is_of_checkpoint(const char *name)
+{
+	static const char image[] = ".img";
+	size_t length = strlen(name);
+
+	return name[0] == '.' || !strcmp(name, "parent") || !strncmp(name, "stats-", 6) ||
+	       !strncmp(name, "rekindle", 8) ||
+	       (length >= strlen(image) && !strcmp(name + length - strlen(image), image));
+}
+
 int criu_run_prepare(struct criu_run *run, const char *directory, const char *work_directory, const char *log_file,
 		     struct rekindle_error *error)
 {
@@ -78,6 +90,12 @@ int criu_run_prepare(struct criu_run *run, const char *directory, const char *wo
 			      "log_file %.200s is not a file name: give a name without folders, it is put into the "
 			      "work folder.",
 			      log_file);
+	if (is_of_checkpoint(log_file))
+		return report(
+			error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
+			"log_file %.200s is a name of the checkpoint's own files: give one that does not end in .img, "
+			"begins with none of \".\", \"stats-\" and \"rekindle\", and is not \"parent\".",
+			log_file);
 	if (run->log_level < 0 || run->log_level > 4)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "log_level is %d: set it to a number from 0 to 4.", run->log_level);

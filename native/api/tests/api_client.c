@@ -27,6 +27,7 @@ struct options {
 	const char *work_directory;
 	const char *device_map;
 	int32_t park;
+	const char *parent;
 	int32_t cancel_phase;  /* cancel once the progress is in this phase ... */
 	uint64_t cancel_bytes; /* ... and has come so far; UINT64_MAX: never */
 };
@@ -78,17 +79,17 @@ static void print_statistics(const struct rekindle_statistics *statistics,
 	uint32_t i, j;
 
 	printf("succeeded=%d\nduration=%llu\ndevice_bytes=%llu\nhost_bytes=%llu\nimage_bytes=%llu\noverlap=%llu\n"
-	       "resident_bytes=%llu\n"
+	       "linked_bytes=%llu\nresident_bytes=%llu\n"
 	       "pool_warm=%d\nsimulated=%d\ndriver_version=%d\nrestore_threads=%d\nrestore_time=%llu\nfrozen_time=%"
 	       "llu\n"
 	       "criu_version=%s\ngpu_name=%s\nprocesses=%u\n",
 	       statistics->succeeded, (unsigned long long)statistics->duration,
 	       (unsigned long long)statistics->device_bytes, (unsigned long long)statistics->host_bytes,
 	       (unsigned long long)statistics->image_bytes, (unsigned long long)statistics->overlap,
-	       (unsigned long long)statistics->resident_bytes, statistics->pool_warm, statistics->simulated,
-	       statistics->driver_version, statistics->restore_threads, (unsigned long long)statistics->restore_time,
-	       (unsigned long long)statistics->frozen_time, statistics->criu_version, statistics->gpu_name,
-	       statistics->process_count);
+	       (unsigned long long)statistics->linked_bytes, (unsigned long long)statistics->resident_bytes,
+	       statistics->pool_warm, statistics->simulated, statistics->driver_version, statistics->restore_threads,
+	       (unsigned long long)statistics->restore_time, (unsigned long long)statistics->frozen_time,
+	       statistics->criu_version, statistics->gpu_name, statistics->process_count);
 	for (i = 0; i < statistics->process_count && i < PROCESSES_MAX; i++) {
 		printf("mode=%d\nreason=%s\nphases=", processes[i].mode, processes[i].reason);
 		for (j = 0; j < processes[i].phase_count; j++)
@@ -111,6 +112,7 @@ static int checkpoint(const struct options *options, const char *pid, const char
 	request.flags = options->flags;
 	request.timeout_seconds = 60;
 	request.park = options->park;
+	request.parent = options->parent;
 	request.operation = watched.operation;
 	code = rekindle_checkpoint(&options->environment, &request, &statistics, processes, PROCESSES_MAX, &error);
 	if (!code)
@@ -165,7 +167,7 @@ out:
 }
 
 /* Of a pool that runs; waits until it is filled. */
-static int prefetch(const struct options *options, const char *folder)
+static int prefetch(const struct options *options, const char *folder, int32_t tier)
 {
 	struct rekindle_pool *pool;
 	struct rekindle_error error;
@@ -174,7 +176,7 @@ static int prefetch(const struct options *options, const char *folder)
 
 	if (code)
 		return finish(code, &error);
-	code = rekindle_pool_prefetch(pool, folder, &error);
+	code = rekindle_pool_prefetch_to(pool, folder, tier, &error);
 	while (!code && !(code = rekindle_pool_prefetched(pool, folder, &bytes, &error)) && bytes)
 		usleep(10000);
 	rekindle_pool_close(pool);
@@ -196,12 +198,16 @@ static int print_pool(const struct options *options)
 	if (!code)
 		code = rekindle_pool_images(pool, images, PROCESSES_MAX, &count, &error);
 	if (!code)
-		printf("bytes_to_device=%llu\nheld=%llu\nimages_resident=%llu\nimages_read=%llu\n",
+		printf("bytes_to_device=%llu\nheld=%llu\nimages_resident=%llu\nimages_read=%llu\nimages_pinned=%llu\n"
+		       "pinned=%llu\nmoved_to_pinned=%llu\ngiven_up=%llu\n",
 		       (unsigned long long)statistics.bytes_to_device, (unsigned long long)statistics.device_bytes_held,
-		       (unsigned long long)statistics.images_resident, (unsigned long long)statistics.images_read);
+		       (unsigned long long)statistics.images_resident, (unsigned long long)statistics.images_read,
+		       (unsigned long long)statistics.images_pinned, (unsigned long long)statistics.pinned_bytes,
+		       (unsigned long long)statistics.moved_to_pinned, (unsigned long long)statistics.given_up);
 	for (i = 0; i < count && i < PROCESSES_MAX; i++)
-		printf("images=%s state=%d taken=%d parked=%d bytes=%llu\n", images[i].directory, images[i].state,
-		       images[i].taken, images[i].parked, (unsigned long long)images[i].bytes);
+		printf("images=%s state=%d taken=%d parked=%d tier=%d bytes=%llu\n", images[i].directory,
+		       images[i].state, images[i].taken, images[i].parked, images[i].tier,
+		       (unsigned long long)images[i].bytes);
 	rekindle_pool_close(pool);
 	return finish(code, &error);
 }
@@ -293,7 +299,9 @@ static int run(const struct options *options, int count, char **words)
 	if (count >= 2 && !strcmp(words[0], "hosted-restore"))
 		return hosted_restore(options, words[1], count == 3);
 	if (count == 2 && !strcmp(words[0], "prefetch"))
-		return prefetch(options, words[1]);
+		return prefetch(options, words[1], REKINDLE_TIER_DEVICE);
+	if (count == 2 && !strcmp(words[0], "prefetch-pinned"))
+		return prefetch(options, words[1], REKINDLE_TIER_PINNED);
 	if (count == 1 && !strcmp(words[0], "pool"))
 		return print_pool(options);
 	if (count == 2 && !strcmp(words[0], "image"))
@@ -312,10 +320,15 @@ static int run(const struct options *options, int count, char **words)
 int main(int argc, char **argv)
 {
 	static const struct option long_options[] = {
-		{"flags", required_argument, NULL, 'f'},	{"work", required_argument, NULL, 'w'},
-		{"cancel-phase", required_argument, NULL, 'p'}, {"cancel-bytes", required_argument, NULL, 'b'},
-		{"driver", required_argument, NULL, 'd'},	{"device-map", required_argument, NULL, 'm'},
-		{"park", required_argument, NULL, 'k'},		{NULL, 0, NULL, 0},
+		{"flags", required_argument, NULL, 'f'},
+		{"work", required_argument, NULL, 'w'},
+		{"cancel-phase", required_argument, NULL, 'p'},
+		{"cancel-bytes", required_argument, NULL, 'b'},
+		{"driver", required_argument, NULL, 'd'},
+		{"device-map", required_argument, NULL, 'm'},
+		{"park", required_argument, NULL, 'k'},
+		{"parent", required_argument, NULL, 'P'},
+		{NULL, 0, NULL, 0},
 	};
 	struct options options = {.cancel_bytes = UINT64_MAX};
 	pthread_t canceller;
@@ -342,6 +355,9 @@ int main(int argc, char **argv)
 			break;
 		case 'k':
 			options.park = atoi(optarg);
+			break;
+		case 'P':
+			options.parent = optarg;
 			break;
 		case 'd':
 			options.environment.cuda_driver = optarg;

@@ -20,6 +20,7 @@ command=$1
 while [ $# -gt 0 ]; do
 	case $1 in
 	--work-dir) work=$2 ;;
+	--images-dir) images=$2 ;;
 	--tree) tree=$2 ;;
 	--log-file) log=$2 ;;
 	--pidfile) pidfile=$2 ;;
@@ -39,6 +40,7 @@ ok)
 		setsid sleep 300 </dev/null >/dev/null 2>&1 &
 		echo $! >"$pidfile"
 	fi ;;
+nothing) ;;
 no-log) rm -f "$log"; echo "criu: error while loading shared libraries: libnet.so.1" >&2; exit 127 ;;
 fails) say "unix: the first cause"; say "Dumping FAILED."; exit 1 ;;
 disk-full) say "Can't write image: No space left on device"; exit 1 ;;
@@ -51,6 +53,9 @@ gpu-fails)
 busy)
 	report checkpoint false ',"failure":"Process 7 is being dumped by criu, process 8: wait for its end.","failure_code":-16,"failure_phase":2'
 	exit 1 ;;
+timeout) say "Timeout reached. Try to interrupt: 2"; exit 1 ;;
+terminal) say "The 4026531836 tty is external. Consider to use --shell-job option."; exit 1 ;;
+connection-in-image) say "inet: Connected TCP socket in image"; exit 1 ;;
 id-in-use) say "Can't fork for $REKINDLE_TEST_ID: File exists"; say "Restoring FAILED."; exit 1 ;;
 thread-id-in-use) say "Unable to create a thread: -17"; say "Restorer fail 7"; exit 1 ;;
 cannot-fork) say "Can't fork for $REKINDLE_TEST_ID: Resource temporarily unavailable"; exit 1 ;;
@@ -112,4 +117,8 @@ slow-lock) # likewise in LOCK, phase 2, which nobody can break off
 	echo ready >"$REKINDLE_TEST_ARGUMENTS.ready"
 	exec sleep 300 ;;
 esac
+[ "$command" = restore ] || [ "$REKINDLE_TEST_CRIU" = nothing ] || {
+	: >"$images/inventory.new"
+	mv "$images/inventory.new" "$images/inventory.img"
+}
 exit 0

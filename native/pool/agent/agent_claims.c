@@ -4,20 +4,18 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Every driver so far allocates in multiples of this. */
-#define GRANULARITY (2u << 20)
+/* No kernel numbers more NUMA nodes. */
+#define NODES_MAX 1024u
 /* Allocations of that size fill the largest device many times over before there are this many. */
 #define EXPORT_COUNT_MAX (1u << 18)
 
-static int add_one(struct pool *pool, struct agent_export *export, const struct agent_allocation *allocation,
-		   struct error_text *error)
+static int add_one_of_device(struct pool *pool, struct agent_export *export, const struct agent_allocation *allocation,
+			     struct error_text *error)
 {
 	/* One that is not found is refused when it is to be used, where the driver can still save the process. */
 	const struct pool_device *device = pool_device_find(pool, allocation->device.bytes);
 	uint64_t *claimed = device ? &export->claimed[device - pool->devices] : NULL;
 
-	if (allocation->bytes == 0 || allocation->bytes % GRANULARITY)
-		return fail(error, -EPROTO, "The agent in the process reports an allocation with an impossible size");
 	if (claimed && allocation->bytes > device->memory_bytes - *claimed)
 		return fail(error, -EPROTO,
 			    "The agent in the process reports more device memory than GPU %d has (%llu MiB)",
@@ -27,17 +25,42 @@ static int add_one(struct pool *pool, struct agent_export *export, const struct 
 	return 0;
 }
 
+static int add_one_of_host(struct agent_export *export, const struct agent_allocation *allocation,
+			   struct error_text *error)
+{
+	uint64_t all = pool_host_bytes();
+
+	if (allocation->bytes > all - export->claimed_of_host)
+		return fail(error, -EPROTO,
+			    "The agent in the process reports more memory of the host than there is (%llu MiB)",
+			    (unsigned long long)(all >> 20));
+	export->claimed_of_host += allocation->bytes;
+	return 0;
+}
+
+static int add_one(struct pool *pool, struct agent_export *export, const struct agent_allocation *allocation,
+		   bool of_host, struct error_text *error)
+{
+	if (allocation->bytes == 0 || allocation->bytes % AGENT_UNIT_BYTES)
+		return fail(error, -EPROTO, "The agent in the process reports an allocation with an impossible size");
+	return of_host ? add_one_of_host(export, allocation, error)
+		       : add_one_of_device(pool, export, allocation, error);
+}
+
 int agent_claims_add(struct pool *pool, struct agent_export *export, const struct agent_message *message,
 		     struct error_text *error)
 {
+	bool of_host = message->type == AGENT_HOST_ALLOCATIONS;
 	int result = 0;
 	uint32_t i;
 
 	if (export->own.count + message->count > EXPORT_COUNT_MAX)
 		return fail(error, -EPROTO, "The agent in the process reports more than %u allocations",
 			    EXPORT_COUNT_MAX);
+	if (of_host && message->last >= NODES_MAX)
+		return fail(error, -EPROTO, "The agent in the process reports memory on an impossible NUMA node");
 	for (i = 0; result == 0 && i < message->count; i++)
-		result = add_one(pool, export, &message->allocations[i], error);
+		result = add_one(pool, export, &message->allocations[i], of_host, error);
 	return result;
 }
 

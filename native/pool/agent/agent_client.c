@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "pool/agent/agent_claims.h"
+#include "pool/device/driver_gate.h"
 #include "pool/memory/foreign_descriptors.h"
 #include "protocol/message_socket.h"
 #include "support/clock.h"
@@ -17,6 +18,8 @@
 
 /* Answers to somebody else that are passed over: more than any export is long that a run left behind. */
 #define STRANGERS_MAX (1u << 13)
+/* After which it is asked what keeps an agent that says nothing. */
+#define LOOK_AROUND_MS 100
 /* The kernel's own limit. */
 #define ERRNO_MAX 4095
 
@@ -116,6 +119,20 @@ static int ask(struct conversation *conversation, const struct agent_message *qu
 	return 0;
 }
 
+/* It says nothing: is there any use in waiting for it? */
+static int look_around(const struct conversation *conversation, struct error_text *error)
+{
+	const struct agent_client *agent = conversation->agent;
+
+	if (!agent->pool || !driver_gate_keeps_agent(agent->pool, agent->target))
+		return 0;
+	return fail(
+		error, -EBUSY,
+		"Another program has locked CUDA of process %d while its agent worked for this run: let it unlock the "
+		"process, and try again",
+		agent->target->named);
+}
+
 /* Waits for one message and receives it, whatever it is. */
 static int hear_any(struct conversation *conversation, ssize_t *size, struct error_text *error)
 {
@@ -124,14 +141,18 @@ static int hear_any(struct conversation *conversation, ssize_t *size, struct err
 		{.fd = agent->socket, .events = POLLIN},
 		{.fd = agent->process, .events = POLLIN},
 	};
-	int ready;
+	int ready, left, result;
 
 	do {
-		ready = poll(polled, 2, left_ms(conversation));
+		left = left_ms(conversation);
+		ready = poll(polled, 2, left < LOOK_AROUND_MS ? left : LOOK_AROUND_MS);
 		if (ready < 0 && errno == EINTR)
 			continue;
-		if (ready == 0 || left_ms(conversation) == 0)
+		if (left_ms(conversation) == 0)
 			return timed_out(conversation, error);
+		result = ready == 0 ? look_around(conversation, error) : 0;
+		if (result)
+			return result;
 		if (ready > 0 && !polled[0].revents && polled[1].revents)
 			return fail(error, -ESRCH, "The process ended while its agent was asked");
 		*size = receive(conversation);
@@ -151,7 +172,8 @@ static bool is_well_formed(const struct conversation *conversation)
 {
 	const struct agent_message *message = &conversation->message;
 
-	if (message->type == AGENT_ALLOCATIONS || message->type == AGENT_IMPORTS)
+	if (message->type == AGENT_ALLOCATIONS || message->type == AGENT_HOST_ALLOCATIONS ||
+	    message->type == AGENT_IMPORTS)
 		return message->count > 0 && message->count <= AGENT_ALLOCATIONS_MAX &&
 		       message->count == conversation->count;
 	return message->type == AGENT_REPLY && conversation->count == 0 && message->result <= 0 &&
@@ -214,6 +236,7 @@ static int add_offers(struct agent_offers *offers, struct conversation *conversa
 	const struct agent_message *message = &conversation->message;
 	struct agent_allocation *allocations;
 	int *grown;
+	int32_t *nodes;
 	uint32_t i;
 
 	for (i = 0; i < message->count; i++)
@@ -227,10 +250,16 @@ static int add_offers(struct agent_offers *offers, struct conversation *conversa
 	grown = realloc(offers->descriptors, (offers->count + message->count) * sizeof(*grown));
 	if (grown)
 		offers->descriptors = grown;
-	if (!allocations || !grown)
+	nodes = realloc(offers->nodes, (offers->count + message->count) * sizeof(*nodes));
+	if (nodes)
+		offers->nodes = nodes;
+	if (!allocations || !grown || !nodes)
 		return fail(error, -ENOMEM, "Out of memory");
 	memcpy(&allocations[offers->count], message->allocations, message->count * sizeof(*allocations));
 	memcpy(&grown[offers->count], conversation->descriptors, message->count * sizeof(*grown));
+	for (i = 0; i < message->count; i++)
+		nodes[offers->count + i] =
+			message->type == AGENT_HOST_ALLOCATIONS ? (int32_t)message->last : AGENT_NODE_NONE;
 	offers->count += message->count;
 	conversation->count = 0;
 	return 0;
@@ -350,6 +379,7 @@ static void free_offers(struct agent_offers *offers)
 			close(offers->descriptors[i]);
 	free(offers->allocations);
 	free(offers->descriptors);
+	free(offers->nodes);
 }
 
 void agent_export_free(struct agent_export *export)
@@ -432,7 +462,7 @@ int agent_map(const struct agent_client *agent, const struct agent_pieces *piece
 			there = at + batch;
 		result = fill_batch(&message, descriptors, there > at ? &pieces->memory[at] : NULL, there - at, error);
 		at = there;
-		message.last = at == pieces->count;
+		message.last = at == pieces->count && !pieces->without_access;
 		if (result == 0)
 			result = ask(&conversation, &message, descriptors, error);
 		/* The agent is at work meanwhile, and so is whoever makes the next pieces. */

@@ -13,12 +13,19 @@ struct agent_client {
 	int socket;	/* the control socket; not owned */
 	int process;	/* pidfd of the application, -1: not known; its end ends the conversation */
 	int timeout_ms; /* for each of the calls below, however many messages it takes */
+	/* Once somebody else has locked the process in the driver, and the agent waits for that, nobody waits for the agent. */
+	struct pool *pool;	     /* NULL: for timeout_ms all the same; else it is asked, and */
+	const struct target *target; /* is the application; not owned */
 };
 
-/* Allocations, and a descriptor for each. */
+/* Of which NUMA node of the host an allocation is. */
+#define AGENT_NODE_NONE (-1) /* it is its device's */
+
+/* Allocations, and a descriptor and a node for each. */
 struct agent_offers {
 	struct agent_allocation *allocations;
 	int *descriptors;
+	int32_t *nodes;
 	uint32_t count;
 };
 
@@ -28,6 +35,7 @@ struct agent_export {
 	bool shares;			    /* it has imports, or has given memory of its own to others */
 	uint64_t bytes, left_out;	    /* of an offer: what the process has and its agent cannot hand out */
 	uint64_t claimed[POOL_DEVICES_MAX]; /* of the memory of each of the pool's devices */
+	uint64_t claimed_of_host;	    /* likewise of the host */
 };
 
 /* Hears of an export as it comes; it may take descriptors, and leaves -1. */
@@ -62,6 +70,7 @@ struct agent_pieces {
 	/* Waits until more than the first `at` are there, and says how many in *there. NULL: all are. */
 	int (*wait)(void *context, uint32_t at, uint32_t *there, struct error_text *error);
 	void *context;
+	bool without_access; /* which agent_map_all with no memory gives: until then the application cannot use it */
 };
 
 /*
@@ -69,7 +78,10 @@ struct agent_pieces {
  * come stays mapped.
  */
 int agent_map(const struct agent_client *agent, const struct agent_pieces *pieces, struct error_text *error);
-/* Gives memory to the application, which maps it where it was; with count 0 it only says that nothing is missing. */
+/*
+ * Gives memory to the application, which maps it where it was; with count 0 it only gives access to what was mapped without,
+ * and says that nothing is missing.
+ */
 int agent_map_all(const struct agent_client *agent, struct held_memory *memory, uint32_t count,
 		  struct error_text *error);
 

@@ -3,13 +3,14 @@
 
 #include "driver/gpu_memory.h"
 
+/* Of the device itself: what an allocation of the host's is copied by holds nothing for it. */
 static uint64_t allocated(const struct gpu_image *image, uint32_t device)
 {
 	uint64_t bytes = 0;
 	uint32_t i;
 
 	for (i = 0; i < image->allocation_count; i++)
-		if (image->allocations[i].device == device)
+		if (image->allocations[i].device == device && !image->allocations[i].on_host)
 			bytes += image->allocations[i].bytes;
 	return bytes;
 }

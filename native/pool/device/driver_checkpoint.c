@@ -8,10 +8,24 @@
 static int call_failed(struct pool *pool, const struct target *target, const char *call, CUresult status,
 		       struct error_text *error)
 {
+	static const char *const names[] = {
+		[CU_PROCESS_STATE_RUNNING] = "running",
+		[CU_PROCESS_STATE_LOCKED] = "locked",
+		[CU_PROCESS_STATE_CHECKPOINTED] = "checkpointed",
+	};
 	int result = target_must_live(target, error);
+	CUprocessState state;
 
 	if (result)
 		return result;
+	/* Another state than this run found just before. */
+	if (status == CUDA_ERROR_ILLEGAL_STATE &&
+	    pool->driver.cuCheckpointProcessGetState(target->pid, &state) == CUDA_SUCCESS &&
+	    (size_t)state < sizeof(names) / sizeof(names[0]))
+		return fail(error, cuda_result_to_errno(status),
+			    "%s of process %d failed: its CUDA is %s now. See which other program locks, unlocks or "
+			    "checkpoints it, and try again when that is through with it",
+			    call, target->named, names[state]);
 	return fail(error, cuda_result_to_errno(status), "%s of process %d failed: %s", call, target->named,
 		    cuda_result_name(&pool->driver, status));
 }

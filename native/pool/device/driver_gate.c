@@ -153,6 +153,9 @@ static int look_for_gate(pid_t pid, const struct driver_process *process, pid_t 
 		}
 	}
 	closedir(threads);
+	/* Counted with the others, and to be handed the lock all the same: somebody locked the process while it worked. */
+	if (result == 0 && *address && lock_waited_for(pid, agent_thread) == *address)
+		result = -EBUSY;
 	return result;
 }
 
@@ -247,13 +250,34 @@ static int hide(const struct target *target, const struct driver_process *proces
 	return 0;
 }
 
-bool driver_gate_has_notes(const struct target *target)
+bool driver_gate_keeps_agent(struct pool *pool, const struct target *target)
+{
+	struct driver_process process;
+	struct agent_page page;
+	struct error_text error;
+	struct gate_lock lock;
+	uint64_t page_address, address;
+	CUprocessState state;
+	pid_t agent_thread;
+
+	if (find_page(target, &page_address, &page, &agent_thread, &error))
+		return false;
+	address = lock_waited_for(target->pid, agent_thread);
+	if (!address || address == ON_ITS_WAY || driver_process_query(pool, target, &process, &error) ||
+	    read_memory(target->pid, address, &lock, sizeof(lock)) || !is_held_by(&lock, process.restore_thread_own))
+		return false;
+	/* The driver may hold it for a moment, and find that it cannot lock the process. */
+	return driver_process_state(pool, target, &state, &error) == 0 && state != CU_PROCESS_STATE_RUNNING;
+}
+
+int driver_gate_look(const struct target *target, bool *has_notes, struct error_text *error)
 {
 	struct agent_page page = {.gate_readers = 0};
-	struct error_text error;
 	uint64_t page_address;
+	int result = find_page(target, &page_address, &page, NULL, error);
 
-	return find_page(target, &page_address, &page, NULL, &error) == 0 && page.gate_readers;
+	*has_notes = page.gate_readers != 0;
+	return result == -ENOENT ? 0 : result; /* nobody could have noted anything */
 }
 
 int driver_gate_show(const struct target *target, struct error_text *error)

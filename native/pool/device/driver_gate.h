@@ -32,8 +32,14 @@ int driver_gate_unlock(struct pool *pool, const struct target *target, struct er
  */
 int driver_gate_lock(struct pool *pool, const struct target *target, struct error_text *error);
 
-/* Has a pool that died left notes of what it had taken out? */
-bool driver_gate_has_notes(const struct target *target);
+/*
+ * Does its agent wait at that lock, which somebody else has taken since the process was unlocked for it? As long as that
+ * lasts it can do nothing.
+ */
+bool driver_gate_keeps_agent(struct pool *pool, const struct target *target);
+
+/* Has a pool that died left notes of what it had taken out? Fails where that cannot be seen. */
+int driver_gate_look(const struct target *target, bool *has_notes, struct error_text *error);
 
 /*
  * Puts back what another pool had taken out when it died, if anything; the process may be locked or not. Its agent must

@@ -43,7 +43,8 @@ static int collect(const struct gpu_match_request *request, struct gpu_match *ma
 		for (k = 0; k < image->allocation_count; k++) {
 			gpu = find_old(match, image->devices[image->allocations[k].device].uuid);
 			gpu->held = true;
-			gpu->bytes += image->allocations[k].bytes;
+			if (!image->allocations[k].on_host)
+				gpu->bytes += image->allocations[k].bytes;
 		}
 	}
 	return 0;

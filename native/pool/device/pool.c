@@ -18,6 +18,7 @@ int pool_create(struct pool **pool_out, const struct settings *settings, struct 
 	pool->started = monotonic_nanoseconds();
 	pthread_mutex_init(&pool->driver_lock, NULL);
 	pthread_mutex_init(&pool->lock, NULL);
+	pthread_mutex_init(&pool->tiers_lock, NULL);
 	pthread_cond_init(&pool->changed, NULL);
 	*pool_out = pool;
 	return 0;
@@ -40,6 +41,7 @@ void pool_destroy(struct pool *pool)
 	}
 	copy_engine_destroy(pool->spare_engine);
 	pthread_cond_destroy(&pool->changed);
+	pthread_mutex_destroy(&pool->tiers_lock);
 	pthread_mutex_destroy(&pool->lock);
 	pthread_mutex_destroy(&pool->driver_lock);
 	free(pool);
@@ -59,6 +61,12 @@ void pool_fill_status(struct pool *pool, struct pool_status *status)
 		.started_nanoseconds = pool->started,
 		.images_resident = atomic_load(&pool->images_resident),
 		.images_read = atomic_load(&pool->images_read),
+		.images_pinned = atomic_load(&pool->images_pinned),
+		.pinned_bytes_held = atomic_load(&pool->pinned_bytes),
+		.moved_to_pinned = atomic_load(&pool->moved_to_pinned),
+		.given_up = atomic_load(&pool->given_up),
+		.expired = atomic_load(&pool->expired),
+		.expired_bytes = atomic_load(&pool->expired_bytes),
 	};
 	if (!atomic_load(&pool->driver_ready))
 		return;
@@ -75,6 +83,11 @@ void pool_fill_status(struct pool *pool, struct pool_status *status)
 		status->workers += copy_engine_workers(pool->devices[i].engine);
 		status->contexts++;
 	}
+}
+
+uint64_t pool_host_bytes(void)
+{
+	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 bool pool_fill_gpu(struct pool *pool, uint64_t ordinal, struct pool_gpu *gpu)

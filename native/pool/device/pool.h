@@ -59,20 +59,28 @@ struct pool {
 	pthread_cond_t changed;		  /* state of a device */
 	struct copy_engine *spare_engine; /* made ahead, while cuInit runs */
 	struct prefetch *kept;		  /* filled ahead for clients, until a restore adopts it */
+	struct prefetch *moving;	  /* of what was kept, on its way to pinned memory, and not in that list */
 	struct prefetch *prefetches;	  /* all of them, also those of runs; the last one is the first */
 	uint64_t last_prefetch;		  /* its number */
 
 	atomic_bool device_lost;     /* some device is DEVICE_LOST: the pool takes no more runs, and ends */
 	_Atomic int driver_restores; /* under way: copies yield to them */
-	_Atomic uint64_t restores, checkpoints, images_resident, images_read, measured_to_device;
+	_Atomic uint64_t restores, checkpoints, images_resident, images_pinned, images_read, measured_to_device;
+	/* Held while what is kept changes from one kind of memory to another, or makes room: see prefetch_tiers.c. */
+	pthread_mutex_t tiers_lock;
+	_Atomic unsigned int room_waits; /* who wait for the room that it leaves */
+	_Atomic uint64_t pinned_bytes;	 /* of images in pinned memory */
+	_Atomic uint64_t moved_to_pinned, given_up, expired, expired_bytes;
 	_Atomic uint32_t runs;
 	_Atomic uint32_t leases;
 };
 
 int pool_create(struct pool **pool, const struct settings *settings, struct error_text *error);
-/* No run may be under way, and nothing may be kept (prefetch_drop_kept). */
+/* No run may be under way, and nothing may be kept (prefetch_drop_all). */
 void pool_destroy(struct pool *pool);
 void pool_fill_status(struct pool *pool, struct pool_status *status);
+/* Memory of the machine beside that of its devices. */
+uint64_t pool_host_bytes(void);
 /* False: there is no GPU with this ordinal, or the driver was not started yet. */
 bool pool_fill_gpu(struct pool *pool, uint64_t ordinal, struct pool_gpu *gpu);
 

@@ -4,11 +4,16 @@
 
 #include "pool/device/pool.h"
 
-/* One piece of physical device memory in the pool's hands. An all-zero structure with descriptor -1 holds nothing. */
+/*
+ * One piece of physical memory in the pool's hands: of a device, or of the host, which the device can copy as its own. An
+ * all-zero structure with descriptor -1 holds nothing.
+ */
 struct held_memory {
 	uint64_t allocation_id, bytes;
 	uint64_t address; /* in the application */
 	struct pool_device *device;
+	bool on_host;  /* the host's, */
+	uint32_t node; /* on this NUMA node, or as near to that as the machine has one */
 	int descriptor; /* the application's own export, or one for all who share it; -1: memory made here, exported when needed */
 	bool has_handle, reserved, mapped;
 	bool is_exported; /* exported is a fresh export, made ahead for whoever asks for one next */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "hash/device_hash.h"
 
@@ -16,33 +17,60 @@ static size_t count_chunks(const struct gpu_image *image)
 	return count;
 }
 
-/* Those on one device, one after the other as the image has them. */
-static int hash_device(struct pool_device *device, const struct gpu_image *image, const struct held_memory *memory,
-		       struct memory_hashes *hashes, struct error_text *error)
+/* Those that lie on the device, and the number of each in the image. Returns how many there are. */
+static size_t list_chunks(const struct pool_device *device, const struct gpu_image *image,
+			  const struct held_memory *memory, struct device_chunk *chunks, size_t *places)
 {
-	struct device_chunk *chunks = calloc(count_chunks(image) + 1, sizeof(*chunks));
-	struct device_hash *kernel = NULL;
+	size_t count = 0, at = 0;
 	uint32_t i, number;
-	size_t count = 0;
-	int result;
 
-	if (!chunks)
-		return fail(error, -ENOMEM, "Out of memory");
-	for (i = 0; i < image->allocation_count; i++)
-		for (number = 0; memory[i].device == device && number < image->allocations[i].chunk_count; number++)
+	for (i = 0; i < image->allocation_count; i++) {
+		for (number = 0; number < image->allocations[i].chunk_count; number++, at++) {
+			if (memory[i].device != device)
+				continue;
+			places[count] = at;
 			chunks[count++] = (struct device_chunk){
 				.address = memory[i].here + number * image->chunk_bytes,
 				.bytes = gpu_image_chunk_bytes(image, i, number),
 			};
-	result = pool_device_use(device, error);
+		}
+	}
+	return count;
+}
+
+static int hash_chunks(struct pool_device *device, const struct device_chunk *chunks, size_t count,
+		       struct chunk_hash *hashes, struct error_text *error)
+{
+	struct device_hash *kernel = NULL;
+	int result = pool_device_use(device, error);
+
 	if (result == 0)
 		result = device_hash_open(&kernel, &device->pool->driver, error);
 	if (result == 0)
-		result = device_hash_chunks(kernel, chunks, count, &hashes->chunks[hashes->count], error);
+		result = device_hash_chunks(kernel, chunks, count, hashes, error);
 	device_hash_close(kernel);
-	if (result == 0)
-		hashes->count += count;
+	return result;
+}
+
+static int hash_device(struct pool_device *device, const struct gpu_image *image, const struct held_memory *memory,
+		       struct memory_hashes *hashes, struct error_text *error)
+{
+	struct device_chunk *chunks = calloc(hashes->count + 1, sizeof(*chunks));
+	struct chunk_hash *results = calloc(hashes->count + 1, sizeof(*results));
+	size_t *places = calloc(hashes->count + 1, sizeof(*places)), count, i;
+	int result = -ENOMEM;
+
+	if (chunks && results && places) {
+		count = list_chunks(device, image, memory, chunks, places);
+		result = hash_chunks(device, chunks, count, results, error);
+		for (i = 0; i < count && result == 0; i++)
+			hashes->chunks[places[i]] = results[i];
+	} else {
+		fail(error, result, "Out of memory");
+	}
 	free(chunks);
+	free(results);
+	free(places);
 	return result;
 }
 
@@ -58,10 +86,11 @@ static bool is_first_on_its_device(const struct held_memory *memory, uint32_t in
 int memory_hashes_make(const struct gpu_image *image, const struct held_memory *memory, struct memory_hashes *hashes,
 		       struct error_text *error)
 {
+	size_t count = count_chunks(image);
 	int result = 0;
 	uint32_t i;
 
-	*hashes = (struct memory_hashes){.chunks = calloc(count_chunks(image) + 1, sizeof(*hashes->chunks))};
+	*hashes = (struct memory_hashes){.chunks = calloc(count + 1, sizeof(*hashes->chunks)), .count = count};
 	if (!hashes->chunks)
 		return fail(error, -ENOMEM, "Out of memory");
 	for (i = 0; i < image->allocation_count && result == 0; i++)
@@ -80,6 +109,21 @@ bool memory_hashes_equal(const struct memory_hashes *one, const struct memory_ha
 		if (!chunk_hash_equals(&one->chunks[i], &other->chunks[i]))
 			return false;
 	return one->count == other->count;
+}
+
+bool memory_hashes_are_of(const struct memory_hashes *hashes, const struct gpu_image *image)
+{
+	const struct chunk_hash *own = hashes->chunks;
+	const struct gpu_image_allocation *allocation;
+	bool equal = hashes->count == count_chunks(image);
+	uint32_t i;
+
+	for (i = 0; equal && i < image->allocation_count; own += allocation->chunk_count, i++) {
+		allocation = &image->allocations[i];
+		equal = !allocation->hashes ||
+			!memcmp(own, allocation->hashes, (size_t)allocation->chunk_count * GPU_IMAGE_HASH_BYTES);
+	}
+	return equal;
 }
 
 void memory_hashes_free(struct memory_hashes *hashes)

@@ -11,7 +11,7 @@
  * still what it was.
  */
 
-/* All-zero: none. */
+/* All-zero: none. In the order of the image's allocations and of their chunks. */
 struct memory_hashes {
 	struct chunk_hash *chunks;
 	size_t count;
@@ -21,6 +21,8 @@ struct memory_hashes {
 int memory_hashes_make(const struct gpu_image *image, const struct held_memory *memory, struct memory_hashes *hashes,
 		       struct error_text *error);
 bool memory_hashes_equal(const struct memory_hashes *one, const struct memory_hashes *other);
+/* Are they those that the image has, as far as it has any? */
+bool memory_hashes_are_of(const struct memory_hashes *hashes, const struct gpu_image *image);
 void memory_hashes_free(struct memory_hashes *hashes);
 
 #endif

@@ -44,7 +44,7 @@ static int load_images(struct prefetch *prefetch, int folder, struct error_text 
 			continue;
 		}
 		prefetch->count++;
-		image->bytes = gpu_image_device_bytes(image->image);
+		image->bytes = gpu_image_bytes(image->image);
 		prefetch->bytes += image->bytes;
 		prefetch->shares |= image->image->import_count != 0;
 		result = gpu_image_open_data(folder, image->image, &image->data, error);
@@ -167,6 +167,7 @@ int prefetch_make(struct pool *pool, int folder, const struct prefetch_options *
 	prefetch->pool = pool;
 	prefetch->options = *options;
 	prefetch->allowed = options->overlap;
+	atomic_store(&prefetch->background, options->ahead);
 	prefetch->brings_back = options->only_id != NULL;
 	if (options->device_map)
 		snprintf(prefetch->device_map, sizeof(prefetch->device_map), "%s", options->device_map);
@@ -191,23 +192,32 @@ int prefetch_make(struct pool *pool, int folder, const struct prefetch_options *
 	return 0;
 }
 
-int prefetch_start(struct pool *pool, int folder, const struct prefetch_options *options,
-		   struct prefetch **prefetch_out, struct error_text *error)
+int prefetch_begin(struct prefetch *prefetch, struct error_text *error)
 {
-	struct prefetch *prefetch;
-	int result = prefetch_make(pool, folder, options, &prefetch, error);
+	/* First: whom it follows, and who follows it, is said by its number. */
+	prefetch_list(prefetch);
+	if (pthread_create(&prefetch->thread, NULL, prefetch_main, prefetch)) {
+		prefetch_unlist(prefetch);
+		return fail(error, -EAGAIN, "Could not start a thread");
+	}
+	if (!prefetch->options.ahead)
+		prefetch_begin_exports(prefetch);
+	return 0;
+}
+
+int prefetch_start(struct pool *pool, int folder, const struct prefetch_options *options, struct prefetch **prefetch,
+		   struct error_text *error)
+{
+	int result = prefetch_make(pool, folder, options, prefetch, error);
 
 	if (result)
 		return result;
-	if (pthread_create(&prefetch->thread, NULL, prefetch_main, prefetch)) {
-		prefetch_free(prefetch);
-		return fail(error, -EAGAIN, "Could not start a thread");
+	result = prefetch_begin(*prefetch, error);
+	if (result) {
+		prefetch_free(*prefetch);
+		*prefetch = NULL;
 	}
-	prefetch_list(prefetch);
-	if (!options->ahead)
-		prefetch_begin_exports(prefetch);
-	*prefetch_out = prefetch;
-	return 0;
+	return result;
 }
 
 void prefetch_allow(struct prefetch *prefetch)
@@ -258,7 +268,7 @@ uint64_t prefetch_bytes_done(struct prefetch *prefetch)
 		if (image->state == PREFETCH_FILLED)
 			bytes += image->bytes;
 		else if (image->state == PREFETCH_FILLING)
-			for (job = 0; job < image->job_count; job++)
+			for (bytes += atomic_load(&image->followed), job = 0; job < image->job_count; job++)
 				bytes += copy_job_bytes_done(image->jobs[job].job);
 	}
 	pthread_mutex_unlock(&prefetch->lock);

@@ -40,6 +40,8 @@ void prefetch_free(struct prefetch *prefetch)
 		if (prefetch->images[i].lock >= 0)
 			close(prefetch->images[i].lock);
 	}
+	if (prefetch->pinned)
+		atomic_fetch_sub(&prefetch->pool->pinned_bytes, prefetch->bytes);
 	gpu_match_free(&prefetch->gpus);
 	free(prefetch->images);
 	pthread_mutex_destroy(&prefetch->gpus_lock);
@@ -67,5 +69,6 @@ void prefetch_end(struct prefetch *prefetch)
 	pthread_join(prefetch->thread, NULL);
 	for (job = 0; job < prefetch->exporter_count; job++)
 		pthread_join(prefetch->exporters[job].thread, NULL);
+	prefetch_await_copiers(prefetch);
 	prefetch_free(prefetch);
 }

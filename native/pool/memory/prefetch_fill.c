@@ -45,7 +45,13 @@ static int plan_memory(struct prefetch *prefetch, struct prefetch_image *image, 
 		image->memory[i].allocation_id = manifest->allocations[i].id;
 		image->memory[i].address = manifest->allocations[i].address;
 		image->memory[i].bytes = manifest->allocations[i].bytes;
+		image->memory[i].on_host = manifest->allocations[i].on_host;
+		image->memory[i].node = manifest->allocations[i].node;
 		image->memory[i].device = gpu_match_find(gpus, manifest->devices[manifest->allocations[i].device].uuid);
+		if (prefetch->options.pinned && !image->memory[i].on_host) {
+			image->memory[i].on_host = true;
+			image->memory[i].node = prefetch_node_of(image->memory[i].device);
+		}
 		job_of_device(image, image->memory[i].device)->chunk_count += manifest->allocations[i].chunk_count;
 		*bytes += image->memory[i].bytes;
 	}
@@ -125,6 +131,7 @@ static int start_jobs(struct prefetch *prefetch, struct prefetch_image *image, s
 	request.files = files;
 	request.file_count = image->data.count;
 	pthread_mutex_lock(&prefetch->lock);
+	request.background = atomic_load(&prefetch->background);
 	if (prefetch->cancelled)
 		result = fail(error, -ECANCELED, "The restore was cancelled");
 	for (i = 0; i < image->job_count && result == 0; i++) {
@@ -178,7 +185,7 @@ static void tell(struct prefetch *prefetch, struct prefetch_image *image, uint32
 {
 	unsigned int i;
 
-	for (i = 0; i < image->job_count; i++)
+	for (i = 0; i < image->job_count && !image->leader; i++)
 		if (all || image->jobs[i].told != image->jobs[i].ready) {
 			copy_job_grow(image->jobs[i].job, image->jobs[i].ready, all);
 			image->jobs[i].told = image->jobs[i].ready;
@@ -240,8 +247,14 @@ int prefetch_fill_begin(struct prefetch *prefetch, struct prefetch_image *image,
 	if (result == 0)
 		result = held_range_reserve(&image->range, prefetch->pool, bytes, error);
 	if (result == 0)
+		prefetch_follow_begin(prefetch, image);
+	if (result == 0)
 		result = start_jobs(prefetch, image, error);
-	return result ? result : make_memory(prefetch, image, error);
+	if (result == 0)
+		result = make_memory(prefetch, image, error);
+	if (result)
+		prefetch_follow_end(prefetch, image);
+	return result;
 }
 
 void prefetch_fill_end(struct prefetch *prefetch, struct prefetch_image *image)
@@ -251,6 +264,7 @@ void prefetch_fill_end(struct prefetch *prefetch, struct prefetch_image *image)
 	int result = 0, one;
 	unsigned int i;
 
+	prefetch_follow(prefetch, image);
 	for (i = 0; i < image->job_count; i++) {
 		copy_job_wait(image->jobs[i].job, -1);
 		one = copy_job_result(image->jobs[i].job, &other);
@@ -264,6 +278,8 @@ void prefetch_fill_end(struct prefetch *prefetch, struct prefetch_image *image)
 		if (ended > last)
 			last = ended;
 	}
+	if (image->follow_began && (!first || image->follow_began < first))
+		first = image->follow_began;
 	pthread_mutex_lock(&prefetch->lock);
 	image->began = first ? first : last;
 	image->ended = last;

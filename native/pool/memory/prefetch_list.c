@@ -55,5 +55,6 @@ void prefetch_note_adoption(struct prefetch *prefetch)
 	for (i = 0; i < prefetch->count; i++)
 		prefetch->images[i].was_resident = prefetch->images[i].state == PREFETCH_FILLED;
 	pthread_mutex_unlock(&prefetch->lock);
+	prefetch_hurry(prefetch);
 	prefetch_begin_exports(prefetch);
 }

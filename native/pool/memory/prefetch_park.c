@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "pool/memory/prefetch.h"
@@ -97,29 +96,13 @@ static int check(struct prefetch *prefetch, struct prefetch_image *image, struct
 	return result;
 }
 
-/* Of an image that was removed, or replaced by a newer one. */
-static bool is_gone(const struct prefetch *prefetch)
-{
-	struct stat status;
-	uint32_t file;
-	size_t i;
-
-	for (i = 0; i < prefetch->count; i++)
-		for (file = 0; file < prefetch->images[i].data.count; file++)
-			if (fstat(prefetch->images[i].data.files[file], &status) == 0 && status.st_nlink == 0)
-				return true;
-	return false;
-}
-
 /* Until it is ended. */
 static void watch_files(struct prefetch *prefetch)
 {
 	struct timespec until;
 
-	while (!prefetch_is_cancelled(prefetch) && !atomic_load(&prefetch->is_outdated)) {
+	while (!prefetch_is_cancelled(prefetch) && !prefetch_look_whether_gone(prefetch)) {
 		prefetch_drop_asked(prefetch);
-		if (is_gone(prefetch))
-			atomic_store(&prefetch->is_outdated, true);
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec += FILES_PERIOD_S;
 		pthread_mutex_lock(&prefetch->lock);
@@ -143,6 +126,8 @@ static void *park_main(void *argument)
 			result = check(prefetch, &prefetch->images[i], &error);
 		set_state(prefetch, &prefetch->images[i], result ? PREFETCH_FAILED : PREFETCH_FILLED, result, &error);
 	}
+	if (result == 0 && prefetch->goes_to_pinned)
+		result = prefetch_move_to_pinned(prefetch, &error);
 	if (result == -EBADMSG)
 		log_error("%s", error.text);
 	else if (result && result != -ECANCELED)
@@ -153,13 +138,17 @@ static void *park_main(void *argument)
 	return NULL;
 }
 
-static int hand_over(struct prefetch *prefetch, struct parked_memory *parked, struct error_text *error)
+static int hand_over(struct prefetch *prefetch, int folder, struct parked_memory *parked, struct error_text *error)
 {
+	struct gpu_image_name name = {.has_id = true};
 	struct prefetch_image *image = prefetch_find(prefetch, parked->image_id);
 
 	if (!image || image->image->allocation_count != parked->count || image->image->import_count)
 		return fail(error, -ENOENT, "The image of process %d is not in the folder as it was dumped",
 			    (int)parked->process.named);
+	name.pid = image->image->pid;
+	memcpy(name.id, image->image->id, sizeof(name.id));
+	image->lock = gpu_image_open_manifest(folder, &name);
 	image->memory = parked->memory;
 	image->made = parked->count;
 	image->hashes = parked->hashes;
@@ -182,8 +171,8 @@ static bool is_complete(const struct prefetch *prefetch)
 	return prefetch->bytes > 0;
 }
 
-int prefetch_park(struct pool *pool, int folder, struct parked_memory *parked, size_t count, uint64_t *bytes,
-		  struct error_text *error)
+int prefetch_park(struct pool *pool, int folder, bool pinned, struct parked_memory *parked, size_t count,
+		  uint64_t *bytes, struct error_text *error)
 {
 	const struct prefetch_options options = {.verify = true, .overlap = true, .ahead = true, .device_map = ""};
 	struct prefetch *prefetch;
@@ -194,14 +183,16 @@ int prefetch_park(struct pool *pool, int folder, struct parked_memory *parked, s
 	if (result)
 		return result;
 	prefetch->parked = true;
+	prefetch->goes_to_pinned = pinned;
 	/* It stays where it is. */
 	prefetch->gpus_known = true;
 	for (i = 0; i < count && result == 0; i++)
-		result = hand_over(prefetch, &parked[i], error);
+		result = hand_over(prefetch, folder, &parked[i], error);
 	if (result == 0 && !is_complete(prefetch))
 		result = fail(error, -ENODATA, "No process of the dump has device memory in a GPU image of its own");
 	if (result == 0)
-		result = prefetch_keep_to_budget(pool, prefetch->bytes, error);
+		result = pinned ? prefetch_check_pinned_budget(pool, prefetch->bytes, error)
+				: prefetch_keep_to_budget(pool, prefetch->bytes, error);
 	if (result == 0 && pthread_create(&prefetch->thread, NULL, park_main, prefetch))
 		result = fail(error, -EAGAIN, "Could not start a thread");
 	if (result) {
@@ -209,6 +200,7 @@ int prefetch_park(struct pool *pool, int folder, struct parked_memory *parked, s
 		return result;
 	}
 	*bytes = prefetch->bytes;
+	prefetch->asked_for = monotonic_nanoseconds();
 	prefetch_list(prefetch);
 	prefetch_keep_this(prefetch);
 	return 0;

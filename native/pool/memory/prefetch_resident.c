@@ -3,9 +3,9 @@
 
 #include "pool/memory/prefetch.h"
 
-/* What is in device memory, or on its way there, for who asks. */
+/* What is in device memory or in pinned memory, or on its way there, for who asks. */
 
-/* Returns whether there is any device memory in it. */
+/* Returns whether there is any memory in it. */
 static bool describe(struct prefetch *prefetch, struct pool_resident *resident)
 {
 	const struct prefetch_image *image;
@@ -18,6 +18,7 @@ static bool describe(struct prefetch *prefetch, struct pool_resident *resident)
 		.since_nanoseconds = prefetch->since,
 		.taken = !prefetch->options.ahead || prefetch->adopted,
 		.parked = prefetch->parked,
+		.tier = prefetch->pinned ? POOL_TIER_PINNED : POOL_TIER_DEVICE,
 	};
 	pthread_mutex_lock(&prefetch->lock);
 	for (i = 0; i < prefetch->count; i++) {

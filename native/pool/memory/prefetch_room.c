@@ -8,103 +8,8 @@
 #include "support/clock.h"
 #include "support/log.h"
 
-/*
- * How long memory may take to come free on a full GPU, or half of the operator's limit where that is less: what ends just
- * now frees it at once, and for what goes on running there is no use in waiting.
- */
-#define ROOM_TIMEOUT_NS (3 * UINT64_C(1000000000))
-/* Likewise, before another GPU is taken. */
+/* How long memory may take to come free before another GPU is taken. */
 #define MOVE_TIMEOUT_NS UINT64_C(1000000000)
-
-bool prefetch_is_cancelled(struct prefetch *prefetch)
-{
-	bool cancelled;
-
-	pthread_mutex_lock(&prefetch->lock);
-	cancelled = prefetch->cancelled;
-	pthread_mutex_unlock(&prefetch->lock);
-	return cancelled;
-}
-
-/* Well within the limit of a step, so that who waits for the memory learns what is wrong with it. */
-static uint64_t room_timeout(const struct pool *pool)
-{
-	uint64_t half = pool->settings.timeout_seconds * UINT64_C(500000000);
-
-	return half < ROOM_TIMEOUT_NS ? half : ROOM_TIMEOUT_NS;
-}
-
-static bool is_idle(struct prefetch *prefetch)
-{
-	bool idle = true;
-	size_t i;
-
-	pthread_mutex_lock(&prefetch->lock);
-	for (i = 0; i < prefetch->count; i++)
-		idle &= prefetch->images[i].state >= PREFETCH_FILLED;
-	pthread_mutex_unlock(&prefetch->lock);
-	return idle;
-}
-
-/* Takes the one that was used before all others out of the list. */
-static struct prefetch *take_oldest(struct pool *pool, bool only_idle, bool only_parked)
-{
-	struct prefetch **at, **found = NULL, *oldest = NULL;
-
-	pthread_mutex_lock(&pool->lock);
-	for (at = &pool->kept; *at; at = &(*at)->next_kept)
-		if ((!only_idle || is_idle(*at)) && (!only_parked || (*at)->parked))
-			found = at;
-	if (found) {
-		oldest = *found;
-		*found = oldest->next_kept;
-	}
-	pthread_mutex_unlock(&pool->lock);
-	return oldest;
-}
-
-static void drop(struct prefetch *kept, const char *why)
-{
-	log_warning("%s: %llu MiB of %s that were %s are dropped", why, (unsigned long long)(kept->bytes >> 20),
-		    kept->directory, kept->parked ? "parked" : "filled ahead");
-	prefetch_end(kept);
-}
-
-bool prefetch_drop_one_kept(struct pool *pool, bool only_idle)
-{
-	struct prefetch *oldest = take_oldest(pool, only_idle, false);
-
-	if (!oldest)
-		return false;
-	drop(oldest, "The GPU is needed");
-	return true;
-}
-
-static uint64_t count_parked(struct pool *pool)
-{
-	const struct prefetch *kept;
-	uint64_t bytes = 0;
-
-	pthread_mutex_lock(&pool->lock);
-	for (kept = pool->kept; kept; kept = kept->next_kept)
-		if (kept->parked)
-			bytes += kept->bytes;
-	pthread_mutex_unlock(&pool->lock);
-	return bytes;
-}
-
-int prefetch_keep_to_budget(struct pool *pool, uint64_t bytes, struct error_text *error)
-{
-	uint64_t budget = pool->settings.park_budget;
-	struct prefetch *oldest;
-
-	if (budget && bytes > budget)
-		return fail(error, -ENOSPC, "its %llu MiB are more than REKINDLE_PARK_BUDGET of the pool, %llu MiB",
-			    (unsigned long long)(bytes >> 20), (unsigned long long)(budget >> 20));
-	while (budget && count_parked(pool) + bytes > budget && (oldest = take_oldest(pool, false, true)))
-		drop(oldest, "More is parked than REKINDLE_PARK_BUDGET");
-	return 0;
-}
 
 /* All images together: how much of this GPU the driver needs. */
 static uint64_t driver_bytes(const struct prefetch *prefetch, const struct pool_device *device)
@@ -125,6 +30,7 @@ static uint64_t driver_bytes(const struct prefetch *prefetch, const struct pool_
 
 void prefetch_make_room_for_driver(struct prefetch *prefetch)
 {
+	struct room_wait wait = {.prefetch = prefetch};
 	struct pool *pool = prefetch->pool;
 	uint64_t wanted, free_bytes;
 	int i;
@@ -132,32 +38,38 @@ void prefetch_make_room_for_driver(struct prefetch *prefetch)
 	for (i = 0; i < pool->device_count; i++) {
 		wanted = driver_bytes(prefetch, &pool->devices[i]);
 		while (wanted && !pool_device_free_bytes(&pool->devices[i], false, &free_bytes, NULL) &&
-		       free_bytes < wanted && prefetch_drop_one_kept(pool, false))
+		       free_bytes < wanted && prefetch_free_device(pool, false, &wait))
 			;
 	}
 }
 
+/* Of what is kept; what is on the devices leaves the machine as full as it is. */
+static bool free_some(struct prefetch *prefetch, const struct held_memory *memory, struct room_wait *wait)
+{
+	return memory->on_host ? prefetch_free_pinned(prefetch->pool)
+			       : prefetch_free_device(prefetch->pool, prefetch->options.ahead, wait);
+}
+
 /*
- * Where the GPU is full, what is kept for later makes room. Else a process that was just dumped and killed may hold its
+ * Where a GPU is full, what is kept for later makes room. Else a process that was just dumped and killed may hold its
  * memory for a moment more.
  */
 int prefetch_make_room(struct prefetch *prefetch, struct held_memory *memory, struct error_text *error)
 {
 	const struct timespec pause = {.tv_nsec = 20000000};
-	uint64_t deadline = 0;
+	struct room_wait wait = {.prefetch = prefetch};
 	int result;
 
 	for (;;) {
 		result = held_memory_create(memory, error);
 		if (result != -ENOMEM || !(prefetch->options.goes_first || prefetch->options.ahead))
 			return result;
-		if (prefetch_drop_one_kept(prefetch->pool, prefetch->options.ahead))
+		prefetch_room_wait_begin(prefetch->pool, &wait);
+		if (free_some(prefetch, memory, &wait))
 			continue;
 		if (prefetch->options.ahead)
 			return result;
-		if (deadline == 0)
-			deadline = monotonic_nanoseconds() + room_timeout(prefetch->pool);
-		if (monotonic_nanoseconds() > deadline || prefetch_is_cancelled(prefetch))
+		if (monotonic_nanoseconds() > wait.deadline || prefetch_is_cancelled(prefetch))
 			return result;
 		nanosleep(&pause, NULL);
 	}
@@ -189,6 +101,7 @@ static int match_with_room(struct prefetch *prefetch, struct gpu_match *match, s
 {
 	uint64_t deadline = monotonic_nanoseconds() + MOVE_TIMEOUT_NS;
 	const struct timespec pause = {.tv_nsec = 20000000};
+	struct room_wait wait = {.prefetch = prefetch};
 	bool lacks_room;
 	int result;
 
@@ -197,7 +110,7 @@ static int match_with_room(struct prefetch *prefetch, struct gpu_match *match, s
 		lacks_room = result ? result == -ENOMEM : match->for_room;
 		if (!lacks_room || !prefetch->options.goes_first)
 			return result;
-		if (!prefetch_drop_one_kept(prefetch->pool, false)) {
+		if (!prefetch_free_device(prefetch->pool, false, &wait)) {
 			/* Whoever chose a GPU learns at once that it is full. */
 			if (result || monotonic_nanoseconds() > deadline || prefetch_is_cancelled(prefetch))
 				return result;

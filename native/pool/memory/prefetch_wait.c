@@ -8,6 +8,9 @@
 
 /* The images of a prefetch, and who waits for them. */
 
+/* So long a process that is whole waits for those that copy from its memory, all in all. */
+#define FOLLOWERS_TIMEOUT_NS (UINT64_C(500) * 1000000)
+
 struct prefetch_image *prefetch_find(struct prefetch *prefetch, const uint8_t image_id[16])
 {
 	size_t i;
@@ -37,10 +40,33 @@ int prefetch_claim(struct prefetch *prefetch, struct prefetch_image *image, cons
 	return result;
 }
 
+/*
+ * Who follows it is waited for, so that the files are read once; who still copies from it when that takes too long sees
+ * that it is taken, and reads the rest.
+ */
 void prefetch_mark_taken(struct prefetch *prefetch, struct prefetch_image *image)
 {
+	uint64_t end = monotonic_nanoseconds() + FOLLOWERS_TIMEOUT_NS;
+	struct timespec until = {.tv_sec = (time_t)(end / 1000000000u), .tv_nsec = (long)(end % 1000000000u)};
+
 	pthread_mutex_lock(&prefetch->lock);
+	while (image->followers && !prefetch->cancelled &&
+	       !pthread_cond_timedwait(&prefetch->changed, &prefetch->lock, &until))
+		;
 	image->taken = true;
+	while (image->copiers)
+		pthread_cond_wait(&prefetch->changed, &prefetch->lock);
+	pthread_mutex_unlock(&prefetch->lock);
+}
+
+void prefetch_await_copiers(struct prefetch *prefetch)
+{
+	size_t i;
+
+	pthread_mutex_lock(&prefetch->lock);
+	for (i = 0; i < prefetch->count; i++)
+		while (prefetch->images[i].copiers)
+			pthread_cond_wait(&prefetch->changed, &prefetch->lock);
 	pthread_mutex_unlock(&prefetch->lock);
 }
 
@@ -82,6 +108,16 @@ void prefetch_set_state(struct prefetch *prefetch, struct prefetch_image *image,
 	}
 	pthread_cond_broadcast(&prefetch->changed);
 	pthread_mutex_unlock(&prefetch->lock);
+}
+
+bool prefetch_is_cancelled(struct prefetch *prefetch)
+{
+	bool cancelled;
+
+	pthread_mutex_lock(&prefetch->lock);
+	cancelled = prefetch->cancelled;
+	pthread_mutex_unlock(&prefetch->lock);
+	return cancelled;
 }
 
 bool prefetch_is_filled(struct prefetch *prefetch)
@@ -137,6 +173,40 @@ int prefetch_wait_filled(struct prefetch *prefetch, struct prefetch_image *image
 			 struct error_text *error)
 {
 	return wait_for_own(prefetch, image, PREFETCH_FILLED, timeout_ms, error);
+}
+
+int prefetch_wait_copied(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
+			 struct error_text *error)
+{
+	int result = prefetch_wait_filled(prefetch, image, timeout_ms, error);
+	size_t i;
+
+	for (i = 0; i < prefetch->count && result == 0; i++)
+		if (prefetch_wait_state(prefetch, &prefetch->images[i], PREFETCH_FILLED, timeout_ms, NULL) ==
+		    -EINPROGRESS)
+			result = -EINPROGRESS;
+	return result;
+}
+
+/* With the lock, under which jobs are started. */
+static void hurry_jobs(const struct prefetch_image *image)
+{
+	unsigned int i;
+
+	for (i = 0; image->state == PREFETCH_FILLING && i < image->job_count; i++)
+		copy_job_hurry(image->jobs[i].job);
+}
+
+void prefetch_hurry(struct prefetch *prefetch)
+{
+	size_t i;
+
+	if (!atomic_exchange(&prefetch->background, false))
+		return;
+	pthread_mutex_lock(&prefetch->lock);
+	for (i = 0; i < prefetch->count; i++)
+		hurry_jobs(&prefetch->images[i]);
+	pthread_mutex_unlock(&prefetch->lock);
 }
 
 /* Half of the operator's limit: whoever waits for the reply has all of it. */

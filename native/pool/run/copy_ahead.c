@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "hash/device_hash.h"
+#include "pool/run/parent_image.h"
 #include "support/clock.h"
 #include "support/log.h"
 
@@ -68,6 +69,7 @@ struct beginning {
 	uint32_t memory_count;
 	struct copy_ahead *ahead;
 	bool has_to_fail; /* what went wrong would be so for the dump too */
+	bool has_parent;  /* of which most is the same, and nothing is copied */
 };
 
 static int compare_ids(const void *left, const void *right, void *image)
@@ -221,6 +223,10 @@ static int begin(struct beginning *beginning, struct error_text *error)
 		result = take_one(beginning, i, error);
 	if (result)
 		return result;
+	beginning->has_parent =
+		run_parent_serves(beginning->run, beginning->process, beginning->ahead->image, beginning->memory);
+	if (beginning->has_parent)
+		return 0;
 	qsort_r(beginning->ahead->by_id, beginning->offer.own.count, sizeof(uint32_t), compare_ids,
 		beginning->ahead->image);
 	return copy_all(beginning, error);
@@ -243,6 +249,12 @@ int run_copy_ahead(struct run *run, struct run_process *process, struct error_te
 		beginning.has_to_fail = true;
 	}
 	process->ahead = beginning.ahead;
+	if (beginning.has_parent && result == 0) {
+		run_drop_ahead(run, process);
+		log_info("Process %d: most of it is as in its last image, and nothing is copied while it runs",
+			 process->pid);
+		return 0;
+	}
 	if (result) {
 		run_drop_ahead(run, process);
 		if (beginning.has_to_fail || target_has_ended(&process->target))
@@ -323,40 +335,46 @@ static void fill_gaps(struct arrangement *arrangement)
 	}
 }
 
-void copy_ahead_arrange(const struct copy_ahead *ahead, struct agent_allocation *allocations, int *descriptors,
-			uint32_t count)
+/* The offer of that number is the next one. */
+static void put(struct agent_offers *ordered, const struct agent_offers *offers, int64_t number)
 {
-	uint32_t places = ahead->image->allocation_count, i, done = 0;
-	struct arrangement arrangement = {.ahead = ahead, .allocations = allocations, .count = count};
-	struct agent_allocation *ordered = calloc(count + 1, sizeof(*ordered));
-	int *ordered_descriptors = calloc(count + 1, sizeof(*ordered_descriptors));
+	ordered->allocations[ordered->count] = offers->allocations[number];
+	ordered->descriptors[ordered->count] = offers->descriptors[number];
+	ordered->nodes[ordered->count++] = offers->nodes[number];
+}
+
+void copy_ahead_arrange(const struct copy_ahead *ahead, struct agent_offers *offers)
+{
+	uint32_t places = ahead->image->allocation_count, count = offers->count, i;
+	struct arrangement arrangement = {.ahead = ahead, .allocations = offers->allocations, .count = count};
+	struct agent_offers ordered = {
+		.allocations = calloc(count + 1, sizeof(*ordered.allocations)),
+		.descriptors = calloc(count + 1, sizeof(*ordered.descriptors)),
+		.nodes = calloc(count + 1, sizeof(*ordered.nodes)),
+	};
 
 	arrangement.slots = malloc((places + 1) * sizeof(*arrangement.slots));
 	arrangement.placed = calloc(count + 1, sizeof(*arrangement.placed));
 	/* In any other order it is as right. */
-	if (!ordered || !ordered_descriptors || !arrangement.slots || !arrangement.placed)
+	if (!ordered.allocations || !ordered.descriptors || !ordered.nodes || !arrangement.slots || !arrangement.placed)
 		goto out;
 	for (i = 0; i < places; i++)
 		arrangement.slots[i] = -1;
 	place_those_that_were_there(&arrangement);
 	fill_gaps(&arrangement);
-	for (i = 0; i < places; i++) {
-		if (arrangement.slots[i] < 0)
-			continue;
-		ordered[done] = allocations[arrangement.slots[i]];
-		ordered_descriptors[done++] = descriptors[arrangement.slots[i]];
-	}
-	for (i = 0; i < count; i++) {
-		if (arrangement.placed[i])
-			continue;
-		ordered[done] = allocations[i];
-		ordered_descriptors[done++] = descriptors[i];
-	}
-	memcpy(allocations, ordered, count * sizeof(*ordered));
-	memcpy(descriptors, ordered_descriptors, count * sizeof(*ordered_descriptors));
+	for (i = 0; i < places; i++)
+		if (arrangement.slots[i] >= 0)
+			put(&ordered, offers, arrangement.slots[i]);
+	for (i = 0; i < count; i++)
+		if (!arrangement.placed[i])
+			put(&ordered, offers, i);
+	memcpy(offers->allocations, ordered.allocations, count * sizeof(*ordered.allocations));
+	memcpy(offers->descriptors, ordered.descriptors, count * sizeof(*ordered.descriptors));
+	memcpy(offers->nodes, ordered.nodes, count * sizeof(*ordered.nodes));
 out:
-	free(ordered);
-	free(ordered_descriptors);
+	free(ordered.allocations);
+	free(ordered.descriptors);
+	free(ordered.nodes);
 	free(arrangement.slots);
 	free(arrangement.placed);
 }

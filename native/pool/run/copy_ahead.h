@@ -37,8 +37,7 @@ void run_drop_ahead(struct run *run, struct run_process *process);
 /* ---- when the process stands: ahead is not NULL ---- */
 
 /* Puts what was exported into an order in which as much as can has the place that it had. */
-void copy_ahead_arrange(const struct copy_ahead *ahead, struct agent_allocation *allocations, int *descriptors,
-			uint32_t count);
+void copy_ahead_arrange(const struct copy_ahead *ahead, struct agent_offers *offers);
 /* What was begun. */
 const struct gpu_image *copy_ahead_image(const struct copy_ahead *ahead);
 /* Hands over the data files, at the size that the image needs now. */

@@ -8,6 +8,7 @@
 #include "pool/device/driver_gate.h"
 #include "pool/run/copy_ahead.h"
 #include "pool/run/offload.h"
+#include "pool/run/parent_image.h"
 #include "support/clock.h"
 #include "support/log.h"
 
@@ -20,7 +21,6 @@ static int meet_others(struct offload *offload, struct error_text *error)
 	int result;
 
 	result = run_meet(offload->run, process, offload->export.shares, error);
-	process->has_imported = offload->image->import_count != 0;
 	for (i = 0; i < offload->image->import_count && result == 0; i++) {
 		import = &offload->image->imports[i];
 		import->id = process->memory[process->own_count + i].allocation_id;
@@ -58,10 +58,31 @@ static void leave_out_unchanged(struct offload *offload)
 	run_phase_add(offload->process, PHASE_COMPARE, began, bytes);
 }
 
-static int copy_all(struct offload *offload, struct error_text *error)
+/* What its last image has, or another one before that, is left out where it is the same. */
+static int link_unchanged(struct offload *offload, struct error_text *error)
 {
+	struct run_process *process = offload->process;
+	uint64_t began = monotonic_nanoseconds();
 	int result;
 
+	if (!process->parent)
+		return 0;
+	run_progress(offload->run, process, PHASE_COMPARE, 0, 0);
+	run_note_hashes(offload->run, process, offload->image);
+	result = process->hashes.chunks
+			 ? parent_image_inherit(process->parent, offload->run, offload->image, &process->hashes, error)
+			 : 0;
+	run_drop_parent(process);
+	run_phase_add(process, PHASE_COMPARE, began, gpu_image_bytes(offload->image));
+	return result;
+}
+
+static int copy_all(struct offload *offload, struct error_text *error)
+{
+	int result = link_unchanged(offload, error);
+
+	if (result)
+		return result;
 	offload->copy = (struct image_copy){
 		.run = offload->run,
 		.process = offload->process,
@@ -77,6 +98,8 @@ static int copy_all(struct offload *offload, struct error_text *error)
 	if (result)
 		return result;
 	leave_out_unchanged(offload);
+	if (!offload->process->hashes.chunks)
+		run_note_hashes(offload->run, offload->process, offload->image);
 	offload->stream_began = monotonic_nanoseconds();
 	return image_copy_run(&offload->copy, error);
 }
@@ -86,6 +109,8 @@ static int copy_out(struct offload *offload, struct error_text *error)
 	int result;
 
 	if (offload->streams) {
+		/* Beside the copy, which reads the same memory. */
+		run_note_hashes(offload->run, offload->process, offload->image);
 		result = gpu_image_resize_data(offload->image, &offload->data, error);
 		if (result == 0)
 			result = image_copy_end(&offload->copy, error);
@@ -125,10 +150,9 @@ static int write_image(struct offload *offload, struct error_text *error)
 	if (result)
 		return result;
 	process->has_shared = offload->export.shares;
-	if (!process->has_shared)
-		run_note_hashes(offload->run, process, offload->image);
 	process->record.device_bytes = offload->export.bytes;
 	process->image_bytes = offload->image->stored_bytes;
+	process->linked_bytes = gpu_image_linked_bytes(offload->image);
 	process->record.allocations = offload->image->allocation_count;
 	return process->record.allocations ? check_in_background(offload, error) : 0;
 }
@@ -212,12 +236,13 @@ static void forget_export(struct offload *offload)
 static int export_all(struct offload *offload, bool *answered, struct error_text *error)
 {
 	struct pool *pool = offload->run->pool;
-	/* Of what was copied ahead the place of each is known only when all are. */
-	const struct agent_listener listener = offload_listener(offload),
-				    *heard = offload->process->ahead ? NULL : &listener;
+	/* Of what was copied before the place of each is known only when all are. */
+	bool all_at_once = offload->process->ahead || offload->process->parent;
+	const struct agent_listener listener = offload_listener(offload), *heard = all_at_once ? NULL : &listener;
+	struct room_wait wait = {.deadline = 0};
 	int result = agent_export_all(&offload->agent, pool, heard, &offload->export, answered, error);
 
-	while (result == -EOPNOTSUPP && *answered && prefetch_drop_one_kept(pool, false)) {
+	while (result == -EOPNOTSUPP && *answered && prefetch_free_device(pool, false, &wait)) {
 		forget_export(offload);
 		result = agent_export_all(&offload->agent, pool, heard, &offload->export, answered, error);
 	}
@@ -231,9 +256,12 @@ static void drop_all(struct offload *offload, bool failed)
 
 	offload_free(offload);
 	run_drop_ahead(offload->run, process);
+	run_drop_parent(process);
 	if (!failed || process_lacks_memory(process))
 		return;
 	run_process_drop_memory(process);
+	if (process->has_shared)
+		return; /* others may have given their memory up, and find theirs by this image: see shared_images.h */
 	if (process->image_written)
 		run_remove_image(offload->run, process);
 	else
@@ -259,11 +287,14 @@ enum save_outcome run_offload(struct run *run, struct run_process *process, int 
 	struct offload offload = {.run = run, .process = process};
 	struct error_text other;
 	bool answered = false, shares = false;
-	int result;
+	int result, locked;
 
 	offload.agent = run_agent(run, process);
 	run_progress(run, process, PHASE_COPY_OUT, 0, 0);
 	warm_ahead(run->pool);
+	/* What was copied ahead was when its parent would not do. */
+	if (!process->ahead)
+		run_find_parent(run, process);
 	/* Every thread but the agent's is stopped, so the GPU stays quiet while the driver lets the agent work. */
 	result = driver_gate_unlock(run->pool, &process->target, error);
 	if (result) {
@@ -290,9 +321,11 @@ enum save_outcome run_offload(struct run *run, struct run_process *process, int 
 		drop_all(&offload, true);
 	if (result && answered && !shares && !offload.release_tried && !is_final(result))
 		answered = can_be_left_to_driver(&offload);
-	if (driver_gate_lock(run->pool, &process->target, &other)) {
+	locked = driver_gate_lock(run->pool, &process->target, &other);
+	if (locked) {
+		process->locked_meanwhile = locked == -EBUSY;
 		if (result == 0) {
-			result = fail(error, -EIO, "%s", other.text);
+			result = fail(error, process->locked_meanwhile ? locked : -EIO, "%s", other.text);
 			if (agent_map_all(&offload.agent, process->memory, process->memory_count, &other) == 0)
 				process_note_memory_back(process);
 		}

@@ -5,6 +5,7 @@
 
 #include "pool/device/driver_checkpoint.h"
 #include "pool/run/copy_ahead.h"
+#include "pool/run/parent_image.h"
 #include "pool/run/pool_run.h"
 #include "support/clock.h"
 #include "support/log.h"
@@ -60,6 +61,12 @@ int run_checkpoint(struct run *run, struct run_process *process, const char *not
 			 "the process was checkpointed already before the dump");
 		return 0;
 	}
+	if (state == CU_PROCESS_STATE_RUNNING && (process->taken == TAKEN_LOCK || process->was_locked))
+		return fail(
+			error, -EBUSY,
+			"Another program has unlocked CUDA of process %d, which was locked for this dump: dump it again "
+			"when that leaves it alone",
+			process->pid);
 	if (state != CU_PROCESS_STATE_LOCKED)
 		return fail(error, -EINVAL,
 			    "Process %d is not locked (state %d): POOL_LOCK comes before POOL_CHECKPOINT", process->pid,
@@ -80,6 +87,7 @@ int run_checkpoint(struct run *run, struct run_process *process, const char *not
 		snprintf(process->record.reason, sizeof(process->record.reason), "%.255s", why.text);
 	} else {
 		run_drop_ahead(run, process);
+		run_drop_parent(process);
 		snprintf(process->record.reason, sizeof(process->record.reason), "%s",
 			 note[0] ? note : "the process does not run under librekindle-preload.so");
 	}

@@ -85,6 +85,7 @@ int guardian_watch(struct run *run, const struct run_process *process, struct er
 	int descriptors[GUARDED_DESCRIPTORS] = {process->target.pidfd, run->folder, run->lock}, result = 0;
 
 	message.was_locked = process->was_locked;
+	message.untouched = process->untouched;
 	memcpy(message.checkpoint_id, run->checkpoint_id, sizeof(message.checkpoint_id));
 	if (!run->guardian)
 		result = begin(run, error);

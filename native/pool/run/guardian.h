@@ -12,7 +12,10 @@
  */
 struct guardian;
 
-/* Takes a process into its care, starting the guardian of the run where there is none. */
+/*
+ * Takes a process into its care, starting the guardian of the run where there is none. Once more for the same one: what it
+ * was told of it before counts no longer.
+ */
 int guardian_watch(struct run *run, const struct run_process *process, struct error_text *error);
 /* The run has ended well or its processes were brought back: returns when the guardian is gone. */
 void guardian_dismiss(struct run *run);

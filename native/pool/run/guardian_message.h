@@ -17,6 +17,7 @@ struct guardian_message {
 	uint8_t checkpoint_id[16];
 	int32_t named;
 	uint32_t was_locked;
+	uint32_t untouched; /* it runs as it did before the run: what becomes of it is somebody else's doing */
 	uint32_t dismissed; /* the run is over: nothing else counts, and there is no descriptor */
 };
 

@@ -20,23 +20,38 @@
 struct watched {
 	struct watched *next;
 	struct target target;
+	int lock; /* on the process, see wait_for_lock() */
 	int folder, folder_lock;
 	uint8_t checkpoint_id[16];
-	bool was_locked;
+	bool was_locked, untouched;
 };
+
+static struct watched *find(struct watched *list, const struct target *target)
+{
+	while (list && (list->target.pid != target->pid || target_has_ended(&list->target)))
+		list = list->next;
+	return list;
+}
 
 /* What came holds the lock of the run, which must go with the run: so a descriptor of our own. */
 static int take_process(struct watched **list, const struct guardian_message *message, const int *descriptors,
 			size_t count)
 {
-	struct watched *watched = calloc(1, sizeof(*watched));
+	struct watched *watched, *known;
 	struct target received;
 	int pidfd;
 
-	if (!watched || target_open(&received, descriptors[0], message->named, NULL)) {
-		free(watched);
+	if (target_open(&received, descriptors[0], message->named, NULL))
 		return -ESRCH;
+	known = find(*list, &received);
+	if (known) {
+		known->was_locked = message->was_locked;
+		known->untouched = message->untouched;
+		return 0;
 	}
+	watched = calloc(1, sizeof(*watched));
+	if (!watched)
+		return -ENOMEM;
 	pidfd = (int)syscall(SYS_pidfd_open, received.pid, 0);
 	if (pidfd < 0 || target_has_ended(&received)) {
 		close_if_open(&pidfd);
@@ -44,25 +59,28 @@ static int take_process(struct watched **list, const struct guardian_message *me
 		return -ESRCH;
 	}
 	watched->target = (struct target){.pidfd = pidfd, .pid = received.pid, .named = received.named};
+	watched->lock = process_lock_open(received.pid);
 	watched->folder = fcntl(descriptors[1], F_DUPFD_CLOEXEC, 3);
 	watched->folder_lock = count > 2 ? fcntl(descriptors[2], F_DUPFD_CLOEXEC, 3) : -1;
 	watched->was_locked = message->was_locked;
+	watched->untouched = message->untouched;
 	memcpy(watched->checkpoint_id, message->checkpoint_id, sizeof(watched->checkpoint_id));
 	watched->next = *list;
 	*list = watched;
 	return 0;
 }
 
-/* Waits until no run has the process in hand. Returns the lock, or -ESRCH where it has ended. */
-static int wait_for_lock(const struct target *target)
+/*
+ * Waits until no run has the process in hand; also where it has ended, as its criu may be at work in the folder, and end it
+ * itself. Returns 0, or a negative errno code where that cannot be told.
+ */
+static int wait_for_lock(const struct watched *watched)
 {
-	struct pollfd end = {.fd = target->pidfd, .events = POLLIN};
-	int lock;
+	int result;
 
-	do {
-		lock = process_lock_take(target->pidfd, target->pid, NULL);
-	} while (lock == -EBUSY && poll(&end, 1, STEP_MS) <= 0);
-	return lock;
+	while ((result = process_lock_try(watched->lock, watched->target.pidfd)) == -EBUSY)
+		poll(NULL, 0, STEP_MS);
+	return result;
 }
 
 static struct abandoned_process as_abandoned(const struct watched *watched)
@@ -81,36 +99,39 @@ static struct abandoned_process as_abandoned(const struct watched *watched)
 static bool bring_back(struct pool *pool, const struct watched *watched, bool is_alone)
 {
 	struct abandoned_process process = as_abandoned(watched);
-	bool whole = true;
 
 	process.others_follow = process.images_stay = !is_alone;
-	process.lock = wait_for_lock(&watched->target);
+	process.lock = watched->lock;
 	/* What could not be looked at may have its only memory in its image. */
-	if (process.lock < 0)
+	if (wait_for_lock(watched))
 		return target_has_ended(&watched->target);
 	/* The pool's client may have found another pool for it, or its own has brought it back before it died. */
-	if (!target_has_ended(&watched->target) && revive_is_needed(pool, &process)) {
+	if (!target_has_ended(&watched->target) && !watched->untouched && revive_is_needed(pool, &process)) {
 		log_warning("Process %d was left behind by a dump whose criu and pool are gone: bringing it back",
 			    watched->target.named);
-		whole = revive(pool, &process) == 0;
-	} else if (is_alone && !target_has_ended(&watched->target)) {
-		revive_folder(pool, &process);
+		return revive(pool, &process) == 0;
 	}
-	close(process.lock);
-	return whole;
+	process.one_has_ended = target_has_ended(&watched->target);
+	if (is_alone)
+		revive_folder(pool, &process);
+	return true;
 }
 
 /* Where one is not back, all images stay: one may be its only memory, and others say with whom it shares that. */
 static void put_folder_in_order(struct pool *pool, const struct watched *list, bool all)
 {
+	const struct watched *watched;
 	struct abandoned_process process;
+	bool one_has_ended = false;
 
+	for (watched = list; watched; watched = watched->next)
+		one_has_ended |= target_has_ended(&watched->target);
 	for (; list; list = list->next) {
 		process = as_abandoned(list);
 		process.others_follow = list->next != NULL;
 		process.images_stay = !all;
-		if (!target_has_ended(&list->target))
-			revive_folder(pool, &process);
+		process.one_has_ended = one_has_ended;
+		revive_folder(pool, &process);
 	}
 }
 
@@ -132,6 +153,7 @@ static void forget(struct watched *list)
 	for (; list; list = next) {
 		next = list->next;
 		target_close(&list->target);
+		close_if_open(&list->lock);
 		close_if_open(&list->folder);
 		close_if_open(&list->folder_lock);
 		free(list);

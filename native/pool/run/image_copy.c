@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* How often a long copy looks whether anybody still wants it. */
 #define LOOK_AROUND_MS 20
@@ -12,9 +13,6 @@ bool image_copy_failed_for_good(int result)
 	return result == -ENOSPC || result == -EDQUOT || result == -EROFS || result == -EACCES || result == -EPERM ||
 	       result == -ECANCELED || result == -ESRCH;
 }
-
-/* Every driver so far allocates in multiples of this, and the agent's word is refused where it is none. */
-#define GRANULARITY (UINT64_C(2) << 20)
 
 static int make_room(struct image_copy *copy, struct error_text *error)
 {
@@ -44,6 +42,8 @@ static void add_chunks(struct image_copy *copy, uint32_t i, CUdeviceptr address)
 	uint32_t number;
 
 	for (number = 0; number < allocation->chunk_count; number++) {
+		if (allocation->inherited && allocation->inherited[number])
+			continue;
 		copy->owners[allocation->device][copy->wanted[allocation->device]] = i;
 		chunk = &copy->chunks[allocation->device][copy->wanted[allocation->device]++];
 		chunk->device_address = address + number * image->chunk_bytes;
@@ -63,6 +63,7 @@ int image_copy_prepare(struct image_copy *copy, struct error_text *error)
 
 	for (i = 0; i < copy->image->allocation_count && result == 0; i++)
 		add_chunks(copy, i, copy->memory[i].here);
+	memcpy(copy->counts, copy->wanted, sizeof(copy->counts));
 	return result;
 }
 
@@ -147,7 +148,7 @@ void image_copy_begin(struct image_copy *copy, uint64_t bytes_limit)
 /* As many chunks as there may ever be: no more allocations than have the smallest size, of which each may have a short one. */
 static int make_room_on(struct image_copy *copy, uint32_t device, struct error_text *error)
 {
-	size_t limit = copy->bytes_limit / copy->image->chunk_bytes + copy->bytes_limit / GRANULARITY + 1;
+	size_t limit = copy->bytes_limit / copy->image->chunk_bytes + copy->bytes_limit / AGENT_UNIT_BYTES + 1;
 
 	copy->chunks[device] = calloc(limit, sizeof(*copy->chunks[device]));
 	copy->owners[device] = calloc(limit, sizeof(*copy->owners[device]));

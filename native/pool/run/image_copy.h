@@ -23,7 +23,7 @@ struct image_copy {
 	uint64_t bytes_limit; /* of a copy that was begun: that will ever come */
 };
 
-/* All chunks, in the manifest's order, and all of them wanted. After this image_copy_free has to follow in any case. */
+/* All chunks that are not inherited, in the manifest's order, and all of them wanted. After this image_copy_free has to follow in any case. */
 int image_copy_prepare(struct image_copy *copy, struct error_text *error);
 /* Copies those that are wanted, until nobody wants the dump any more. */
 int image_copy_run(struct image_copy *copy, struct error_text *error);

@@ -7,8 +7,6 @@
 #include "pool/run/offload.h"
 #include "support/clock.h"
 
-/* Every driver so far allocates in multiples of this, and the agent's word is refused where it is none. */
-#define GRANULARITY (UINT64_C(2) << 20)
 /* The copy hears of so many at a time. */
 #define STEP_PIECES 16
 
@@ -33,6 +31,8 @@ static struct held_memory *take_offer(struct run_process *process, struct agent_
 	memory->allocation_id = offers->allocations[i].allocation_id;
 	memory->address = offers->allocations[i].address;
 	memory->bytes = offers->allocations[i].bytes;
+	memory->on_host = offers->nodes[i] != AGENT_NODE_NONE;
+	memory->node = memory->on_host ? (uint32_t)offers->nodes[i] : 0;
 	memory->descriptor = offers->descriptors[i];
 	offers->descriptors[i] = -1;
 	return memory;
@@ -61,6 +61,8 @@ static int take_one(struct offload *offload, uint32_t i, uint64_t bytes, struct 
 	offload->image->allocations[i].id = memory->allocation_id;
 	offload->image->allocations[i].address = memory->address;
 	offload->image->allocations[i].device = (uint32_t)(memory->device - pool->devices);
+	offload->image->allocations[i].on_host = memory->on_host;
+	offload->image->allocations[i].node = memory->node;
 	if (gpu_image_place(offload->image, i, memory->bytes))
 		return fail(error, -ENOMEM, "Out of memory");
 	result = pool_device_warm(memory->device, error);
@@ -121,8 +123,7 @@ static void begin_or_continue(struct offload *offload)
 
 	if (ahead) {
 		gpu_image_continue(offload->image, copy_ahead_image(ahead));
-		copy_ahead_arrange(ahead, offload->export.own.allocations, offload->export.own.descriptors,
-				   offload->export.own.count);
+		copy_ahead_arrange(ahead, &offload->export.own);
 	} else {
 		gpu_image_spread(offload->image, offload->run->pool->settings.streams, offload->export.bytes);
 	}
@@ -161,9 +162,9 @@ static int begin_stream(struct offload *offload, uint64_t bytes, struct error_te
 
 	offload->streams = true;
 	offload->stream_began = monotonic_nanoseconds();
-	if (bytes > memory_of_all_devices(offload->run->pool))
-		return fail(error, -EPROTO, "The agent in the process announces more device memory than there is");
-	offload->limit = (uint32_t)(bytes / GRANULARITY);
+	if (bytes > memory_of_all_devices(offload->run->pool) + pool_host_bytes())
+		return fail(error, -EPROTO, "The agent in the process announces more memory than there is");
+	offload->limit = (uint32_t)(bytes / AGENT_UNIT_BYTES);
 	result = make_image(offload, offload->limit, error);
 	if (result)
 		return result;

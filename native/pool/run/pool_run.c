@@ -29,6 +29,7 @@ void run_init(struct run *run, struct pool *pool, int socket)
 			    .work = -1,
 			    .progress = -1,
 			    .lock = -1,
+			    .parent = -1,
 			    .mutex = PTHREAD_MUTEX_INITIALIZER,
 			    .changed = PTHREAD_COND_INITIALIZER};
 }
@@ -83,9 +84,16 @@ struct run_process *run_process_get(struct run *run, struct target *target, int 
 
 struct agent_client run_agent(const struct run *run, const struct run_process *process)
 {
-	return (struct agent_client){.socket = process->agent,
+	struct agent_client agent = {.socket = process->agent,
 				     .process = process->target.pidfd,
 				     .timeout_ms = (int)run->pool->settings.timeout_seconds * 1000};
+
+	/* In a restore nothing is lost by waiting, and by not waiting all is. */
+	if (run->stage == POOL_STAGE_DUMP) {
+		agent.pool = run->pool;
+		agent.target = &process->target;
+	}
+	return agent;
 }
 
 void run_phase_put(struct run_process *process, enum phase kind, uint64_t start, uint64_t end, uint64_t bytes)
@@ -120,6 +128,21 @@ bool run_is_unwanted(struct run *run)
 	return progress.cancel != 0;
 }
 
+void run_open_progress(struct run *run, const char *name)
+{
+	struct pool_progress progress;
+	int file = -1;
+
+	if (name[0])
+		file = openat(run->work, POOL_PROGRESS_FILE, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (file >= 0 && (pread(file, &progress, sizeof(progress), 0) != sizeof(progress) ||
+			  strncmp(progress.run, name, sizeof(progress.run)))) {
+		close(file);
+		file = -1;
+	}
+	run->progress = file;
+}
+
 /* With the mutex. */
 static void write_progress(struct run *run, const struct pool_progress *progress)
 {
@@ -133,7 +156,8 @@ static void write_progress(struct run *run, const struct pool_progress *progress
 /* With the mutex: a word that came after the reply would be taken for one about the next request. */
 static void say_progress(struct run *run)
 {
-	const struct pool_reply message = {.version = POOL_PROTOCOL_VERSION, .still_working = 1};
+	const struct pool_reply message = {
+		.version = POOL_PROTOCOL_VERSION, .still_working = 1, .number = run->request_number};
 	uint64_t now = monotonic_nanoseconds();
 
 	if (!run->answering || now - run->last_word < SAY_PROGRESS_NS)
@@ -272,7 +296,7 @@ static void note_check(struct run_process *process)
 		if (process->record.phases[i].kind == PHASE_VERIFY)
 			return;
 	image_check_times(process->check, &began, &ended);
-	run_phase_put(process, PHASE_VERIFY, began, ended, process->image_bytes);
+	run_phase_put(process, PHASE_VERIFY, began, ended, process->image_bytes - process->linked_bytes);
 }
 
 int run_check_images(struct run *run, int timeout_ms, struct error_text *error)
@@ -331,9 +355,9 @@ int run_commit_image(struct run *run, struct run_process *process, struct gpu_im
 
 void run_process_let_go(struct run_process *process, bool is_last)
 {
-	/* A pidfd may be what is locked. */
+	/* The pidfd is locked as well. */
 	if (is_last)
-		process_lock_release(process->lock);
+		process_lock_release(process->lock, process->target.pidfd);
 	else
 		close_if_open(&process->lock);
 	process->lock = -1;

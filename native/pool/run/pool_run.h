@@ -9,6 +9,7 @@
 #include "pool/run/hold_threads.h"
 #include "pool/run/run_state.h"
 #include "process/target.h"
+#include "report/kept_records.h"
 #include "report/run_record.h"
 #include "store/gpu_image.h"
 
@@ -29,21 +30,26 @@ struct run_process {
 	struct target target;
 	int lock;		  /* the run's lock on it */
 	bool watched;		  /* by the run's guardian */
+	bool untouched;		  /* as long as it is only copied while it runs: not even its lock was tried */
 	int agent;		  /* its agent's control socket, -1: none */
 	struct run_work *work;	  /* that is under way for it, or not collected yet; NULL: none */
 	struct thread_hold *hold; /* NULL: none is under way */
 	enum taken taken;
-	bool was_locked;      /* by somebody else, who is to find it so */
-	uint64_t lock_began;  /* CLOCK_MONOTONIC, the first time */
-	uint64_t stands_from; /* likewise, since when it cannot go on; 0: it can */
+	bool was_to_be_saved;  /* by this pool */
+	bool was_locked;       /* by somebody else, who is to find it so */
+	bool locked_meanwhile; /* likewise, while it was unlocked for its agent: opened only where it lacks memory */
+	bool may_be_unlocked;  /* likewise, and by a pool that is gone, for its agent; it has stood still since then */
+	uint64_t lock_began;   /* CLOCK_MONOTONIC, the first time */
+	uint64_t stands_from;  /* likewise, since when it cannot go on; 0: it can */
 	enum way_back way_back;
 	enum image_origin origin; /* of what the last RESUME has mapped */
 	bool image_written;
-	bool brought_back;	   /* in run_bring_back() */
-	bool has_imported;	   /* its image says whose memory it has as well, in a dump that is not undone yet */
-	struct image_check *check; /* of the image's data, NULL where there is nothing to check */
-	uint8_t image_id[16];	   /* of that image */
-	struct copy_ahead *ahead;  /* what was copied while it ran, until that is an image's; see copy_ahead.h */
+	bool image_found;	     /* likewise, by a pool that is gone; whether it shares memory its image says */
+	bool brought_back;	     /* in run_bring_back() */
+	struct image_check *check;   /* of the image's data, NULL where there is nothing to check */
+	uint8_t image_id[16];	     /* of that image */
+	struct copy_ahead *ahead;    /* what was copied while it ran, until that is an image's; see copy_ahead.h */
+	struct parent_image *parent; /* NULL: none, or not looked for; see parent_image.h */
 	/* From the dump: the application's own memory, own_count of it, and then what it has imported, of which only the
 	 * descriptor is held. */
 	struct held_memory *memory;
@@ -51,7 +57,7 @@ struct run_process {
 	struct held_range range;     /* that it is mapped in */
 	struct run_import *imports;  /* one for each of the latter */
 	uint8_t next_image_id[16];   /* of the image in the making */
-	struct memory_hashes hashes; /* of its own memory when it stood, where that is to be parked */
+	struct memory_hashes hashes; /* of its own memory when it stood */
 	bool has_shared;	     /* others have some of it, or it has some of theirs */
 	/* Of a CHECKPOINT under way, under the run's mutex: memory has all that its agent has exported; the process shares
 	 * some of it, and waits for the others of the run; it does, and its image is not complete yet. */
@@ -59,17 +65,19 @@ struct run_process {
 	uint32_t phase; /* enum phase, what is being done for it */
 	uint64_t bytes_done, bytes_total;
 	/* For the statistics. */
-	uint64_t image_bytes;
-	uint64_t resident_bytes; /* of a restore: found in device memory */
+	uint64_t image_bytes, linked_bytes;
+	uint64_t resident_bytes; /* of a restore: found in device memory, or copied from pinned memory */
 	struct process_record record;
 };
 
 struct run {
 	struct pool *pool;
 	int socket;			  /* the connection; not owned */
+	uint64_t request_number;	  /* of the one that is answered; under mutex */
 	int client;			  /* pidfd of the process at its other end, -1: not known */
 	uint32_t stage;			  /* enum pool_stage, 0 before HELLO */
 	int folder, work, progress, lock; /* descriptors, -1: none */
+	int parent;			  /* of a dump: another folder for images that processes come from, likewise */
 	/* over phase, progress and figures, the words to the client, the failure, the list of processes */
 	pthread_mutex_t mutex;
 	pthread_cond_t changed; /* a work has ended */
@@ -81,7 +89,8 @@ struct run {
 	struct error_text sharing_error;
 	uint64_t bytes_done, bytes_total; /* as the progress file says */
 	bool parallel, verify, warm, started_by_us;
-	bool park;	       /* of a dump: its device memory is to stay */
+	bool may_link;	       /* of a dump: data of a process's parent image, see parent_image.h */
+	enum pool_tier tier;   /* likewise: where its device memory is to stay */
 	uint64_t parked_bytes; /* what came of that: so much does, */
 	char park_note[256];   /* or nothing, and why */
 	char device_map[1024]; /* of a restore or a client: the GPUs that it takes */
@@ -99,6 +108,7 @@ struct run {
 	struct guardian *guardian; /* NULL: none */
 	ino_t statistics_file;	   /* as the run found the file of statistics, or wrote it last; 0: there was none */
 	struct timespec statistics_time;
+	struct kept_record kept;
 	bool report_due; /* a process came back: CRIU may say the end of the run only when the tree ends */
 	struct run_process **processes;
 	size_t process_count;
@@ -180,6 +190,8 @@ void run_note_gpu(struct run *run, const struct pool_device *device);
 void run_keep_error(struct run *run, const struct run_process *process, int code, const struct error_text *error);
 /* Nothing more will happen for the run. */
 void run_progress_ended(struct run *run);
+/* That of the run of this name in the work folder; where it has none, or one of another run, nothing is shown. */
+void run_open_progress(struct run *run, const char *name);
 /* A manifest for the process, with the devices of this machine. NULL when memory is out. */
 struct gpu_image *run_make_image(struct run *run, const struct run_process *process, uint32_t mode,
 				 uint32_t allocations);
@@ -211,8 +223,6 @@ int run_resume(struct run *run, struct run_process *process, const struct resume
 void run_process_end_check(struct run_process *process);
 /* run_park.c: of a dump that is whole, what is to stay for the next restore; says why where nothing does. */
 void run_park(struct run *run);
-/* Its memory stands still, and is mapped here. */
-void run_note_hashes(struct run *run, struct run_process *process, const struct gpu_image *image);
 /* Lets go of the application's memory that the pool holds. */
 void run_process_drop_memory(struct run_process *process);
 
@@ -231,6 +241,8 @@ int run_work_begin(struct run *run, struct run_process *process, const struct ru
 		   struct error_text *error);
 /* run_turn.c: waits until it is this thread's turn to work, which ends with run->working. */
 void run_take_turn(struct run *run);
+/* Somebody else may have it, until it is taken again. */
+void run_leave_turn(struct run *run);
 /*
  * On the thread of a CHECKPOINT: its process has exported its memory. One that shares some of it waits, without its turn,
  * until all others have, and fails where something is shared with a process that is not dumped with it.

@@ -98,12 +98,15 @@ static int open_or_close(struct run *run, const struct run_process *process, CUp
 {
 	/* It was not checkpointed, or somebody else has let it go on: nobody may lock it behind their back. */
 	if (state == CU_PROCESS_STATE_RUNNING) {
-		*after = GOES_ON;
+		*after = process->may_be_unlocked && *after != GOES_ON ? STAYS_LOCKED_LATER : GOES_ON;
 		return 0;
 	}
 	if (state != CU_PROCESS_STATE_LOCKED)
 		return fail(error, -EIO, "Process %d is in state %d of the driver and cannot be restored", process->pid,
 			    (int)state);
+	if (*after == GOES_ON && process->locked_meanwhile)
+		log_warning("Process %d, which another program has locked, is unlocked: it gets its memory back",
+			    process->pid);
 	if (*after == GOES_ON)
 		return driver_process_unlock(run->pool, &process->target, error);
 	return *after == STAYS_LOCKED_LATER ? driver_gate_unlock(run->pool, &process->target, error) : 0;
@@ -113,13 +116,14 @@ static int open_or_close(struct run *run, const struct run_process *process, CUp
 static int restore_with_room(struct run *run, struct run_process *process, const struct gpu_match *gpus,
 			     struct error_text *error)
 {
+	struct room_wait wait = {.prefetch = run->prefetch};
 	CUprocessState state;
 	int result;
 
 	do
 		result = driver_process_restore(run->pool, &process->target, gpus->pairs, gpus->pair_count, error);
 	while (result == -ENOMEM && !driver_process_state(run->pool, &process->target, &state, NULL) &&
-	       state == CU_PROCESS_STATE_CHECKPOINTED && prefetch_drop_one_kept(run->pool, false));
+	       state == CU_PROCESS_STATE_CHECKPOINTED && prefetch_free_device(run->pool, false, &wait));
 	return result;
 }
 
@@ -224,7 +228,7 @@ static int wait_for(struct run *run, struct run_process *process, const struct s
 			result = go_on_waiting(run, prefetch, &patience, error);
 	} while (result == -EINPROGRESS);
 	run_progress(run, NULL, PHASE_PREFETCH, prefetch_bytes_done(prefetch), prefetch->bytes);
-	if (result == 0 && wait == prefetch_wait_filled)
+	if (result == 0 && (wait == prefetch_wait_filled || wait == prefetch_wait_copied))
 		run_phase_add(process, PHASE_WAIT, began, 0);
 	return result;
 }
@@ -280,18 +284,43 @@ static int settle(const struct run *run, const struct run_process *process, stru
 
 /*
  * Puts back what another pool had taken out of the driver's lock when it died. Its agent may still be at work, and in
- * that lock, where the process is not locked; then this waits for it.
+ * that lock, where the process is not locked; then this waits for it. Where it is locked
+ * again, that puts them back.
  */
-static int put_back_waiting_calls(const struct run *run, const struct run_process *process, struct error_text *error)
+static int put_back_waiting_calls(const struct run *run, const struct run_process *process,
+				  CUprocessState initial_state, struct error_text *error)
 {
 	struct error_text other;
 	CUprocessState state;
+	bool has_notes;
+	int result = driver_gate_look(&process->target, &has_notes, error);
 
-	if (driver_gate_has_notes(&process->target) &&
-	    !driver_process_state(run->pool, &process->target, &state, &other) && state == CU_PROCESS_STATE_RUNNING)
+	if (result || !has_notes)
+		return result;
+	if (!driver_process_state(run->pool, &process->target, &state, &other) && state == CU_PROCESS_STATE_RUNNING) {
+		/* Counted, they would keep the driver from it. */
+		if (process->may_be_unlocked && initial_state == CU_PROCESS_STATE_LOCKED)
+			return 0;
 		/* What it says is for the settle or the map that follows. */
 		settle(run, process, &other);
+	}
 	return driver_gate_show(&process->target, error);
+}
+
+/*
+ * Access that is given beside copies to the device costs the driver twenty times as much (see held_memory_map), so it comes
+ * when those of the whole tree are through, for which CRIU waits anyway. Others have the turn meanwhile.
+ */
+static int give_access(struct run *run, struct run_process *process, const struct source *source,
+		       struct error_text *error)
+{
+	const struct agent_pieces none = {.count = 0};
+	int result;
+
+	run_leave_turn(run);
+	result = wait_for(run, process, source, prefetch_wait_copied, error);
+	run_take_turn(run);
+	return result ? result : map(run, process, &none, error);
 }
 
 static int map_from_image(struct run *run, struct run_process *process, const struct source *source,
@@ -300,12 +329,13 @@ static int map_from_image(struct run *run, struct run_process *process, const st
 	struct prefetch_image *image = source->image;
 	const struct gpu_image *manifest = image->image;
 	struct coming coming = {.run = run, .prefetch = source->prefetch, .image = image};
-	struct agent_pieces pieces = {.wait = wait_for_pieces, .context = &coming};
+	bool lives_on = run->stage == POOL_STAGE_DUMP;
+	struct agent_pieces pieces = {.wait = wait_for_pieces, .context = &coming, .without_access = !lives_on};
 	int result;
 
 	result = wait_for(run, process, source, prefetch_wait_memory, error);
 	/* A restore maps while memory is still being filled. A process that lives on must not see wrong contents. */
-	if (result == 0 && run->stage == POOL_STAGE_DUMP)
+	if (result == 0 && lives_on)
 		result = wait_for(run, process, source, prefetch_wait_filled, error);
 	if (result == 0 && manifest->import_count)
 		result = wait_for(run, process, source, prefetch_wait_imports, error);
@@ -313,8 +343,8 @@ static int map_from_image(struct run *run, struct run_process *process, const st
 	pieces.count = manifest->allocation_count + manifest->import_count;
 	if (result == 0)
 		result = map(run, process, &pieces, error);
-	if (result == 0 && run->stage != POOL_STAGE_DUMP)
-		result = wait_for(run, process, source, prefetch_wait_filled, error);
+	if (result == 0 && !lives_on)
+		result = give_access(run, process, source, error);
 	if (result)
 		return result;
 	process->record.device_bytes = image->bytes;
@@ -323,8 +353,10 @@ static int map_from_image(struct run *run, struct run_process *process, const st
 	if (manifest->allocation_count)
 		run_note_gpu(run, image->memory[0].device);
 	if (image->bytes)
-		process->origin = image->was_resident ? IMAGE_WAS_RESIDENT : IMAGE_WAS_READ;
-	process->resident_bytes = image->was_resident ? image->bytes : 0;
+		process->origin = image->was_resident ? IMAGE_WAS_RESIDENT
+				  : image->was_pinned ? IMAGE_WAS_PINNED
+						      : IMAGE_WAS_READ;
+	process->resident_bytes = image->was_resident || image->was_pinned ? image->bytes : 0;
 	run_phase_put(process, PHASE_PREFETCH, image->began, image->ended, image->bytes);
 	/* From here on its memory may go at any time. */
 	prefetch_mark_taken(source->prefetch, image);
@@ -343,6 +375,9 @@ static int resume_from(struct run *run, struct run_process *process, const struc
 	process->record.mode = source->held || source->image ? POOL_MODE_OFFLOAD : POOL_MODE_NATIVE;
 	if (initial_state == CU_PROCESS_STATE_CHECKPOINTED && process->record.mode == POOL_MODE_NATIVE)
 		return 0; /* it was checkpointed before we came, and stays so */
+	if (process->locked_meanwhile && process->record.mode == POOL_MODE_NATIVE &&
+	    !agent_has_memory_out_of_place(&process->target))
+		after = STAYS_LOCKED;
 	if (initial_state == CU_PROCESS_STATE_LOCKED)
 		after = process->record.mode == POOL_MODE_OFFLOAD ? STAYS_LOCKED_LATER : STAYS_LOCKED;
 	result = restore_driver_part(run, process, source, &after, error);
@@ -388,7 +423,7 @@ int run_resume(struct run *run, struct run_process *process, const struct resume
 
 	if (run->prefetch)
 		prefetch_allow(run->prefetch);
-	result = put_back_waiting_calls(run, process, error);
+	result = put_back_waiting_calls(run, process, request->initial_state, error);
 	if (result == 0)
 		result = find_source(run, process, request, &source, error);
 	if (result == 0 && source.own && source.own->shares)

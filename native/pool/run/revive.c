@@ -11,6 +11,7 @@
 #include "pool/agent/agent_look.h"
 #include "pool/device/driver_checkpoint.h"
 #include "pool/run/pool_run.h"
+#include "pool/run/shared_images.h"
 #include "process/process_status.h"
 #include "store/checkpoint_folder.h"
 #include "store/checkpoint_gpu_images.h"
@@ -61,20 +62,42 @@ static void take_over_folder(struct run *run, const struct abandoned_process *ab
 
 void revive_folder(struct pool *pool, const struct abandoned_process *process)
 {
+	bool is_kept, is_own;
 	struct run run;
 
 	run_init(&run, pool, -1);
 	run.stage = POOL_STAGE_DUMP;
 	take_over_folder(&run, process);
+	/* What CRIU has written all of stays for whoever has nothing else of the process; the next run sees to it. */
+	is_kept = process->one_has_ended && checkpoint_folder_may_restore(run.lock, run.folder);
 	/* Where that run wrote directly, a complete checkpoint is somebody else's, who knew of no lock. */
-	if (!run.settled && run_has_a_folder_of_its_own(&run)) {
-		if (!process->images_stay)
-			run_remove_left_images(&run, process->target.named);
-		if (!process->others_follow)
-			run_put_folder_in_order(&run);
-	}
+	is_own = !run.settled && !is_kept && run_has_a_folder_of_its_own(&run);
+	if (is_own && !process->images_stay)
+		run_remove_left_images(&run, process->target.named);
+	/* Of what is settled, what it has replaced goes. */
+	if ((is_own || run.settled) && !process->others_follow)
+		run_put_folder_in_order(&run);
 	close_if_open(&run.folder);
 	close_if_open(&run.lock);
+}
+
+/* With whom it shares memory is said by process ids. */
+static int check_view(const struct run *run, const struct run_process *process, struct error_text *error)
+{
+	struct gpu_image_holder here = run_sharing_holder(process);
+	struct shared_images images;
+	int result = shared_images_find(run->folder, process->image_id, &images, error);
+
+	if (result)
+		return result;
+	if (images.count > 1 && images.holder.pid && here.pid &&
+	    (images.holder.pid != here.pid || images.holder.start_time != here.start_time))
+		result = fail(error, -EXDEV,
+			      "Process %d shares device memory with others, and had another process id (%d) for the "
+			      "pool that dumped them: bring it back from that pool's pid namespace",
+			      process->pid, images.holder.pid);
+	shared_images_free(&images);
+	return result;
 }
 
 /* As the run had it that is gone. */
@@ -105,16 +128,21 @@ static int take_over(struct run *run, const struct abandoned_process *abandoned,
 	process->agent = agent.control;
 	process_note_left_by_another(process, agent.has_page && agent.page.state == AGENT_STATE_RELEASED,
 				     abandoned->was_locked);
-	process->image_written = process_lacks_memory(process);
+	/* Before it is held, which lets it go on. */
+	process->may_be_unlocked =
+		abandoned->was_locked && process->agent >= 0 && process_stands_still(process->target.pid);
+	process->image_written = process->image_found = process_lacks_memory(process);
 	memcpy(process->image_id, agent.page.image_id, sizeof(process->image_id));
 	/* Who knows of no run asks whether the checkpoint that lies there is that of the image; it may be an older one. */
 	if (process_lacks_memory(process) && abandoned->folder_lock < 0)
 		run->settled = checkpoint_has_gpu_image(run->folder, process->image_id);
-	if (process_lacks_memory(process) && run->folder < 0)
+	if (!process_lacks_memory(process))
+		return 0;
+	if (run->folder < 0)
 		return fail(error, -EINVAL,
 			    "The device memory of process %d is in a GPU image: name its folder with --images",
 			    process->pid);
-	return 0;
+	return check_view(run, process, error);
 }
 
 /*

@@ -16,13 +16,17 @@ struct abandoned_process {
 	/* Of its guardian, which knows the run: */
 	int folder_lock;	   /* that run's lock on the folder, -1: none */
 	bool others_follow;	   /* and have their memory in the folder, which is put in order after the last one */
+	bool one_has_ended;	   /* of the tree: what was dumped of it may be all that there is of it */
 	bool images_stay;	   /* also its own: they say what it shares with the others, who may not be back yet */
 	uint8_t checkpoint_id[16]; /* what that run gave its checkpoint */
 };
 
 /* Is it as that run would have left it, had it ended? Says no where it cannot be told. */
 bool revive_is_needed(struct pool *pool, const struct abandoned_process *process);
-/* It is whole, or was brought back by the pool that is gone: what that has left in the folder goes. */
+/*
+ * It is whole, or has ended, or was brought back by the pool that is gone: what that has left in the folder goes. Touches no
+ * process.
+ */
 void revive_folder(struct pool *pool, const struct abandoned_process *process);
 /*
  * Gives it back its memory and lets it go on, and removes its GPU image where that belongs to no complete checkpoint.

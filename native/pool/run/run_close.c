@@ -2,12 +2,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "pool/run/pool_run.h"
+#include "pool/run/parent_image.h"
 
 static void process_free(struct run_process *process)
 {
 	run_process_end_check(process);
 	run_process_drop_memory(process);
+	run_drop_parent(process);
 	close_if_open(&process->agent);
 	run_process_let_go(process, false);
 	free(process);

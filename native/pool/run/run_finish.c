@@ -18,6 +18,7 @@
 #include "pool/run/guardian.h"
 #include "pool/run/hold_threads.h"
 #include "pool/run/pool_run.h"
+#include "pool/run/shared_images.h"
 #include "store/checkpoint_folder.h"
 #include "store/folder_lock.h"
 #include "support/log.h"
@@ -69,8 +70,8 @@ static int give_back(struct run *run, struct run_process *process, struct error_
 
 	if (process->was_locked && process->taken == TAKEN_NOTHING)
 		return 0;
-	/* Locking again is only for a process whose threads are held, see driver_gate.h. */
-	if (!process->hold)
+	/* Locking again, after its agent's work, is only for a process whose threads are held, see driver_gate.h. */
+	if (!process->hold && process->agent >= 0)
 		request.initial_state = CU_PROCESS_STATE_RUNNING;
 	return run_resume(run, process, &request, error);
 }
@@ -184,7 +185,8 @@ static bool all_live(const struct run *run)
 /* Of a client that is lost: it was told all, and the kernel has ended none, as it does where CRIU dies before it lets go. */
 static bool is_restored(const struct run *run)
 {
-	return run->stage == POOL_STAGE_RESTORE && !run_has_waiting_processes(run) && all_live(run);
+	return run->stage == POOL_STAGE_RESTORE && run->process_count && !run_has_waiting_processes(run) &&
+	       all_live(run);
 }
 
 /*
@@ -204,17 +206,23 @@ static void end_unfinished_restore(struct run *run)
 				  run->processes[i]->pid);
 }
 
-static bool writes_directly(const struct run *run)
+/* Where the dump writes. One that cannot be looked at may be the other one: nothing is removed on the strength of that. */
+enum place { PLACE_UNKNOWN, PLACE_FOLDER, PLACE_HIDDEN };
+
+static enum place place_of_dump(const struct run *run)
 {
 	struct stat images, around;
 
-	return fstat(run->folder, &images) || fstat(run->lock, &around) ||
-	       (images.st_dev == around.st_dev && images.st_ino == around.st_ino);
+	if (fstat(run->folder, &images) || fstat(run->lock, &around))
+		return PLACE_UNKNOWN;
+	return images.st_dev == around.st_dev && images.st_ino == around.st_ino ? PLACE_FOLDER : PLACE_HIDDEN;
 }
 
 bool run_has_a_folder_of_its_own(const struct run *run)
 {
-	return run->lock >= 0 && (!writes_directly(run) || !checkpoint_folder_is_complete(run->lock));
+	enum place place = run->lock < 0 ? PLACE_UNKNOWN : place_of_dump(run);
+
+	return place == PLACE_HIDDEN || (place == PLACE_FOLDER && !checkpoint_folder_is_complete(run->lock));
 }
 
 void run_put_folder_in_order(const struct run *run)
@@ -229,13 +237,42 @@ void run_put_folder_in_order(const struct run *run)
 			log_warning("%s; the next dump into this folder does it", error.text);
 		return;
 	}
-	directly = writes_directly(run);
+	directly = place_of_dump(run) == PLACE_FOLDER;
 	/* Another run's, which has written there since: this one's client lived on, and gave the folder up. */
 	if (directly && checkpoint_folder_is_complete(run->lock) &&
 	    !checkpoint_folder_holds(run->lock, run->checkpoint_id))
 		return;
 	if (checkpoint_folder_abandon(run->lock, directly, &error))
 		log_error("%s; the next dump into this folder does it", error.text);
+}
+
+static bool is_needed(const struct run *run, const struct shared_images *images)
+{
+	size_t i;
+
+	for (i = 0; i < run->process_count; i++)
+		if (!run->processes[i]->brought_back && run->processes[i]->image_written &&
+		    shared_images_have(images, run->processes[i]->image_id))
+			return true;
+	return images->needed;
+}
+
+/* With all that belong together with it; none of them as long as a process needs one. */
+static void remove_image(const struct run *run, const struct gpu_image_name *name)
+{
+	struct shared_images images = {.count = 0};
+	struct error_text error;
+	size_t i;
+
+	if (name->has_id && shared_images_find(run->folder, name->id, &images, &error)) {
+		log_warning("GPU images stay in the folder: %s", error.text);
+		return;
+	}
+	if (images.count == 0)
+		gpu_image_remove(run->folder, name);
+	for (i = 0; i < images.count && !is_needed(run, &images); i++)
+		gpu_image_remove(run->folder, &images.names[i]);
+	shared_images_free(&images);
 }
 
 void run_remove_left_images(const struct run *run, pid_t named)
@@ -248,7 +285,7 @@ void run_remove_left_images(const struct run *run, pid_t named)
 		log_warning("%s", error.text);
 	for (i = 0; i < count; i++)
 		if (names[i].pid == named)
-			gpu_image_remove(run->folder, &names[i]);
+			remove_image(run, &names[i]);
 	free(names);
 	gpu_image_remove_unfinished(run->folder, named);
 }
@@ -256,7 +293,13 @@ void run_remove_left_images(const struct run *run, pid_t named)
 /* Images of a failed dump would only mislead; the only copy of somebody's memory would not. */
 static void drop_images_of(struct run *run, struct run_process *process)
 {
-	if (process->image_written && !run->settled)
+	struct gpu_image_name name = {.pid = process->pid, .has_id = true};
+
+	memcpy(name.id, process->image_id, sizeof(name.id));
+	if (process->image_written && !run->settled && (process->has_shared || process->image_found)) {
+		run_process_end_check(process);
+		remove_image(run, &name);
+	} else if (process->image_written && !run->settled)
 		run_remove_image(run, process);
 	else if (!run->settled && run_has_a_folder_of_its_own(run))
 		run_remove_left_images(run, process->pid);
@@ -273,13 +316,9 @@ int run_bring_back(struct run *run)
 		run->processes[i]->brought_back = bring_back(run, run->processes[i]);
 		all &= run->processes[i]->brought_back;
 	}
-	/*
-	 * Not before: the image of one says what it shares with the next. Where one could not be brought back, whoever
-	 * does that later (--revive) learns from the others' which memory of theirs is also its own.
-	 */
+	/* Not before: the image of one says what it shares with the next. */
 	for (i = 0; i < run->process_count; i++)
-		if (run->processes[i]->brought_back && !run->images_stay && !run->client_stays &&
-		    (all || !run->processes[i]->has_imported))
+		if (run->processes[i]->brought_back && !run->images_stay && !run->client_stays)
 			drop_images_of(run, run->processes[i]);
 	run_put_folder_in_order(run);
 	return all ? 0 : -EIO;
@@ -307,6 +346,7 @@ static void let_go(struct run *run, bool is_last)
 	run_progress_ended(run);
 	close_if_open(&run->folder);
 	close_if_open(&run->work);
+	close_if_open(&run->parent);
 	close_if_open(&run->progress);
 	if (is_last)
 		folder_unlock(run->lock);

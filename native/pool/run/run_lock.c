@@ -2,8 +2,10 @@
 #include <errno.h>
 
 #include "pool/device/driver_checkpoint.h"
+#include "pool/run/guardian.h"
 #include "pool/run/pool_run.h"
 #include "support/clock.h"
+#include "support/log.h"
 
 static int wait_for_others(struct run *run, struct error_text *error)
 {
@@ -12,6 +14,16 @@ static int wait_for_others(struct run *run, struct error_text *error)
 		pthread_cond_wait(&run->changed, &run->mutex);
 	pthread_mutex_unlock(&run->mutex);
 	return run_is_abandoned(run) ? fail(error, -ECANCELED, "The run was cancelled") : 0;
+}
+
+/* Whoever has locked it finds it so, whatever becomes of this pool. */
+static void leave_to_others(struct run *run, struct run_process *process)
+{
+	struct error_text error;
+
+	process_note_foreign_lock(process);
+	if (run->guardian && guardian_watch(run, process, &error))
+		log_warning("Process %d: %s", process->pid, error.text);
 }
 
 int run_lock(struct run *run, struct run_process *process, unsigned int timeout_ms, bool together,
@@ -28,7 +40,7 @@ int run_lock(struct run *run, struct run_process *process, unsigned int timeout_
 		return result;
 	if (state != CU_PROCESS_STATE_RUNNING) {
 		if (process->taken == TAKEN_NOTHING)
-			process_note_foreign_lock(process);
+			leave_to_others(run, process);
 		return 0;
 	}
 	if (together)
@@ -40,7 +52,7 @@ int run_lock(struct run *run, struct run_process *process, unsigned int timeout_
 	process->stands_from = monotonic_nanoseconds();
 	result = driver_process_lock(run->pool, &process->target, timeout_ms, error);
 	if (result == -EBUSY)
-		process_note_foreign_lock(process);
+		leave_to_others(run, process);
 	if (result)
 		return result;
 	run_phase_add(process, PHASE_LOCK, process->lock_began, 0);

@@ -6,25 +6,9 @@
 #include <string.h>
 
 #include "pool/run/pool_run.h"
-#include "support/clock.h"
 #include "support/log.h"
 
 /* Device memory of a dump that is whole and in its place, for the next restore: see pool/memory/prefetch_park.c. */
-
-void run_note_hashes(struct run *run, struct run_process *process, const struct gpu_image *image)
-{
-	uint64_t began = monotonic_nanoseconds();
-	struct error_text error;
-
-	memory_hashes_free(&process->hashes);
-	if (!run->park || run->pool->private_run)
-		return;
-	if (memory_hashes_make(image, process->memory, &process->hashes, &error))
-		log_warning("Process %d: its device memory cannot be parked: %s", process->pid, error.text);
-	else
-		log_debug("Process %d: %zu hashes of what is to be parked, in %.3f s", process->pid,
-			  process->hashes.count, (double)(monotonic_nanoseconds() - began) / 1e9);
-}
 
 static int check(const struct run *run, struct error_text *error)
 {
@@ -103,7 +87,8 @@ static int park(struct run *run, struct error_text *error)
 			result = describe(process, &parked[count++], error);
 	}
 	if (result == 0)
-		result = prefetch_park(run->pool, run->folder, parked, count, &run->parked_bytes, error);
+		result = prefetch_park(run->pool, run->folder, run->tier == POOL_TIER_PINNED, parked, count,
+				       &run->parked_bytes, error);
 	for (i = 0, at = 0; at < count; i++)
 		if (run->processes[i]->own_count)
 			take_back(run->processes[i], &parked[at++]);
@@ -116,7 +101,7 @@ void run_park(struct run *run)
 	struct error_text error;
 	int result;
 
-	if (!run->park)
+	if (run->tier == POOL_TIER_FILES)
 		return;
 	result = check(run, &error);
 	if (result == 0)

@@ -10,6 +10,7 @@
 #include "pool/device/driver_checkpoint.h"
 #include "pool/run/guardian.h"
 #include "pool/run/pool_run.h"
+#include "process/process_lock.h"
 #include "support/clock.h"
 #include "support/log.h"
 
@@ -55,7 +56,7 @@ static int hello(struct run *run, const struct pool_request *request, struct rec
 			return fail(&reply->error, -EPROTO,
 				    "HELLO of a run needs the folder of images and the work folder");
 		run_note_statistics_file(run);
-		run->progress = openat(run->work, POOL_PROGRESS_FILE, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+		run_open_progress(run, request->note);
 		atomic_fetch_add(&run->pool->runs, 1);
 		run->counted = true;
 	}
@@ -66,7 +67,12 @@ static int hello(struct run *run, const struct pool_request *request, struct rec
 	snprintf(run->device_map, sizeof(run->device_map), "%.*s", (int)sizeof(request->device_map) - 1,
 		 request->device_map);
 	run->started_by_us = request->started_by_us != 0;
-	run->park = request->stage == POOL_STAGE_DUMP && request->park != 0;
+	run->may_link = request->stage == POOL_STAGE_DUMP && request->parent != POOL_PARENT_NONE;
+	if (run->may_link && request->parent == POOL_PARENT_GIVEN)
+		run->parent = take(received, 3);
+	if (run->parent >= 0 && !is_folder(run->parent))
+		return fail(&reply->error, -EPROTO, "HELLO names a parent's folder that is none");
+	run->tier = request->stage == POOL_STAGE_DUMP ? (enum pool_tier)request->tier : POOL_TIER_FILES;
 	run->warm = pool_is_warm(run->pool);
 	run->hello_time = monotonic_nanoseconds();
 	run->hook_time = request->hook_nanoseconds && request->hook_nanoseconds < run->hello_time
@@ -76,7 +82,8 @@ static int hello(struct run *run, const struct pool_request *request, struct rec
 	return 0;
 }
 
-static int prefetch(struct run *run, struct received *received, struct pool_reply *reply)
+static int prefetch(struct run *run, const struct pool_request *request, struct received *received,
+		    struct pool_reply *reply)
 {
 	struct prefetch_options options = {
 		.verify = run->verify,
@@ -92,7 +99,8 @@ static int prefetch(struct run *run, struct received *received, struct pool_repl
 	if (run->stage == POOL_STAGE_CLIENT) {
 		folder = take(received, 0);
 		result = is_folder(folder)
-				 ? prefetch_keep(run->pool, folder, run->device_map, &reply->bytes, &reply->error)
+				 ? prefetch_keep(run->pool, folder, run->device_map, (enum pool_tier)request->tier,
+						 &reply->bytes, &reply->error)
 				 : fail(&reply->error, -EPROTO, "PREFETCH of a client needs the folder of images");
 		if (folder >= 0)
 			close(folder);
@@ -123,12 +131,12 @@ static int prefetch(struct run *run, struct received *received, struct pool_repl
 
 static int drop(struct run *run, struct received *received, struct pool_reply *reply)
 {
-	int folder = take(received, 0), result = 0;
+	int folder = take(received, 0), result;
 
 	if (run->stage != POOL_STAGE_CLIENT || !is_folder(folder))
 		result = fail(&reply->error, -EPROTO, "DROP is for clients and needs the folder of images");
-	else if (prefetch_drop_kept(run->pool, &folder) == 0)
-		result = fail(&reply->error, -ENOENT, "Nothing is prefetched for this folder");
+	else
+		result = prefetch_drop_kept(run->pool, folder, &reply->error);
 	if (folder >= 0)
 		close(folder);
 	return result;
@@ -187,13 +195,14 @@ static int need_process(struct run *run, struct target *target, struct received 
 }
 
 /* Without a guardian a dump does what it did before there were any. */
-static void put_under_guard(struct run *run, struct run_process *process)
+static void put_under_guard(struct run *run, struct run_process *process, bool untouched)
 {
 	struct error_text error;
 
-	if (process->watched)
+	if (process->watched && (untouched || !process->untouched))
 		return;
 	process->watched = true;
+	process->untouched = untouched;
 	if (guardian_watch(run, process, &error))
 		log_warning("Nobody brings process %d back should criu and this pool die together: %s", process->pid,
 			    error.text);
@@ -206,7 +215,7 @@ static int lock(struct run *run, struct run_process *process, const struct pool_
 
 	if (run->stage != POOL_STAGE_DUMP)
 		return fail(&reply->error, -EPROTO, "LOCK belongs into a dump");
-	put_under_guard(run, process);
+	put_under_guard(run, process, false);
 	return request->begin ? run_work_begin(run, process, &order, &reply->error)
 			      : run_lock(run, process, request->timeout_ms, false, &reply->error);
 }
@@ -248,7 +257,7 @@ static int copy_ahead(struct run *run, struct run_process *process, const struct
 
 	if (run->stage != POOL_STAGE_DUMP || process->taken != TAKEN_NOTHING || process->agent < 0 || !request->begin)
 		return fail(&reply->error, -EPROTO, "COPY_AHEAD is begun of a process with an agent, before its LOCK");
-	put_under_guard(run, process);
+	put_under_guard(run, process, true);
 	return run_work_begin(run, process, &order, &reply->error);
 }
 
@@ -259,7 +268,8 @@ static int checkpoint(struct run *run, struct run_process *process, const struct
 
 	if (run->stage != POOL_STAGE_DUMP)
 		return fail(&reply->error, -EPROTO, "CHECKPOINT belongs into a dump");
-	put_under_guard(run, process);
+	process->was_to_be_saved = true;
+	put_under_guard(run, process, false);
 	snprintf(order.note, sizeof(order.note), "%.*s", (int)sizeof(order.note) - 1, request->note);
 	process->record.reason[0] = '\0';
 	return run_work_begin(run, process, &order, &reply->error);
@@ -272,12 +282,18 @@ static void take_over(struct run_process *process, const struct run_order *order
 
 	if (order->request.initial_state == CU_PROCESS_STATE_CHECKPOINTED)
 		return; /* nobody took anything from it, and it stays so */
+	/*
+	 * CRIU holds its threads, which were not let run since the other pool had it in hand. What this pool has unlocked it has
+	 * locked again: then somebody else has let it go on, behind whose back nobody may lock it.
+	 */
+	process->may_be_unlocked = !process->was_to_be_saved && process->taken == TAKEN_NOTHING &&
+				   process->agent >= 0 && order->request.initial_state == CU_PROCESS_STATE_LOCKED;
 	process_note_left_by_another(process, order->request.released,
 				     order->request.initial_state == CU_PROCESS_STATE_LOCKED);
 	if (lacked_memory || !order->request.released)
 		return;
 	memcpy(process->image_id, order->image_id, sizeof(process->image_id));
-	process->image_written = true;
+	process->image_written = process->image_found = true;
 }
 
 static int resume(struct run *run, struct run_process *process, const struct pool_request *request,
@@ -296,7 +312,7 @@ static int resume(struct run *run, struct run_process *process, const struct poo
 	run->report_due = run->stage == POOL_STAGE_RESTORE;
 	if (run->stage == POOL_STAGE_DUMP) {
 		take_over(process, &order);
-		put_under_guard(run, process);
+		put_under_guard(run, process, false);
 	}
 	return run_work_begin(run, process, &order, &reply->error);
 }
@@ -335,13 +351,13 @@ static int complete(struct run *run, struct pool_reply *reply)
 	image = run->prefetch ? prefetch_find_untaken(run->prefetch) : NULL;
 	/* CRIU lets them go now, and may wait for their end. They are nobody's any more. */
 	for (i = 0; i < run->process_count && !image; i++)
-		flock(run->processes[i]->lock, LOCK_UN);
+		process_lock_end(run->processes[i]->lock, run->processes[i]->target.pidfd);
 	if (!image)
 		return 0;
 	return fail(&reply->error, -ENODATA,
 		    "No restored process has taken the %llu MiB of device memory in the GPU image of process %d: its "
 		    "agent's page was not found, or the folder holds a GPU image of another checkpoint",
-		    (unsigned long long)(gpu_image_device_bytes(image) >> 20), image->pid);
+		    (unsigned long long)(gpu_image_bytes(image) >> 20), image->pid);
 }
 
 static int check(struct run *run, const struct pool_request *request, struct pool_reply *reply)
@@ -373,6 +389,13 @@ static int finish(struct run *run, const struct pool_request *request, struct po
 	reply->bytes = run->parked_bytes;
 	memcpy(reply->reason, run->park_note, sizeof(reply->reason));
 	return result;
+}
+
+/* No LOCK comes for it: whoever undoes the dump, also where that has only begun, leaves it locked. */
+static void note_state(struct run_process *process, const struct pool_reply *reply)
+{
+	if (reply->uses_cuda && reply->state == CU_PROCESS_STATE_LOCKED && process->taken == TAKEN_NOTHING)
+		process_note_foreign_lock(process);
 }
 
 /* The requests about one process. */
@@ -407,6 +430,8 @@ static int answer_about(struct run *run, const struct pool_request *request, str
 	case POOL_UNLOCK:
 		return unlock(run, process, reply);
 	default:
+		if (process)
+			note_state(process, reply);
 		return 0;
 	}
 }
@@ -430,7 +455,7 @@ static int answer(struct run *run, const struct pool_request *request, struct re
 	case POOL_HELLO:
 		return hello(run, request, received, reply);
 	case POOL_PREFETCH:
-		return prefetch(run, received, reply);
+		return prefetch(run, request, received, reply);
 	case POOL_DROP:
 		return drop(run, received, reply);
 	case POOL_PREFETCHED:
@@ -467,10 +492,11 @@ static int answer(struct run *run, const struct pool_request *request, struct re
 	}
 }
 
-static void set_answering(struct run *run, bool answering)
+static void set_answering(struct run *run, const struct pool_request *request, bool answering)
 {
 	pthread_mutex_lock(&run->mutex);
 	run->answering = answering;
+	run->request_number = request->number;
 	run->last_word = monotonic_nanoseconds();
 	pthread_mutex_unlock(&run->mutex);
 }
@@ -480,10 +506,10 @@ void run_request(struct run *run, const struct pool_request *request, int *descr
 {
 	struct received received = {.descriptors = descriptors, .count = count};
 
-	*reply = (struct pool_reply){.version = POOL_PROTOCOL_VERSION};
-	set_answering(run, request->type != POOL_CHECK); /* which has a way of its own to say so */
+	*reply = (struct pool_reply){.version = POOL_PROTOCOL_VERSION, .number = request->number};
+	set_answering(run, request, request->type != POOL_CHECK); /* which has a way of its own to say so */
 	reply->result = answer(run, request, &received, reply);
-	set_answering(run, false);
+	set_answering(run, request, false);
 	if (reply->result == 0 || reply->result == -EINPROGRESS)
 		return;
 	log_error("%s", reply->error.text);

@@ -35,6 +35,7 @@ enum save_outcome {
 enum image_origin {
 	NO_IMAGE,
 	IMAGE_WAS_RESIDENT, /* in device memory, all of it */
+	IMAGE_WAS_PINNED,   /* in pinned memory, all of it */
 	IMAGE_WAS_READ,	    /* some of it was still to be read */
 };
 

@@ -89,6 +89,7 @@ static void note_processes(const struct run *run, struct run_record *record)
 		record->device_bytes += process->record.device_bytes;
 		record->resident_bytes += process->resident_bytes;
 		record->image_bytes += process->image_bytes;
+		record->linked_bytes += process->linked_bytes;
 	}
 }
 
@@ -138,7 +139,7 @@ void run_write_statistics(struct run *run, int criu_result, const char *criu_not
 	if (result)
 		log_warning("Could not write " RUN_RECORD_FILE ": %s", errno_text(-result));
 	if (*run->pool->settings.kept_statistics) {
-		result = kept_record_write(run->pool->settings.kept_statistics, &record);
+		result = kept_record_write(run->pool->settings.kept_statistics, &record, &run->kept);
 		if (result)
 			log_warning("Could not keep " RUN_RECORD_FILE " in %s: %s", run->pool->settings.kept_statistics,
 				    errno_text(-result));

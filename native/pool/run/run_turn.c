@@ -22,6 +22,14 @@ void run_take_turn(struct run *run)
 	pthread_mutex_unlock(&run->mutex);
 }
 
+void run_leave_turn(struct run *run)
+{
+	pthread_mutex_lock(&run->mutex);
+	run->working--;
+	pthread_cond_broadcast(&run->changed);
+	pthread_mutex_unlock(&run->mutex);
+}
+
 /* Does nobody export any more? With the mutex. */
 static bool all_have_exported(const struct run *run)
 {

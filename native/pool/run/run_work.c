@@ -145,6 +145,8 @@ static void count_restore(struct pool *pool, enum image_origin origin)
 	atomic_fetch_add(&pool->restores, 1);
 	if (origin == IMAGE_WAS_RESIDENT)
 		atomic_fetch_add(&pool->images_resident, 1);
+	else if (origin == IMAGE_WAS_PINNED)
+		atomic_fetch_add(&pool->images_pinned, 1);
 	else if (origin == IMAGE_WAS_READ)
 		atomic_fetch_add(&pool->images_read, 1);
 }
@@ -189,7 +191,7 @@ int run_work_collect(struct run *run, struct run_process *process, struct pool_r
 		reply->error = work->error;
 	} else if (work->order.ahead) {
 		if (process->ahead)
-			reply->bytes = gpu_image_device_bytes(copy_ahead_image(process->ahead));
+			reply->bytes = gpu_image_bytes(copy_ahead_image(process->ahead));
 	} else if (!work->order.lock) {
 		reply->mode = process->record.mode;
 		reply->bytes = process->record.device_bytes;

@@ -89,7 +89,7 @@ static int remove_old_socket(const char *path, struct error_text *error)
 	if (lstat(path, &status) < 0)
 		return errno == ENOENT ? 0 : fail(error, -errno, "Could not look at %s: %s", path, errno_text(errno));
 	if (!S_ISSOCK(status.st_mode))
-		return fail(error, -EEXIST,
+		return fail(error, -EINVAL,
 			    "%s is no socket, and is left alone; move it away, or set REKINDLE_POOL_SOCKET", path);
 	if (unlink(path) < 0)
 		return fail(error, -errno, "Could not remove the socket of an earlier pool, %s: %s", path,

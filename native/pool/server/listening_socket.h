@@ -13,7 +13,7 @@ struct listening_socket {
 };
 
 /*
- * Replaces the socket of a pool that has died, but nothing else: -EADDRINUSE where one lives, -EEXIST where something
+ * Replaces the socket of a pool that has died, but nothing else: -EADDRINUSE where one lives, -EINVAL where something
  * else is there, -EACCES where others could put something else there.
  */
 int listening_socket_open(struct listening_socket *listening, const char *path, struct error_text *error);

@@ -119,7 +119,7 @@ static void give_way(struct pool_server *server)
 {
 	log_error("The pool ends: it has lost a GPU, and the next run starts another one");
 	listening_socket_close(&server->listening);
-	prefetch_drop_kept(server->pool, NULL);
+	prefetch_drop_all(server->pool);
 	atomic_store(&server->stop, true);
 }
 
@@ -177,7 +177,7 @@ static void server_free(struct pool_server *server)
 	if (server->wake >= 0)
 		close(server->wake);
 	if (server->pool)
-		prefetch_drop_kept(server->pool, NULL);
+		prefetch_drop_all(server->pool);
 	pool_destroy(server->pool);
 	pthread_mutex_destroy(&server->join_lock);
 	free(server);
@@ -263,7 +263,7 @@ int pool_serve_private(const struct settings *settings, int socket, struct error
 	if (result == 0) {
 		connection.pool->private_run = true;
 		connection_serve(&connection);
-		prefetch_drop_kept(connection.pool, NULL);
+		prefetch_drop_all(connection.pool);
 		pool_destroy(connection.pool);
 	}
 	close(socket);
@@ -313,14 +313,15 @@ static int open_directory(const char *directory, struct error_text *error)
 			   : fail(error, -errno, "Could not open the folder %s: %s", directory, errno_text(errno));
 }
 
-int pool_server_prefetch(struct pool_server *server, const char *directory, struct error_text *error)
+int pool_server_prefetch(struct pool_server *server, const char *directory, enum pool_tier tier,
+			 struct error_text *error)
 {
 	int folder = open_directory(directory, error), result;
 	uint64_t bytes;
 
 	if (folder < 0)
 		return folder;
-	result = prefetch_keep(server->pool, folder, "", &bytes, error);
+	result = prefetch_keep(server->pool, folder, "", tier, &bytes, error);
 	close(folder);
 	wake(server); /* it watches over what is kept */
 	return result;
@@ -339,13 +340,13 @@ int pool_server_prefetched(struct pool_server *server, const char *directory, ui
 
 int pool_server_drop(struct pool_server *server, const char *directory, struct error_text *error)
 {
-	int folder = open_directory(directory, error), dropped;
+	int folder = open_directory(directory, error), result;
 
 	if (folder < 0)
 		return folder;
-	dropped = prefetch_drop_kept(server->pool, &folder);
+	result = prefetch_drop_kept(server->pool, folder, error);
 	close(folder);
-	return dropped ? 0 : fail(error, -ENOENT, "Nothing is prefetched for %s", directory);
+	return result;
 }
 
 bool pool_server_resident(struct pool_server *server, uint64_t after, struct pool_resident *resident)

@@ -43,8 +43,9 @@ void pool_server_status(struct pool_server *server, struct pool_status *status);
 /* The warm primary context of a device, kept until pool_server_release_context. Under a microsecond when warm. */
 int pool_server_acquire_context(struct pool_server *server, int device, CUcontext *context, struct error_text *error);
 void pool_server_release_context(struct pool_server *server);
-/* Fills device memory from the GPU images in a folder, in the background, for a later restore. */
-int pool_server_prefetch(struct pool_server *server, const char *directory, struct error_text *error);
+/* Fills device memory, or pinned memory, from the GPU images in a folder, in the background, for a later restore. */
+int pool_server_prefetch(struct pool_server *server, const char *directory, enum pool_tier tier,
+			 struct error_text *error);
 /* How many bytes of it are still to come. */
 int pool_server_prefetched(struct pool_server *server, const char *directory, uint64_t *bytes,
 			   struct error_text *error);

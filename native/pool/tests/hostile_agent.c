@@ -99,6 +99,26 @@ static void claim_terabytes(const struct hostile_agent *agent)
 	reply(agent, 0, "");
 }
 
+/* More than any machine has. */
+static void claim_terabytes_of_the_host(const struct hostile_agent *agent)
+{
+	struct agent_message message = claim(agent, 64, 1, 1ull << 50);
+
+	message.type = AGENT_HOST_ALLOCATIONS;
+	hand_over(agent, &message, agent->export());
+	reply(agent, 0, "");
+}
+
+static void claim_an_impossible_node(const struct hostile_agent *agent)
+{
+	struct agent_message message = claim(agent, 1, 1, agent->bytes);
+
+	message.type = AGENT_HOST_ALLOCATIONS;
+	message.last = 1u << 31;
+	hand_over(agent, &message, agent->export());
+	reply(agent, 0, "");
+}
+
 static void claim_one_address_twice(const struct hostile_agent *agent)
 {
 	struct agent_message message = claim(agent, 2, 1, agent->bytes);
@@ -179,6 +199,10 @@ void hostile_export(const char *attack, const struct hostile_agent *agent)
 		answer_nothing(agent);
 	else if (!strcmp(attack, "terabytes"))
 		claim_terabytes(agent);
+	else if (!strcmp(attack, "host-terabytes"))
+		claim_terabytes_of_the_host(agent);
+	else if (!strcmp(attack, "host-node"))
+		claim_an_impossible_node(agent);
 	else if (!strcmp(attack, "overlap"))
 		claim_one_address_twice(agent);
 	else if (!strcmp(attack, "larger"))

@@ -68,6 +68,8 @@ static void answers_that_say_nothing_end_it(void **state)
 static void what_no_gpu_has_is_not_written(void **state)
 {
 	assert_attack_fails(*state, "hostile-terabytes", "more device memory than GPU 0 has");
+	assert_attack_fails(*state, "hostile-host-terabytes", "more memory of the host than there is");
+	assert_attack_fails(*state, "hostile-host-node", "an impossible NUMA node");
 	assert_attack_fails(*state, "hostile-overlap", "two allocations at one address");
 	/* The driver maps a handle whole or not at all, so it knows better. */
 	assert_attack_fails(*state, "hostile-larger", "cuMemMap");

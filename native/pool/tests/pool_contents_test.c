@@ -82,8 +82,8 @@ static void what_was_filled_ahead_is_listed_until_it_is_dropped(void **state)
 
 	dumped(fixture, true, image_id);
 	assert_int_equal(list(fixture, NULL, 0), 0);
-	inject("cuMemcpyHtoDAsync=50ms");
-	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, &error), 0);
+	inject("cuMemcpyHtoDAsync=held");
+	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, POOL_TIER_DEVICE, &error), 0);
 	entry = only_one(fixture);
 	assert_int_equal(entry.state, POOL_RESIDENT_FILLING);
 	assert_true(entry.bytes_filled < entry.bytes);
@@ -111,7 +111,7 @@ static void a_restore_takes_what_was_filled_ahead_and_counts_as_found(void **sta
 	struct application *application = dumped(fixture, true, image_id);
 	int client;
 
-	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, &error), 0);
+	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, POOL_TIER_DEVICE, &error), 0);
 	ahead = wait_for_state(fixture, POOL_RESIDENT_FILLED);
 	client = begin_restore(fixture, &reply);
 	taken = only_one(fixture);
@@ -153,8 +153,8 @@ static void what_is_still_being_filled_counts_as_read(void **state)
 	struct application *application = dumped(fixture, true, image_id);
 	int client;
 
-	inject("cuMemcpyHtoDAsync=50ms");
-	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, &error), 0);
+	inject("cuMemcpyHtoDAsync=held");
+	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, POOL_TIER_DEVICE, &error), 0);
 	client = begin_restore(fixture, &reply);
 	assert_int_equal(only_one(fixture).state, POOL_RESIDENT_FILLING);
 	inject("");
@@ -201,7 +201,7 @@ static void filling_that_failed_is_listed_as_such(void **state)
 	struct application *application = dumped(fixture, true, image_id);
 
 	damage(fixture, application->pid, 15 << 20);
-	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, &error), 0);
+	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, POOL_TIER_DEVICE, &error), 0);
 	entry = wait_for_state(fixture, POOL_RESIDENT_FAILED);
 	assert_true(entry.bytes_filled < entry.bytes);
 	assert_int_equal(pool_server_drop(fixture->server, fixture->path, &error), 0);
@@ -225,7 +225,7 @@ static void a_folder_with_a_long_name_has_none(void **state)
 	}
 	snprintf(command, sizeof(command), "cp %s/rekindle-*.img %s", fixture->path, deep);
 	assert_int_equal(system(command), 0);
-	assert_int_equal(pool_server_prefetch(fixture->server, deep, &error), 0);
+	assert_int_equal(pool_server_prefetch(fixture->server, deep, POOL_TIER_DEVICE, &error), 0);
 	entry = wait_for_state(fixture, POOL_RESIDENT_FILLED);
 	assert_string_equal(entry.directory, "");
 	assert_int_equal(entry.bytes, IMAGE_BYTES);
@@ -246,7 +246,7 @@ static void clients_see_the_same(void **state)
 	client = client_begin(fixture, POOL_STAGE_CLIENT);
 	assert_int_equal(client_ask(client, &request, -1, &reply), 0);
 	assert_int_equal(reply.found, 0);
-	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, &error), 0);
+	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, POOL_TIER_DEVICE, &error), 0);
 	entry = wait_for_state(fixture, POOL_RESIDENT_FILLED);
 	assert_int_equal(client_ask(client, &request, -1, &reply), 0);
 	assert_int_equal(reply.found, 1);
@@ -278,7 +278,7 @@ static void each_gpu_says_what_is_held_and_free(void **state)
 	assert_int_equal(empty.free_known, 1);
 	assert_true(empty.free_bytes > IMAGE_BYTES && empty.free_bytes <= empty.memory_bytes);
 	assert_non_null(strstr(empty.name, "SIMULATED"));
-	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, &error), 0);
+	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, POOL_TIER_DEVICE, &error), 0);
 	wait_for_state(fixture, POOL_RESIDENT_FILLED);
 	assert_true(pool_server_gpu(fixture->server, 0, &full));
 	assert_int_equal(full.bytes_held, IMAGE_BYTES);

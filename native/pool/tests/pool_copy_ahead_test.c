@@ -161,7 +161,7 @@ static void what_has_gone_since_leaves_no_trace(void **state)
 	assert_int_equal(copied(fixture), (140 + 23 * 2) << 20);
 	assert_int_equal(gpu_image_read(fixture->folder, &name, &image, &error), 0);
 	assert_int_equal(image->allocation_count, 70);
-	assert_int_equal(gpu_image_device_bytes(image), 140 << 20);
+	assert_int_equal(gpu_image_bytes(image), 140 << 20);
 	gpu_image_free(image);
 	expect_restored(fixture, application, name.id, application->checksum);
 }

@@ -209,7 +209,7 @@ static void client_lost_in_mid_copy_cancels_it(void **state)
 	int client = client_begin(fixture, POOL_STAGE_DUMP);
 
 	assert_int_equal(client_simple(client, POOL_LOCK, application->pid, &reply), 0);
-	inject("cuMemcpyDtoHAsync=50ms");
+	inject("cuMemcpyDtoHAsync=1000ms"); /* several seconds for all of it */
 	descriptors[0] = descriptors[1] = client_pidfd(application->pid);
 	descriptors[2] = application->agent;
 	assert_int_equal(message_send(client, &request, sizeof(request), descriptors, 3), 0);
@@ -227,7 +227,7 @@ static void a_cancelled_dump_ends_in_order(void **state)
 {
 	struct pool_fixture *fixture = *state;
 	struct application *application = application_start(fixture, 20, 8, "none");
-	struct pool_progress progress = {.phase = 0};
+	struct pool_progress progress = {.run = CLIENT_RUN_NAME};
 	struct pool_status status;
 	struct pool_reply reply;
 	int file = openat(fixture->folder, POOL_PROGRESS_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -236,7 +236,7 @@ static void a_cancelled_dump_ends_in_order(void **state)
 	assert_int_equal(pwrite(file, &progress, sizeof(progress), 0), sizeof(progress));
 	client = client_begin(fixture, POOL_STAGE_DUMP);
 	assert_int_equal(client_simple(client, POOL_LOCK, application->pid, &reply), 0);
-	inject("cuMemcpyDtoHAsync=50ms");
+	inject("cuMemcpyDtoHAsync=1000ms"); /* likewise */
 	progress.cancel = 1;
 	assert_int_equal(pwrite(file, &progress, sizeof(progress), 0), sizeof(progress));
 	assert_int_equal(client_checkpoint(client, application, true, &reply), -ECANCELED);
@@ -253,6 +253,27 @@ static void a_cancelled_dump_ends_in_order(void **state)
 	assert_int_equal(application_checksum(application), application->checksum);
 	client_finish(client, -ECANCELED);
 	assert_false(image_is_there(fixture, application->pid));
+}
+
+/* As one leaves it that was cancelled and killed, or as one makes it that uses the same folder. */
+static void a_run_is_not_cancelled_by_the_file_of_another(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct application *application = application_start(fixture, 3, 8, "none");
+	struct pool_progress progress = {.run = "1-1", .cancel = 1}, after;
+	struct pool_reply reply;
+	int file = openat(fixture->folder, POOL_PROGRESS_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int client;
+
+	assert_int_equal(pwrite(file, &progress, sizeof(progress), 0), sizeof(progress));
+	client = client_begin(fixture, POOL_STAGE_DUMP);
+	assert_int_equal(client_simple(client, POOL_LOCK, application->pid, &reply), 0);
+	assert_int_equal(client_checkpoint(client, application, true, &reply), 0);
+	assert_true(image_is_there(fixture, application->pid));
+	client_finish(client, 0);
+	assert_int_equal(pread(file, &after, sizeof(after), 0), sizeof(after));
+	assert_memory_equal(&after, &progress, sizeof(after));
+	close(file);
 }
 
 /* Whatever driver call fails in the pool: the dump falls back or fails, and the process keeps its memory. */
@@ -361,6 +382,7 @@ int main(void)
 		TEST(lost_client_gives_every_process_back),
 		TEST(client_lost_in_mid_copy_cancels_it),
 		TEST(a_cancelled_dump_ends_in_order),
+		TEST(a_run_is_not_cancelled_by_the_file_of_another),
 		TEST(injected_failures_never_cost_the_process_its_memory),
 		TEST(full_disk_fails_the_dump_and_leaves_the_process_whole),
 	};

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "pool/run/revive.h"
+#include "process/process_lock.h"
 #include "protocol/message_socket.h"
 #include "store/checkpoint_folder.h"
 
@@ -174,6 +175,77 @@ static void a_guardian_clears_what_its_pool_has_left(void **state)
 	assert_int_equal(application_checksum(application), application->checksum);
 }
 
+/* A folder that cannot be looked at any more, as on a server that has lost it, may be a hidden one beside an older checkpoint. */
+static void what_cannot_be_looked_at_removes_nothing(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct application *application = application_start(fixture, 1, 2, "none");
+	struct abandoned_process process;
+	struct error_text error;
+	struct pool *pool;
+
+	assert_int_equal(pool_create(&pool, &fixture->settings, &error), 0);
+	/* A checkpoint of a plain CRIU: no manifest says whose it is. */
+	run_in_folder(fixture, "touch inventory.img core-1.img");
+	process = as_its_guardian_knows_it(fixture, application, -1);
+	revive_folder(pool, &process);
+	run_in_folder(fixture, "test -e inventory.img && test -e core-1.img");
+	process.lock = process_lock_take(process.target.pidfd, application->pid, &error);
+	assert_true(process.lock >= 0);
+	assert_int_equal(revive(pool, &process), 0);
+	run_in_folder(fixture, "test -e inventory.img && test -e core-1.img");
+	close(process.lock);
+	pool_destroy(pool);
+	assert_int_equal(application_checksum(application), application->checksum);
+}
+
+/* The process has ended with criu and pool, or was ended by a criu that found another pool and could not seal the images. */
+static void what_may_be_all_of_a_process_outlives_it(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct application *application = application_start(fixture, 1, 2, "none");
+	struct abandoned_process process;
+	struct error_text error;
+	struct pool *pool;
+	int client, images;
+
+	assert_int_equal(pool_create(&pool, &fixture->settings, &error), 0);
+	client = dump_and_resume(fixture, application, fixture->folder);
+	client_finish(client, 0);
+	assert_true(image_is_there(fixture, application->pid));
+	process = as_its_guardian_knows_it(fixture, application, fixture->folder);
+	process.one_has_ended = true;
+	run_in_folder(fixture, "printf '\\026\\061\\061\\130' >inventory.img");
+	revive_folder(pool, &process);
+	assert_true(image_is_there(fixture, application->pid));
+	run_in_folder(fixture, "test -e inventory.img && rm inventory.img");
+	revive_folder(pool, &process);
+	assert_false(image_is_there(fixture, application->pid));
+
+	/* Over an older one. */
+	seal(fixture->folder, fixture->folder, older_checkpoint);
+	assert_int_equal(checkpoint_folder_begin(fixture->folder, &images, &error), 0);
+	process.folder = images;
+	seal(fixture->folder, images, new_checkpoint);
+	revive_folder(pool, &process);
+	assert_true(checkpoint_folder_holds(fixture->folder, new_checkpoint));
+	process.one_has_ended = false;
+	revive_folder(pool, &process);
+	assert_true(checkpoint_folder_holds(fixture->folder, older_checkpoint));
+
+	/* Known to be good, and not through with what it has replaced. */
+	assert_int_equal(checkpoint_folder_begin(fixture->folder, &process.folder, &error), 0);
+	seal(fixture->folder, process.folder, new_checkpoint);
+	assert_int_equal(checkpoint_folder_commit(fixture->folder, &error), 0);
+	process.one_has_ended = true;
+	revive_folder(pool, &process);
+	assert_true(checkpoint_folder_holds(fixture->folder, new_checkpoint));
+	run_in_folder(fixture, "test ! -e " CHECKPOINT_REPLACED_FOLDER " && test ! -e " CHECKPOINT_NEW_FOLDER);
+	close(process.folder);
+	close(images);
+	pool_destroy(pool);
+}
+
 static void a_new_dump_touches_no_image_of_an_earlier_one(void **state)
 {
 	struct pool_fixture *fixture = *state;
@@ -196,10 +268,9 @@ static void a_new_dump_touches_no_image_of_an_earlier_one(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_lost_client_leaves_a_sealed_checkpoint),
-		TEST(a_lost_word_is_no_failed_dump),
-		TEST(a_guardian_clears_what_its_pool_has_left),
-		TEST(a_new_dump_touches_no_image_of_an_earlier_one),
+		TEST(a_lost_client_leaves_a_sealed_checkpoint), TEST(a_lost_word_is_no_failed_dump),
+		TEST(a_guardian_clears_what_its_pool_has_left), TEST(what_cannot_be_looked_at_removes_nothing),
+		TEST(what_may_be_all_of_a_process_outlives_it), TEST(a_new_dump_touches_no_image_of_an_earlier_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,8 +15,10 @@ static const uint8_t checkpoint_id[16] = {7};
 
 static int begin_dump(struct pool_fixture *fixture, struct application *application)
 {
-	struct pool_request hello = {
-		.type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION, .stage = POOL_STAGE_DUMP, .park = 1};
+	struct pool_request hello = {.type = POOL_HELLO,
+				     .version = POOL_PROTOCOL_VERSION,
+				     .stage = POOL_STAGE_DUMP,
+				     .tier = POOL_TIER_DEVICE};
 	int client = client_connect(fixture), folders[3] = {fixture->folder, fixture->folder, fixture->folder};
 	struct pool_reply reply;
 
@@ -231,7 +233,7 @@ static void it_can_be_dropped(void **state)
 	parked(fixture, image_id);
 	wait_for(fixture, POOL_RESIDENT_FILLED);
 	/* Whoever asks for it ahead finds it there. */
-	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, &error), 0);
+	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, POOL_TIER_DEVICE, &error), 0);
 	assert_int_equal(pool_server_prefetched(fixture->server, fixture->path, &bytes, &error), 0);
 	assert_int_equal(bytes, 0);
 	assert_int_equal(copied(fixture), 0);

@@ -8,9 +8,9 @@
 #define PIECES 66
 #define BYTES ((uint64_t)PIECES * 2 << 20)
 
-static struct application *dumped_in_pieces(struct pool_fixture *fixture, uint8_t *image_id)
+static struct application *dumped_in_pieces(struct pool_fixture *fixture, const char *behaviour, uint8_t *image_id)
 {
-	struct application *application = application_start(fixture, PIECES, 2, "none");
+	struct application *application = application_start(fixture, PIECES, 2, behaviour);
 	struct pool_reply reply;
 	int client;
 
@@ -134,7 +134,7 @@ static void a_restore_fills_and_maps_the_first_before_the_last_is_made(void **st
 	struct pool_fixture *fixture = *state;
 	struct pool_reply reply;
 	uint8_t image_id[16];
-	struct application *application = dumped_in_pieces(fixture, image_id);
+	struct application *application = dumped_in_pieces(fixture, "none", image_id);
 	int client;
 
 	inject("cuMemCreate=50ms");
@@ -147,6 +147,23 @@ static void a_restore_fills_and_maps_the_first_before_the_last_is_made(void **st
 	client_finish(client, 0);
 }
 
+/* Its agent is asked to give access once, and that late. */
+static void access_is_given_when_all_is_copied(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct pool_reply reply;
+	uint8_t image_id[16];
+	struct application *application = dumped_in_pieces(fixture, "looks-late", image_id);
+	int client;
+
+	inject("cuMemcpyHtoDAsync=10ms");
+	client = begin_restore(fixture, &reply);
+	if (client_resume(client, application, image_id, &reply))
+		fail_msg("%s", reply.error.text);
+	assert_int_equal(application_checksum(application), application->checksum);
+	client_finish(client, 0);
+}
+
 static void a_failure_in_the_middle_fails_a_restore_that_is_under_way(void **state)
 {
 	static const char *const rules[][2] = {
@@ -155,7 +172,7 @@ static void a_failure_in_the_middle_fails_a_restore_that_is_under_way(void **sta
 	struct pool_fixture *fixture = *state;
 	struct pool_reply reply;
 	uint8_t image_id[16];
-	struct application *application = dumped_in_pieces(fixture, image_id);
+	struct application *application = dumped_in_pieces(fixture, "none", image_id);
 	unsigned int i;
 	int client;
 
@@ -176,7 +193,7 @@ static void a_process_that_ends_while_it_maps_fails_its_restore(void **state)
 	struct pool_fixture *fixture = *state;
 	struct pool_reply reply;
 	uint8_t image_id[16];
-	struct application *application = dumped_in_pieces(fixture, image_id);
+	struct application *application = dumped_in_pieces(fixture, "none", image_id);
 	struct pool_request request = {.type = POOL_RESUME,
 				       .pid = application->pid,
 				       .has_agent = 1,
@@ -208,6 +225,7 @@ int main(void)
 		TEST(a_failure_in_the_middle_leaves_the_dump_to_the_driver),
 		TEST(a_dump_copies_the_first_before_the_last_has_come),
 		TEST(a_restore_fills_and_maps_the_first_before_the_last_is_made),
+		TEST(access_is_given_when_all_is_copied),
 		TEST(a_failure_in_the_middle_fails_a_restore_that_is_under_way),
 		TEST(a_process_that_ends_while_it_maps_fails_its_restore),
 	};

@@ -2,16 +2,28 @@
 #include "pool/tests/restore_test_support.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "process/process_maps.h"
 #include "protocol/message_socket.h"
 #include "store/gpu_image.h"
 
 /* What was dumped comes back, to whom it belongs and to nobody else. */
+
+/* How often the pool has read the mappings of a process, which takes it long where there are many; linked with --wrap. */
+static atomic_uint looks;
+int __real_process_maps_read(pid_t pid, struct process_maps *maps, struct error_text *error);
+
+int __wrap_process_maps_read(pid_t pid, struct process_maps *maps, struct error_text *error)
+{
+	atomic_fetch_add(&looks, 1);
+	return __real_process_maps_read(pid, maps, error);
+}
 
 static void restores_from_the_image(void **state)
 {
@@ -25,7 +37,9 @@ static void restores_from_the_image(void **state)
 	int client = begin_restore(fixture, &reply);
 
 	assert_int_equal(reply.bytes, 36 << 20);
+	atomic_store(&looks, 0);
 	assert_int_equal(client_resume(client, application, image_id, &reply), 0);
+	assert_int_equal(looks, 1);
 	assert_int_equal(reply.mode, POOL_MODE_OFFLOAD);
 	assert_int_equal(reply.bytes, 36 << 20);
 	assert_int_equal(application_checksum(application), application->checksum);
@@ -204,24 +218,48 @@ static void a_restore_lost_in_the_middle_ends_its_processes(void **state)
 	struct pool_fixture *fixture = *state;
 	struct application *applications[2];
 	uint8_t image_ids[2][16];
-	struct pool_status status;
 	struct pool_reply reply;
 	siginfo_t info;
 	int client, i;
 
 	two_dumped(fixture, applications, image_ids);
-	inject("cuMemcpyHtoDAsync=200ms");
+	inject("cuCheckpointProcessRestore=300ms@2,cuCheckpointProcessRestore=999@2");
 	client = begin_restore(fixture, &reply);
 	assert_int_equal(client_resume(client, applications[0], image_ids[0], &reply), 0);
 	ask_to_resume(client, applications[1], image_ids[1]);
 	usleep(20000);
 	close(client);
 	wait_until_nothing_is_held(fixture);
-	/* It did not wait for the end of the filling. */
-	pool_server_status(fixture->server, &status);
-	assert_true(status.bytes_to_device < 72 << 20);
 	for (i = 0; i < 2; i++)
 		assert_int_equal(waitid(P_PID, (id_t)applications[i]->pid, &info, WEXITED | WNOWAIT), 0);
+}
+
+static void a_restore_lost_while_it_fills_does_not_wait_for_the_end(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct application *applications[2];
+	uint8_t image_ids[2][16];
+	struct pool_status status;
+	struct pool_reply reply;
+	siginfo_t info;
+	int client, other, tries;
+
+	two_dumped(fixture, applications, image_ids);
+	inject("cuMemcpyHtoDAsync=held");
+	client = begin_restore(fixture, &reply);
+	ask_to_resume(client, applications[0], image_ids[0]);
+	/* Once it is unlocked for its agent, all that is left is to wait for its contents. */
+	other = client_begin(fixture, POOL_STAGE_DUMP);
+	for (tries = 0; tries < 60000 && client_state_of(other, applications[0]) != CU_PROCESS_STATE_RUNNING; tries++)
+		usleep(1000);
+	assert_true(tries < 60000);
+	inject("cuMemcpyHtoDAsync=500ms");
+	close(client);
+	client_finish(other, -1);
+	wait_until_nothing_is_held(fixture);
+	pool_server_status(fixture->server, &status);
+	assert_true(status.bytes_to_device < 72 << 20);
+	assert_int_equal(waitid(P_PID, (id_t)applications[0]->pid, &info, WEXITED | WNOWAIT), 0);
 }
 
 /* CRIU may wait for the end of what it has restored, and be killed meanwhile. */
@@ -242,6 +280,22 @@ static void a_restore_lost_at_the_end_ends_nothing(void **state)
 	wait_until_nothing_is_held(fixture);
 	for (i = 0; i < 2; i++)
 		assert_int_equal(application_checksum(applications[i]), applications[i]->checksum);
+}
+
+static void a_restore_lost_at_the_beginning_is_no_success(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct pool_reply reply;
+	uint8_t image_id[16];
+	char *statistics;
+
+	dumped(fixture, true, image_id);
+	close(begin_restore(fixture, &reply));
+	wait_until_nothing_is_held(fixture);
+	statistics = read_statistics(fixture);
+	assert_non_null(strstr(statistics, "\"kind\":\"restore\""));
+	assert_non_null(strstr(statistics, "\"succeeded\":false"));
+	free(statistics);
 }
 
 static void every_image_has_to_be_taken(void **state)
@@ -333,7 +387,7 @@ static void a_gpu_lost_between_runs_ends_the_pool(void **state)
 
 	dumped(fixture, true, image_id);
 	inject("cuMemcpyHtoDAsync=719!@2");
-	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, &error), 0);
+	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, POOL_TIER_DEVICE, &error), 0);
 	pool_server_wait(fixture->server);
 	assert_true(pool_server_has_lost_a_device(fixture->server));
 	assert_int_equal(access(fixture->settings.pool_socket, F_OK), -1);
@@ -353,7 +407,9 @@ int main(void)
 		TEST(initial_state_is_kept),
 		TEST(two_processes_get_their_own_contents),
 		TEST(a_restore_lost_in_the_middle_ends_its_processes),
+		TEST(a_restore_lost_while_it_fills_does_not_wait_for_the_end),
 		TEST(a_restore_lost_at_the_end_ends_nothing),
+		TEST(a_restore_lost_at_the_beginning_is_no_success),
 		TEST(every_image_has_to_be_taken),
 		TEST(image_of_a_real_gpu_needs_one),
 		TEST(image_of_a_real_gpu_without_memory_in_it_is_the_drivers_business),

@@ -20,7 +20,7 @@ unsigned int pool_fixture_timeout_seconds = 5;
 
 void inject(const char *rules)
 {
-	char temporary[64];
+	char temporary[64], held[80];
 	FILE *file;
 
 	snprintf(temporary, sizeof(temporary), "%s.%d.tmp", getenv("REKINDLE_SIMCUDA_CONTROL"), getpid());
@@ -28,7 +28,20 @@ void inject(const char *rules)
 	assert_non_null(file);
 	fputs(rules, file);
 	fclose(file);
+	snprintf(held, sizeof(held), "%s.held", getenv("REKINDLE_SIMCUDA_CONTROL"));
+	unlink(held); /* before the next one may be there */
 	assert_int_equal(rename(temporary, getenv("REKINDLE_SIMCUDA_CONTROL")), 0);
+}
+
+void wait_until_held(void)
+{
+	char name[80];
+	int tries;
+
+	snprintf(name, sizeof(name), "%s.held", getenv("REKINDLE_SIMCUDA_CONTROL"));
+	for (tries = 0; tries < 60000 && unlink(name); tries++)
+		usleep(1000);
+	assert_true(tries < 60000);
 }
 
 /* The pidfds by which tests name processes: always the same one, as the lock on a process is that of a descriptor. */
@@ -118,22 +131,23 @@ int pool_fixture_tear_down(void **state)
 }
 
 /*
- * The environment without what is injected, which is for the pool only. A copy: the pool's threads look into the
- * environment of this process at any time.
+ * The environment without what is injected, which is for the pool only, and with the application's own driver. A copy: the
+ * pool's threads look into the environment of this process at any time.
  */
 static char **environment_of_applications(void)
 {
-	static const char name[] = "REKINDLE_SIMCUDA_CONTROL=";
+	static const char control[] = "REKINDLE_SIMCUDA_CONTROL=", driver[] = "REKINDLE_CUDA_DRIVER=";
 	size_t count = 0, i;
 	char **copy;
 
 	while (environ[count])
 		count++;
-	copy = calloc(count + 1, sizeof(*copy));
+	copy = calloc(count + 2, sizeof(*copy));
 	assert_non_null(copy);
 	for (count = 0, i = 0; environ[i]; i++)
-		if (strncmp(environ[i], name, sizeof(name) - 1))
+		if (strncmp(environ[i], control, strlen(control)) && strncmp(environ[i], driver, strlen(driver)))
 			copy[count++] = environ[i];
+	copy[count] = (char *)"REKINDLE_CUDA_DRIVER=" REKINDLE_TEST_APPLICATION_DRIVER;
 	return copy;
 }
 
@@ -245,8 +259,12 @@ void client_hello(int client, const struct pool_request *hello, const int *folde
 
 int client_begin(struct pool_fixture *fixture, uint32_t stage)
 {
-	struct pool_request request = {
-		.type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION, .stage = stage, .parallel = 1, .verify = 1};
+	struct pool_request request = {.type = POOL_HELLO,
+				       .version = POOL_PROTOCOL_VERSION,
+				       .stage = stage,
+				       .parallel = 1,
+				       .verify = 1,
+				       .note = CLIENT_RUN_NAME};
 	int client = client_connect(fixture), folders[2] = {fixture->folder, fixture->folder};
 	struct pool_reply reply;
 

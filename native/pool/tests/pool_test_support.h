@@ -43,6 +43,9 @@ int pool_fixture_tear_down(void **state);
 /* Makes calls of the pool's driver fail or wait: rules as simcuda's injection takes them, "" for none. */
 void inject(const char *rules);
 
+/* Until a call is there that "NAME=held" holds; once for each time that it is injected. */
+void wait_until_held(void);
+
 struct application *application_start(struct pool_fixture *fixture, int allocations, int mebibytes,
 				      const char *behaviour);
 /* Asks for its checksum. */
@@ -54,6 +57,8 @@ void application_kill(struct application *application);
 
 int client_connect(struct pool_fixture *fixture);
 /* Connects and says HELLO for a run. */
+/* Its run has this name. */
+#define CLIENT_RUN_NAME "1-0"
 int client_begin(struct pool_fixture *fixture, uint32_t stage);
 /* HELLO with the folders of images and of work, and of a dump that which is locked. */
 void client_hello(int client, const struct pool_request *hello, const int *folders, size_t count);

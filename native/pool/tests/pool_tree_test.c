@@ -82,6 +82,25 @@ static void are_restored_side_by_side(void **state)
 	check_contents(applications);
 }
 
+/* Beside the copies for another one access would take the driver long. */
+static void none_gets_its_access_before_all_is_copied(void **state)
+{
+	struct application *applications[MEMBERS];
+	struct pool_fixture *fixture = *state;
+	struct pool_status status;
+	struct pool_reply reply;
+	int client, i;
+
+	begin_restores(fixture, &client, applications, "cuMemcpyHtoDAsync=10ms");
+	for (i = 0; i < MEMBERS; i++) {
+		assert_int_equal(await(client, applications[i], &reply), 0);
+		pool_server_status(fixture->server, &status);
+		assert_int_equal(status.bytes_to_device, MEMBERS * 36 << 20);
+	}
+	client_finish(client, 0);
+	check_contents(applications);
+}
+
 static void nothing_else_is_asked_about_them_meanwhile(void **state)
 {
 	struct application *applications[MEMBERS];
@@ -183,6 +202,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(are_restored_side_by_side),
+		TEST(none_gets_its_access_before_all_is_copied),
 		TEST(nothing_else_is_asked_about_them_meanwhile),
 		TEST(one_that_fails_is_the_only_one_that_does),
 		TEST(a_lost_restore_ends_all_that_is_under_way),

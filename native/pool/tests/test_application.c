@@ -6,6 +6,7 @@
  * 'w' writes other contents, 's' how many signals were lost. BEHAVIOUR is how the agent misbehaves, "none" for not at all;
  * "offer-unknown", "offer-silent": what is asked of it while it runs it does not know, or does not answer; "offer-odd": it
  * offers only every second piece; "offer-gone": some of what it offers is gone when it is stopped;
+ * "looks-late": when its memory gets its access all contents have to be there;
  * "two-devices": every second piece is on the second device; "signals": the main thread gets one signal after the other.
  */
 #include <errno.h>
@@ -34,7 +35,7 @@ struct piece {
 	CUdeviceptr address;
 	uint64_t bytes;
 	CUmemGenericAllocationHandle handle;
-	bool mapped, imported;
+	bool mapped, imported; /* mapped: it may still lack its access */
 	int device;
 };
 
@@ -46,7 +47,8 @@ static uint32_t piece_count;
 static int agent_socket, agent_outside;
 static struct agent_page *agent_page;
 static const char *behaviour;
-static uint64_t request_id; /* of the request that is being answered */
+static uint64_t first_checksum; /* of what was there at the start; "looks-late" */
+static uint64_t request_id;	/* of the request that is being answered */
 
 static void check(CUresult status, const char *call)
 {
@@ -56,15 +58,25 @@ static void check(CUresult status, const char *call)
 	_exit(3);
 }
 
-static void map(struct piece *piece)
+/* Every second one, with these behaviours, or all. */
+static bool is_of_host(const struct piece *piece)
+{
+	return !strcmp(behaviour, "numa-all") || (!strncmp(behaviour, "numa", 4) && (piece - pieces) % 2);
+}
+
+static void give_access(const struct piece *piece)
 {
 	CUmemAccessDesc access = {.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE},
 				  .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
 
-	check(driver.cuMemMap(piece->address, piece->bytes, 0, piece->handle, 0), "cuMemMap");
 	/* The program copies by the first one's context. */
 	for (access.location.id = 0; access.location.id <= piece->device; access.location.id++)
 		check(driver.cuMemSetAccess(piece->address, piece->bytes, &access, 1), "cuMemSetAccess");
+}
+
+static void map(struct piece *piece)
+{
+	check(driver.cuMemMap(piece->address, piece->bytes, 0, piece->handle, 0), "cuMemMap");
 	piece->mapped = true;
 }
 
@@ -74,6 +86,8 @@ static void create(struct piece *piece)
 					  .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
 					  .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = piece->device}};
 
+	if (is_of_host(piece))
+		properties.location = (CUmemLocation){.type = CU_MEM_LOCATION_TYPE_HOST_NUMA};
 	check(driver.cuMemCreate(&piece->handle, piece->bytes, &properties, 0), "cuMemCreate");
 	piece->imported = false;
 }
@@ -94,8 +108,24 @@ static void make_own(struct piece *piece)
 	unmap(piece);
 	create(piece);
 	map(piece);
+	give_access(piece);
 	check(driver.cuMemcpyHtoD(piece->address, contents, piece->bytes), "cuMemcpyHtoD");
 	free(contents);
+}
+
+static uint64_t checksum(void)
+{
+	uint64_t sum = 0;
+	char *contents;
+	uint32_t i;
+
+	for (i = 0; i < piece_count; i++) {
+		contents = malloc(pieces[i].bytes);
+		check(driver.cuMemcpyDtoH(contents, pieces[i].address, pieces[i].bytes), "cuMemcpyDtoH");
+		sum = sum * 31 + XXH3_64bits(contents, pieces[i].bytes);
+		free(contents);
+	}
+	return sum;
 }
 
 static void reply(int result, uint32_t count, const char *text)
@@ -119,7 +149,7 @@ static void send_batch(struct agent_message *message, const int *descriptors)
 /* Does it offer that one, while it runs? */
 static bool is_offered(uint32_t i)
 {
-	return !pieces[i].imported && (i % 2 || strcmp(behaviour, "offer-odd"));
+	return !pieces[i].imported && !is_of_host(&pieces[i]) && (i % 2 || strcmp(behaviour, "offer-odd"));
 }
 
 /* What the agent says that an export will have. */
@@ -146,6 +176,11 @@ static void export_pieces(bool offered)
 			continue;
 		if (pieces[i].imported)
 			make_own(&pieces[i]);
+		if ((message.type == AGENT_HOST_ALLOCATIONS) != is_of_host(&pieces[i])) {
+			send_batch(&message, descriptors);
+			message.type = is_of_host(&pieces[i]) ? AGENT_HOST_ALLOCATIONS : AGENT_ALLOCATIONS;
+			message.last = strcmp(behaviour, "numa-elsewhere") ? 0 : 7;
+		}
 		j = message.count++;
 		count++;
 		message.allocations[j] = (struct agent_allocation){.allocation_id = i + 1,
@@ -215,10 +250,11 @@ static void on_offer(void)
 		export_pieces(true);
 }
 
-static void on_release(void)
+static void on_release(const struct agent_message *message)
 {
 	uint32_t i;
 
+	memcpy(agent_page->image_id, message->image_id, sizeof(agent_page->image_id));
 	for (i = 0; i < piece_count; i++) {
 		if (!strcmp(behaviour, "release-fails") && i == piece_count / 2) {
 			behaviour = "none";
@@ -258,8 +294,12 @@ static void on_map(const struct agent_message *message, const int *descriptors)
 			reply(-ENOENT, 0, "an allocation is missing");
 			return;
 		}
+		give_access(&pieces[i]);
 	}
-	reply(0, message->count, "");
+	if (message->last && !strcmp(behaviour, "looks-late") && checksum() != first_checksum)
+		reply(-EIO, 0, "access before all contents");
+	else
+		reply(0, message->count, "");
 }
 
 /* As if the one who asked before had gone while the agent was busy. */
@@ -321,7 +361,7 @@ static void *agent_main(void *unused)
 		else if (message.type == AGENT_OFFER)
 			on_offer();
 		else if (message.type == AGENT_RELEASE)
-			on_release();
+			on_release(&message);
 		else if (message.type == AGENT_MAP && strcmp(behaviour, "export-hangs") && strcmp(behaviour, "silent"))
 			on_map(&message, descriptors);
 		while (count)
@@ -343,30 +383,7 @@ static void write_contents(uint32_t seed)
 	}
 }
 
-static uint64_t checksum(void)
-{
-	uint64_t sum = 0;
-	char *contents;
-	uint32_t i;
-
-	for (i = 0; i < piece_count; i++) {
-		contents = malloc(pieces[i].bytes);
-		check(driver.cuMemcpyDtoH(contents, pieces[i].address, pieces[i].bytes), "cuMemcpyDtoH");
-		sum = sum * 31 + XXH3_64bits(contents, pieces[i].bytes);
-		free(contents);
-	}
-	return sum;
-}
-
-/*
- * Signals that may be on their way. The thread sanitizer's runtime puts off those that come outside of a blocking call, and
- * makes one of several that have the same number.
- */
-#ifdef __SANITIZE_THREAD__
-#define SIGNALS_ON_THEIR_WAY 1u
-#else
 #define SIGNALS_ON_THEIR_WAY 100u
-#endif
 
 static _Atomic uint64_t signals_sent, signals_handled;
 static atomic_bool signals_pause, sender_at_work;
@@ -458,8 +475,11 @@ int main(int count, char **arguments)
 		check(driver.cuMemAddressReserve(&pieces[i].address, pieces[i].bytes, 0, 0, 0), "cuMemAddressReserve");
 		create(&pieces[i]);
 		map(&pieces[i]);
+		give_access(&pieces[i]);
 	}
 	write_contents(seed);
+	if (!strcmp(behaviour, "looks-late"))
+		first_checksum = checksum();
 	sem_init(&agent_is_ready, 0, 0);
 	if (pthread_create(&thread, NULL, agent_main, NULL))
 		return 3;

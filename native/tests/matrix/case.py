@@ -5,9 +5,11 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 from matrix.processes import Failure, descriptors_of, growth, held_files, send, status_of, threads_of
 from matrix.scene import DEADLINE, WORK, Scene, errors_of
@@ -19,6 +21,7 @@ BUSY = re.compile("another run(?: is at work in this folder of images)?, whose c
 PROGRESS = "rekindle.progress"
 SLOW = 60
 FEW_DESCRIPTORS = 12
+KEEP = os.environ.get("REKINDLE_TEST_KEEP")
 SETTLED = 6 * DEADLINE  # a pool that is left alone brings the process back, or ends it, and ends
 
 SCENES = {  # action, what it is about; kept in this order in the table
@@ -32,6 +35,8 @@ SCENES = {  # action, what it is about; kept in this order in the table
     "restore-two-processes": {"children": 1},
     "dump-copying-ahead": {"ahead": True, "busy": True},
     "dump-of-a-restored-process-copying-ahead": {"restored": True, "ahead": True, "busy": True},
+    "dump-as-a-difference": {"difference": True},
+    "dump-of-a-restored-process-as-a-difference": {"difference": True, "restored": True, "leave_running": True},
     "dump-two-that-share": {"children": 1, "shares": True},
     "dump-two-that-share-leave-running": {"children": 1, "shares": True, "leave_running": True},
     "dump-two-that-share-copying-ahead": {"children": 1, "shares": True, "ahead": True},
@@ -42,9 +47,10 @@ SCENES = {  # action, what it is about; kept in this order in the table
 
 # What can strike at a step. self: whoever makes it is killed, where it is none of the others. fail: the call fails;
 # pool-fail: both. full: from then on the disk is. hang: whoever makes the call does not come back from it. lost: nobody
-# looks whether the call fails, as in the children of a stock criu that write the images of namespaces.
+# looks whether the call fails, as in the children of a stock criu that write the images of namespaces. all: criu, pool and
+# target are killed, as by one kill of their cgroup.
 FAULTS = ("criu", "pool", "both", "target", "self", "agent-ends", "agent-hangs", "fail", "pool-fail", "full", "hang",
-          "stop-pool", "lost")
+          "stop-pool", "lost", "all")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Case:
 
 def strikes_pool(case):
     """One whose driver gives errors may end, too: all its calls would fail from then on (native/README.md)."""
-    return case.fault in ("pool", "pool-fail", "both") or (case.role == "pool" and case.fault == "fail")
+    return case.fault in ("pool", "pool-fail", "both", "all") or (case.role == "pool" and case.fault == "fail")
 
 
 def is_refusal(case):
@@ -86,8 +92,10 @@ class Stage:
         self.action = name.split("-")[0]
         self.leave_running = self.settings.get("leave_running", False)
         self.busy = self.settings.get("busy", False)
+        # Of its only piece the first 16 MiB change, and the rest of it is linked.
+        pieces = {"mib": 40, "pieces": 1} if self.settings.get("difference") else {}
         self.scene = Scene(build, children=self.settings.get("children", 0), busy=self.busy,
-                           shares=self.settings.get("shares", False))
+                           shares=self.settings.get("shares", False), **pieces)
         self.script = self.scene.make_script() if "children" in self.settings or self.leave_running else []
         self.notes = []
 
@@ -134,7 +142,8 @@ class Stage:
         else:
             scene.arm(IMAGE)
         began, self.began = time.monotonic(), time.time()
-        settings = {"REKINDLE_TIMEOUT": str(DEADLINE), "REKINDLE_COPY_WHILE_RUNNING": "1" if self.settings.get("ahead") else "0"}
+        settings = {"REKINDLE_TIMEOUT": str(DEADLINE), "REKINDLE_COPY_WHILE_RUNNING": "1" if self.settings.get("ahead") else "0",
+                    "REKINDLE_PARENT": "" if self.settings.get("difference") else "none"}
         options = [*(["--leave-running"] if self.leave_running else []), *self.script]
         criu = scene.start_criu("dump", IMAGE, "-t", scene.root, *options, settings=settings) \
             if self.action == "dump" else scene.start_criu("restore", IMAGE, "-d", *options, settings=settings)
@@ -256,10 +265,16 @@ class Stage:
         """Where both have died, or criu before it had a pool or when that was through with the run, nobody is left to remove
         what the dump has begun, as nobody is where a stock criu is killed, which leaves its images. Likewise where criu has
         left that to a pool which the operator ends. The next dump into that folder does it: see must_restore."""
+        if self.action == "dump" and case.fault == "all":
+            return not self.is_guarded() or may_restore()
         heard = {name for role, _, name in self.record if role == "pool"}
         at_work = "receive HELLO" in heard and "receive FINISH" not in heard
         return self.action == "dump" and (case.fault == "both" or (case.fault == "criu" and not at_work) or
                                           (case.fault == "stop-pool" and self.settings.get("lasting", False)))
+
+    def is_guarded(self):
+        """The guardian has been told of a process, waits for the next word, and was not dismissed."""
+        return ("guardian", 2, "receive message") in self.record and ("pool", 1, "receive FINISH") not in self.record
 
     def left_files(self, case):
         if self.nobody_cleans(case):
@@ -280,7 +295,8 @@ class Stage:
         if shared:
             raise Failure(f"files are left in /dev/shm: {shared}")
         # What the driver would not take back nobody can give back.
-        if scene.lasting and (case.role, case.fault, case.name) != ("pool", "fail", "cuMemRelease"):
+        if scene.lasting and not ((case.role, case.fault) == ("pool", "fail") and
+                                  case.name in ("cuMemUnmap", "cuMemRelease", "cuMemFree_v2")):
             more = self.growth_of(scene.lasting.pid, self.pool_descriptors)
             if more:
                 raise Failure(f"the pool has more open than before: {more}")
@@ -367,7 +383,7 @@ class Stage:
     def ask_after_dump(self, case):
         succeeded = self.status == 0
         runs = self.workers_run(case)
-        killed = case.fault == "target" or self.without_agent
+        killed = case.fault in ("target", "all") or self.without_agent
         if succeeded and not self.leave_running and runs and not killed:
             raise Failure("the dump says that it succeeded, and the process goes on")
         if runs:
@@ -386,6 +402,9 @@ class Stage:
             return "criu"
         else:
             allowed = [self.now]
+        if case.fault == "all":
+            # Their guardian puts the folder in order, which takes the lock on it.
+            self.wait_alone()
         restored = self.must_restore(IMAGE, allowed, dump_there=self.nobody_cleans(case))
         if self.without_agent:
             return "agent"
@@ -397,7 +416,7 @@ class Stage:
 
     def ask_after_restore(self, case):
         runs = self.workers_run(case)
-        if self.status == 0 and not runs and case.fault != "target" and not self.without_agent:
+        if self.status == 0 and not runs and case.fault not in ("target", "all") and not self.without_agent:
             raise Failure("the restore says that it succeeded, and the process is gone")
         if runs:
             self.check_workers_are_free(case)
@@ -430,6 +449,11 @@ def files_of(folder):
     return {name for name in names if not (name.endswith(".log") or name.startswith("stats-") or name == PROGRESS)}
 
 
+def may_restore():
+    """What CRIU has written all of the guardian leaves to the next run where the process has ended."""
+    return (IMAGE / ".rekindle-older").exists() or (IMAGE / ".rekindle-new" / "inventory.img").exists()
+
+
 def temporary_files():
     return [name for name in files_of(IMAGE) if "tmp" in name or name.startswith(".rekindle-")]
 
@@ -445,6 +469,17 @@ def describe(folder):
                 text = [line for line in text if "Error" in line or "Warn" in line or "cuda_plugin" in line]
             lines += [f"--- {folder.name}/{name}", *text[-12:]]
     return "\n".join(lines)
+
+
+def keep_logs(name):
+    """Into the folder that REKINDLE_TEST_KEEP names, which must lie outside of what is fresh in here."""
+    if not KEEP:
+        return
+    folder = Path(KEEP, re.sub(r"[^\w.-]+", "_", name))
+    for file in WORK.rglob("*"):
+        if file.is_file() and file.suffix not in (".img", ".tmp") and not file.name.startswith("worker"):
+            (folder / file.parent.relative_to(WORK)).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, folder / file.relative_to(WORK))
 
 
 def record(build, scene_name):
@@ -474,5 +509,6 @@ def run_case(build, case):
     except (Failure, subprocess.TimeoutExpired) as failure:
         outcome, note = "FAULT", str(failure)
         result["logs"] = "\n".join(filter(None, [describe(IMAGE), describe(AGAIN)]))
+        keep_logs(str(case))
     result.update(outcome=outcome, note="; ".join(filter(None, [note, *stage.notes])))
     return result

@@ -84,6 +84,24 @@ def all_processes():
     return result
 
 
+def places():
+    """Where every thread of every process stands, for a person who asks why something hangs: state, tracer, system call, and
+    the innermost functions of the kernel."""
+    lines = []
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"):
+        for thread in threads_of(pid):
+            folder = Path(f"/proc/{pid}/task/{thread}")
+            try:
+                status = status_of(pid, thread)
+                call = (folder / "syscall").read_text().split()[:4]
+                stack = re.findall(r"\] (\S+?)\+", (folder / "stack").read_text())[:4]
+                lines.append(f"process {pid} thread {thread} {status['Name']}: {status['State']}, traced by "
+                             f"{status['TracerPid']}, call {' '.join(call)}, in {' '.join(stack)}")
+            except (OSError, TypeError):  # it has ended
+                lines.append(f"process {pid} thread {thread}: gone")
+    return "\n".join(lines)
+
+
 def descriptors_of(pid):
     """Kinds of what it has open: paths, and "socket", "anon_inode" and the like for what has no path."""
     kinds = []
@@ -121,4 +139,4 @@ def held_files(files=("/tmp", "/dev/shm", "/run")):
         place = re.search(r" ([0-9a-f]+):([0-9a-f]+):(\d+) ", line)
         if place and os.makedev(int(place[1], 16), int(place[2], 16)) in devices and " -> " not in line:
             locks.append(line.partition(": ")[2].strip())
-    return locks
+    return sorted(set(locks))  # read in parts, between which others come and go, it may show one twice

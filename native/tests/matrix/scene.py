@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from matrix.processes import Children, Failure, all_processes, send, wait_until
+from matrix.processes import Children, Failure, all_processes, places, send, wait_until
 from matrix.worker import Worker
 
 DEADLINE = 3        # REKINDLE_TIMEOUT of a run that is disturbed
@@ -63,6 +63,7 @@ class Scene:
                             "REKINDLE_CUDA_DRIVER": str(build.simcuda / "libcuda.so.1"), "REKINDLE_TIMEOUT": "60"}
         if steps:
             self.environment["REKINDLE_TEST_STEPS_PRELOAD"] = str(build.steps)
+            self.environment["CRIU_CUDA_STREAMS"] = "2"  # the steps are the same then on a machine of many cores
 
     def preload(self, *libraries):
         steps = (self.build.steps, self.build.hooks)
@@ -170,7 +171,7 @@ class Scene:
         end = time.monotonic() + HANGS
         while criu.poll() is None:
             if time.monotonic() > end:
-                raise Failure(f"criu {what} hangs for {HANGS} s")
+                raise Failure(f"criu {what} hangs for {HANGS} s:\n{places()}")
             time.sleep(0.002)
         self.processes.collect()
         return criu.returncode

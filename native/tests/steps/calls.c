@@ -42,7 +42,7 @@ static long refuse(int code)
 /* The name of a step on a file of images: false where it is none. */
 static bool name_by_path(const char *call, int directory, const char *path, char *name, size_t size)
 {
-	char link[40], full[PATH_MAX], file[64];
+	char link[40], full[PATH_MAX], file[160];
 	size_t length = 0;
 	long got;
 
@@ -71,7 +71,7 @@ static bool name_by_path(const char *call, int directory, const char *path, char
 
 static bool name_by_descriptor(const char *call, int descriptor, char *name, size_t size)
 {
-	char link[40], full[PATH_MAX], file[64];
+	char link[40], full[PATH_MAX], file[160];
 	long length;
 
 	if (!steps_count_here())
@@ -97,7 +97,7 @@ static bool name_by_descriptor(const char *call, int descriptor, char *name, siz
 static long open_file(int directory, const char *path, int flags, unsigned int mode)
 {
 	bool writes = (flags & O_ACCMODE) != O_RDONLY || flags & O_CREAT;
-	char name[96];
+	char name[200];
 	int code = 0;
 
 	if (!(flags & O_DIRECTORY) && name_by_path(writes ? "create" : "open", directory, path, name, sizeof(name)))
@@ -142,7 +142,7 @@ OPENAT(openat64)
 
 EXPORT ssize_t write(int descriptor, const void *data, size_t size)
 {
-	char name[96];
+	char name[200];
 	int code = 0;
 
 	if (name_by_descriptor("write", descriptor, name, sizeof(name)))
@@ -157,7 +157,7 @@ EXPORT ssize_t write(int descriptor, const void *data, size_t size)
 	EXPORT type function parameters;                                                              \
 	type function parameters                                                                      \
 	{                                                                                             \
-		char name[96];                                                                        \
+		char name[200];                                                                       \
 		int code = 0;                                                                         \
                                                                                                       \
 		if (name_by_descriptor(word, descriptor, name, sizeof(name)))                         \
@@ -193,7 +193,7 @@ ON_DESCRIPTOR(int, flock, SYS_flock, "lock", step, (int descriptor, int operatio
 EXPORT ssize_t splice(int from, off64_t *from_at, int descriptor, off64_t *at, size_t size, unsigned int flags);
 ssize_t splice(int from, off64_t *from_at, int descriptor, off64_t *at, size_t size, unsigned int flags)
 {
-	char name[96];
+	char name[200];
 	int code = 0;
 
 	if (name_by_descriptor("write", descriptor, name, sizeof(name)))
@@ -203,7 +203,7 @@ ssize_t splice(int from, off64_t *from_at, int descriptor, off64_t *at, size_t s
 
 static int rename_file(int from_folder, const char *from, int to_folder, const char *to, unsigned int flags)
 {
-	char name[96];
+	char name[200];
 	int code = 0;
 
 	if (name_by_path("rename to", to_folder, to, name, sizeof(name)))
@@ -226,9 +226,19 @@ EXPORT int renameat2(int from_folder, const char *from, int to_folder, const cha
 	return rename_file(from_folder, from, to_folder, to, flags);
 }
 
+EXPORT int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags)
+{
+	char name[200];
+	int code = 0;
+
+	if (name_by_path("link to", to_folder, to, name, sizeof(name)))
+		code = step(name);
+	return (int)(code ? refuse(code) : outcome(RAW(SYS_linkat, from_folder, from, to_folder, to, flags)));
+}
+
 static int remove_file(int directory, const char *path, int flags)
 {
-	char name[96];
+	char name[200];
 	int code = 0;
 
 	if (name_by_path("remove", directory, path, name, sizeof(name)))
@@ -283,7 +293,7 @@ static const char *message_name(const struct msghdr *header, size_t size)
 
 EXPORT ssize_t sendmsg(int socket, const struct msghdr *header, int flags)
 {
-	char name[96];
+	char name[200];
 	int code = 0;
 
 	if (header->msg_iovlen == 1 && is_message_socket(socket)) {
@@ -314,7 +324,7 @@ static void close_received(struct msghdr *header)
 EXPORT ssize_t recvmsg(int socket, struct msghdr *header, int flags)
 {
 	long received = RAW(SYS_recvmsg, socket, header, flags);
-	char name[96];
+	char name[200];
 	int code;
 
 	if (received <= 0 || header->msg_iovlen != 1 || !is_message_socket(socket))

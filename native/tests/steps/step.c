@@ -167,13 +167,19 @@ bool steps_count_here(void)
 	return role_here() != ROLE_NONE;
 }
 
-/* CRIU's own images are many; any of them stands for the others. */
+/* CRIU's own images are many; any of them stands for the others. A GPU image has another id each time. */
 static void simplify(char *name)
 {
 	char *file = strrchr(name, '/') ? strrchr(name, '/') + 1 : name;
 	char *end = strrchr(file, '.');
 
-	if (end && !strcmp(end, ".img") && !strstr(file, "rekindle"))
+	bool unfinished = end && !strcmp(end, ".tmp");
+
+	if (!strncmp(file, "rekindle-pages-", strlen("rekindle-pages-")))
+		strcpy(file, unfinished ? "data.tmp" : "data");
+	else if (!strncmp(file, "rekindle-N-", strlen("rekindle-N-")))
+		strcpy(file, unfinished ? "manifest.tmp" : "manifest");
+	else if (end && !strcmp(end, ".img") && !strstr(file, "rekindle"))
 		strcpy(file, "CRIU's image");
 }
 
@@ -258,7 +264,7 @@ static int strike(const struct plan *plan, enum role role)
 		done = kill_process(criu, 0);
 	else if (!strcmp(fault, "pool") || !strcmp(fault, "pool-fail") || !strcmp(fault, "stop-pool"))
 		done = file_exists("pid.pool") && kill_process(pool, 0);
-	else if (!strcmp(fault, "both"))
+	else if (!strcmp(fault, "both") || !strcmp(fault, "all"))
 		done = file_exists("pid.pool") && kill_process(pool, 0);
 	else if (!strcmp(fault, "target"))
 		done = kill_process(plan->target, 0);
@@ -274,6 +280,14 @@ static int strike(const struct plan *plan, enum role role)
 	else if (!strcmp(fault, "both")) {
 		kill_process(role == ROLE_POOL ? criu : pool, SIGKILL);
 		kill_process(role == ROLE_POOL ? pool : criu, SIGKILL);
+	} else if (!strcmp(fault, "all")) {
+		const long own = role == ROLE_POOL ? pool : role == ROLE_AGENT ? plan->target : criu;
+		const long victims[] = {pool, plan->target, criu};
+
+		for (size_t i = 0; i < sizeof(victims) / sizeof(victims[0]); i++)
+			if (victims[i] != own)
+				kill_process(victims[i], SIGKILL);
+		kill_process(own, SIGKILL);
 	} else if (!strcmp(fault, "pool") || !strcmp(fault, "pool-fail"))
 		kill_process(pool, SIGKILL);
 	else if (!strcmp(fault, "criu"))

@@ -2,7 +2,7 @@
 package dev.rekindle;
 
 /**
- * A checkpoint failed; the process goes on running as it was. Any threads may use it, as every
+ * A checkpoint, or a look at what is in its way, failed; the process goes on running as it was. Any threads may use it, as every
  * {@link RekindleException}.
  */
 public final class CheckpointException extends RekindleException {

@@ -68,7 +68,7 @@ public interface CheckpointImage {
     long hostBytes();
 
     /**
-     * Device memory outside the process images.
+     * Device memory outside the process images, and memory of the host that the driver made ({@code cuMemCreate}).
      *
      * @return bytes
      */
@@ -80,6 +80,20 @@ public interface CheckpointImage {
      * @return bytes
      */
     long imageBytes();
+
+    /**
+     * Of {@link #imageBytes}, what lies in data files that were written for older images of the processes.
+     *
+     * @return bytes
+     */
+    long linkedBytes();
+
+    /**
+     * What those files hold beside {@link #linkedBytes}, which nobody needs here.
+     *
+     * @return bytes
+     */
+    long deadBytes();
 
     /**
      * Whether a restore needs the plugin.

@@ -23,12 +23,20 @@ public final class CheckpointRequest {
     @Nullable
     final Park park;
 
+    /** As it was given; null for none, or for what is configured. */
+    @Nullable
+    final Path parent;
+
+    final boolean whole;
+
     private CheckpointRequest(Builder builder) {
         pid = builder.pid;
         run = builder.buildRun();
         timeoutSeconds = builder.timeoutSeconds;
         hooks = new Hooks<>(builder.before, builder.after, builder.failed);
         park = builder.park;
+        parent = builder.parent;
+        whole = builder.whole;
     }
 
     /**
@@ -98,12 +106,14 @@ public final class CheckpointRequest {
                 && timeoutSeconds == request.timeoutSeconds
                 && run.equals(request.run)
                 && park == request.park
+                && Objects.equals(parent, request.parent)
+                && whole == request.whole
                 && hooks.equals(request.hooks);
     }
 
     @Override
     public int hashCode() {
-        return Objects.hash(pid, timeoutSeconds, run, park, hooks);
+        return Objects.hash(pid, timeoutSeconds, run, park, parent, whole, hooks);
     }
 
     /** What the request says, without hooks and listener. */
@@ -116,6 +126,12 @@ public final class CheckpointRequest {
         }
         if (park != null) {
             members.add("park=" + park);
+        }
+        if (parent != null) {
+            members.add("parent=" + parent);
+        }
+        if (whole) {
+            members.add("whole=true");
         }
         return "CheckpointRequest" + run.describe(members.toArray(String[]::new));
     }
@@ -131,6 +147,8 @@ public final class CheckpointRequest {
         private int timeoutSeconds;
 
         private @Nullable Park park;
+        private @Nullable Path parent;
+        private boolean whole;
 
         private Builder(long pid, Path directory) {
             super(directory);
@@ -188,11 +206,38 @@ public final class CheckpointRequest {
          * Where device memory stays for the next restore from the folder. Without it that is as configured
          * ({@code REKINDLE_PARK}).
          *
-         * @param where {@link Park#DEVICE} not together with {@link #leaveRunning} or {@link #leaveStopped}
+         * @param where only {@link Park#FILE} together with {@link #leaveRunning} or {@link #leaveStopped}
          * @return this builder
          */
         public Builder park(Park where) {
             park = Objects.requireNonNull(where, "where");
+            return this;
+        }
+
+        /**
+         * Names another folder in which the image may lie that a process was restored from, or dumped into before; in the
+         * folder of the checkpoint it is looked for in any case. What has not changed since then is linked, and not written
+         * again; the image is complete all the same. Where the folder is not there, holds no such image, or is on another
+         * file system, all is written. Without it, and without {@link #whole}, that is as configured
+         * ({@code REKINDLE_PARENT}).
+         *
+         * @param folder where the older checkpoint is; a relative one in the handle's {@code imagesRoot}, as the images are
+         * @return this builder
+         */
+        public Builder parent(Path folder) {
+            parent = Objects.requireNonNull(folder, "folder");
+            whole = false;
+            return this;
+        }
+
+        /**
+         * Writes all of the image, also what has not changed since an older one.
+         *
+         * @return this builder
+         */
+        public Builder whole() {
+            parent = null;
+            whole = true;
             return this;
         }
 
@@ -238,14 +283,15 @@ public final class CheckpointRequest {
          *
          * @return the request
          * @throws IllegalStateException where the tree is to be left running and stopped, or one of them and its memory is to
-         *     be parked on the device
+         *     be parked
          */
         public CheckpointRequest build() {
             var request = new CheckpointRequest(this);
             if (request.run.flags().containsAll(Set.of(RunRequest.Flag.LEAVE_RUNNING, RunRequest.Flag.LEAVE_STOPPED))) {
                 throw new IllegalStateException("a tree is left running or stopped: leave out one of the two");
             }
-            if (park == Park.DEVICE
+            if (park != null
+                    && park != Park.FILE
                     && (request.run.flags().contains(RunRequest.Flag.LEAVE_RUNNING)
                             || request.run.flags().contains(RunRequest.Flag.LEAVE_STOPPED))) {
                 throw new IllegalStateException("a tree that is left running or stopped keeps its device memory");

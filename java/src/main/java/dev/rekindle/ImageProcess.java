@@ -15,7 +15,7 @@ import java.util.Optional;
  * @param mode how its device memory travelled
  * @param reason why the driver's own way was taken; empty otherwise
  * @param hostBytes its memory in CRIU's pages images
- * @param imageBytes stored size of its GPU image
+ * @param gpuImage what its GPU image stores; all zero where it has none
  * @param gpus what it has on each GPU
  */
 public record ImageProcess(
@@ -26,7 +26,7 @@ public record ImageProcess(
         Mode mode,
         Optional<String> reason,
         long hostBytes,
-        long imageBytes,
+        GpuImage gpuImage,
         List<GpuUse> gpus) {
     /**
      * Copies the list, and checks that nothing is null.
@@ -38,13 +38,14 @@ public record ImageProcess(
      * @param mode how its device memory travelled
      * @param reason why the driver's own way was taken; empty otherwise
      * @param hostBytes its memory in CRIU's pages images
-     * @param imageBytes stored size of its GPU image
+     * @param gpuImage what its GPU image stores; all zero where it has none
      * @param gpus what it has on each GPU
      */
     public ImageProcess {
         Objects.requireNonNull(name, "name");
         Objects.requireNonNull(mode, "mode");
         Objects.requireNonNull(reason, "reason");
+        Objects.requireNonNull(gpuImage, "gpuImage");
         gpus = List.copyOf(Objects.requireNonNull(gpus, "gpus"));
     }
 

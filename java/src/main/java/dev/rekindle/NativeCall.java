@@ -10,6 +10,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 import org.jspecify.annotations.Nullable;
@@ -29,6 +30,10 @@ final class NativeCall implements AutoCloseable, SegmentAllocator {
     private final MemorySegment error;
     private final MemorySegment lease;
     private final MemorySegment buffer;
+
+    /** What the buffer had no room for. Native code has addresses only, which keep nothing from the garbage collector. */
+    private final List<MemorySegment> beyond = new ArrayList<>();
+
     private long used;
 
     private NativeCall() {
@@ -53,6 +58,7 @@ final class NativeCall implements AutoCloseable, SegmentAllocator {
     @Override
     public void close() {
         used = 0;
+        beyond.clear();
         rekindle_error.phase(error, 0);
         rekindle_error.message(error, 0, (byte) 0);
         rekindle_error.criu_log(error, 0, (byte) 0);
@@ -77,7 +83,9 @@ final class NativeCall implements AutoCloseable, SegmentAllocator {
     public MemorySegment allocate(long byteSize, long byteAlignment) {
         long start = (used + byteAlignment - 1) & -byteAlignment;
         if (start + byteSize > SIZE) {
-            return Arena.ofAuto().allocate(byteSize, byteAlignment);
+            MemorySegment own = Arena.ofAuto().allocate(byteSize, byteAlignment);
+            beyond.add(own);
+            return own;
         }
         used = start + byteSize;
         return buffer.asSlice(start, byteSize, byteAlignment);
@@ -102,7 +110,14 @@ final class NativeCall implements AutoCloseable, SegmentAllocator {
     }
 
     MemorySegment path(@Nullable Path path) {
-        return string(path == null ? null : path.toAbsolutePath().toString());
+        if (path == null) {
+            return MemorySegment.NULL;
+        }
+        byte[] name = NativePath.bytes(path);
+        MemorySegment text = allocate(name.length + 1L, 1);
+        MemorySegment.copy(name, 0, text, ValueLayout.JAVA_BYTE, 0, name.length);
+        text.set(ValueLayout.JAVA_BYTE, name.length, (byte) 0);
+        return text;
     }
 
     MemorySegment strings(List<String> texts) {

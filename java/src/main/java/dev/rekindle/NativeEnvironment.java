@@ -50,7 +50,7 @@ record NativeEnvironment(
             if (code != RekindleNative.REKINDLE_OK()) {
                 throw Failure.exception(Failure.Action.CHECK, code, call.error());
             }
-            return Path.of(path.getString(0));
+            return NativePath.of(path);
         }
     }
 

@@ -41,7 +41,7 @@ final class NativeOperation implements AutoCloseable {
     private volatile @Nullable Runnable cancellation;
     private final CompletableFuture<@Nullable Void> end = new CompletableFuture<>();
 
-    NativeOperation(@Nullable ProgressListener listener) {
+    NativeOperation(@Nullable ProgressListener listener, Failure.Action action) {
         NativeLibrary.load();
         this.listener = listener;
         MemorySegment callback = listener == null ? MemorySegment.NULL : Stub.PROGRESS;
@@ -54,16 +54,21 @@ final class NativeOperation implements AutoCloseable {
             throw new OutOfMemoryError("no native memory for an operation");
         }
         try {
-            RunsUnderWay.add(this);
-        } catch (IllegalStateException ending) {
+            RunsUnderWay.add(this, action);
+        } catch (RekindleException ending) {
             close();
             throw ending;
         }
     }
 
     /** An operation where the run needs one, which is where somebody listens. */
-    static @Nullable NativeOperation watching(@Nullable ProgressListener listener) {
-        return listener == null ? null : new NativeOperation(listener);
+    static @Nullable NativeOperation watching(@Nullable ProgressListener listener, Failure.Action action) {
+        if (listener == null) {
+            return null;
+        }
+        var operation = new NativeOperation(listener, action);
+        operation.enter();
+        return operation;
     }
 
     static MemorySegment address(@Nullable NativeOperation operation) {
@@ -110,7 +115,7 @@ final class NativeOperation implements AutoCloseable {
                                 && frame.getMethodName().equals("exit"));
     }
 
-    /** Says what to do where it is cancelled before its run has begun. Set before anybody else knows it. */
+    /** Says what to do where it is cancelled before its run has begun, from now on. */
     void beforeItBegins(Runnable cancellation) {
         this.cancellation = cancellation;
     }
@@ -167,10 +172,6 @@ final class NativeOperation implements AutoCloseable {
     /** The same after a run that succeeded before the listener threw; the text says what there is of it. */
     static void rethrow(@Nullable NativeOperation operation, String outcome) {
         rethrow(operation, new IllegalStateException(outcome));
-    }
-
-    static boolean listenerFailed(@Nullable NativeOperation operation) {
-        return operation != null && operation.listenerFailure != null;
     }
 
     /** Nothing may escape from here: an exception that leaves an upcall ends the JVM. */

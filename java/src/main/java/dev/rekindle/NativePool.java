@@ -86,10 +86,16 @@ final class NativePool implements WarmPool {
 
     @Override
     public Prefetch prefetch(Path directory) {
+        return prefetch(directory, Tier.DEVICE);
+    }
+
+    @Override
+    public Prefetch prefetch(Path directory, Tier tier) {
         Objects.requireNonNull(directory, "directory");
+        int code = Objects.requireNonNull(tier, "tier").code();
         gate.enter();
         try (NativeCall call = NativeCall.begin()) {
-            check(RekindleNative.rekindle_pool_prefetch(pool, images(directory, call), call.error()), call);
+            check(RekindleNative.rekindle_pool_prefetch_to(pool, images(directory, call), code, call.error()), call);
             return new NativePrefetch(this, directory);
         } finally {
             gate.exit();

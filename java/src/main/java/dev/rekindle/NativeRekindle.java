@@ -91,7 +91,7 @@ final class NativeRekindle implements Rekindle {
     @Override
     public CheckpointResult checkpoint(CheckpointRequest request) {
         Objects.requireNonNull(request, "request");
-        try (NativeOperation operation = begin(request.listener())) {
+        try (NativeOperation operation = begin(request.listener(), Failure.Action.CHECKPOINT)) {
             return runner.checkpoint(request, operation);
         }
     }
@@ -102,7 +102,7 @@ final class NativeRekindle implements Rekindle {
         var progress = new LatestProgress(request.listener());
         return NativeRun.start(
                 executor,
-                begin(progress),
+                begin(progress, Failure.Action.CHECKPOINT),
                 progress,
                 Failure.Action.CHECKPOINT,
                 operation -> runner.checkpoint(request, operation));
@@ -111,7 +111,7 @@ final class NativeRekindle implements Rekindle {
     @Override
     public RestoredProcess restore(RestoreRequest request) {
         Objects.requireNonNull(request, "request");
-        try (NativeOperation operation = begin(request.listener())) {
+        try (NativeOperation operation = begin(request.listener(), Failure.Action.RESTORE)) {
             return runner.restore(request, operation);
         }
     }
@@ -122,7 +122,7 @@ final class NativeRekindle implements Rekindle {
         var progress = new LatestProgress(request.listener());
         return NativeRun.start(
                 executor,
-                begin(progress),
+                begin(progress, Failure.Action.RESTORE),
                 progress,
                 Failure.Action.RESTORE,
                 operation -> runner.restore(request, operation));
@@ -175,9 +175,9 @@ final class NativeRekindle implements Rekindle {
     }
 
     /** An operation for a run, which is one of this handle's until it is closed. */
-    private NativeOperation begin(@Nullable ProgressListener listener) {
+    private NativeOperation begin(@Nullable ProgressListener listener, Failure.Action action) {
         ensureOpen();
-        var operation = new NativeOperation(listener);
+        var operation = new NativeOperation(listener, action);
         runs.removeIf(earlier -> earlier.end().isDone());
         runs.add(operation);
         // Whoever closes meanwhile waits for those that it has seen.

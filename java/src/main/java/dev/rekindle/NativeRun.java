@@ -32,9 +32,14 @@ final class NativeRun<T> implements Run<T> {
             Function<NativeOperation, T> body) {
         var run = new NativeRun<T>(operation, progress);
         operation.beforeItBegins(() -> run.endUnlessBegun(action));
+        // A JVM that ends has known the operation since it was made.
+        if (operation.isCancelled()) {
+            run.endUnlessBegun(action);
+            return run;
+        }
         try {
             executor.execute(() -> run.run(body));
-        } catch (RuntimeException | Error refused) {
+        } catch (Throwable refused) {
             operation.close();
             throw refused;
         }

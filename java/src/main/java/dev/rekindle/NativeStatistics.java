@@ -86,6 +86,7 @@ record NativeStatistics(MemorySegment run, MemorySegment processes, int capacity
                 rekindle_statistics.device_bytes(run),
                 rekindle_statistics.host_bytes(run),
                 rekindle_statistics.image_bytes(run),
+                rekindle_statistics.linked_bytes(run),
                 rekindle_statistics.resident_bytes(run),
                 Duration.ofNanos(rekindle_statistics.overlap(run)),
                 rekindle_statistics.pool_warm(run) != 0,

@@ -3,11 +3,12 @@ package dev.rekindle;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.function.Consumer;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** The observers of a handle, Java Flight Recorder the first of them, as one that throws nothing. */
+/** The observers of a handle, Java Flight Recorder and the log the first of them, as one that throws nothing. */
 final class Observers implements RunObserver {
     private static final Logger LOGGER = LoggerFactory.getLogger(RunObserver.class);
 
@@ -15,6 +16,7 @@ final class Observers implements RunObserver {
 
     Observers(List<RunObserver> others) {
         all.add(RunEvents::begin);
+        all.add(RunLog::begin);
         all.addAll(others);
     }
 
@@ -22,7 +24,7 @@ final class Observers implements RunObserver {
     public Observation begin(RunStart run) {
         var each = new ArrayList<Observation>(all.size());
         for (RunObserver observer : all) {
-            guard(observer, own -> each.add(own.begin(run)));
+            guard(observer, own -> each.add(Objects.requireNonNull(own.begin(run), "it gave no observation")));
         }
         return new Observation() {
             @Override
@@ -44,11 +46,20 @@ final class Observers implements RunObserver {
         };
     }
 
+    /** Errors too, and what another language throws undeclared: the caller must not lose the process of the run for them. */
     private static <T> void guard(T observer, Consumer<T> call) {
         try {
             call.accept(observer);
-        } catch (RuntimeException failure) {
+        } catch (Throwable failure) {
+            warn(observer, failure);
+        }
+    }
+
+    private static void warn(Object observer, Throwable failure) {
+        try {
             LOGGER.warn("{} has failed, and the run goes on", observer, failure);
+        } catch (Throwable unsaid) {
+            // Loggers can be set up to throw, and what an observer is called is its own code.
         }
     }
 }

@@ -30,6 +30,14 @@ public enum ObstacleKind {
     STOPPED,
     /** Another program has checkpointed the CUDA of a restored process. */
     SUSPENDED,
+    /** It leads no session, as a job of a shell, and no option that allows that. */
+    SESSION,
+    /** A terminal that a program outside of the tree holds. */
+    TERMINAL,
+    /** A lock on a file, and no option that allows it. */
+    FILE_LOCK,
+    /** A unix socket that is connected with a program outside of the tree. */
+    UNIX_SOCKET,
     /** One that this version of the Java library does not know. */
     OTHER;
 
@@ -47,7 +55,11 @@ public enum ObstacleKind {
                 Map.entry(RekindleNative.REKINDLE_OBSTACLE_LOST_AGENT(), LOST_AGENT),
                 Map.entry(RekindleNative.REKINDLE_OBSTACLE_MPS(), MPS),
                 Map.entry(RekindleNative.REKINDLE_OBSTACLE_STOPPED(), STOPPED),
-                Map.entry(RekindleNative.REKINDLE_OBSTACLE_SUSPENDED(), SUSPENDED));
+                Map.entry(RekindleNative.REKINDLE_OBSTACLE_SUSPENDED(), SUSPENDED),
+                Map.entry(RekindleNative.REKINDLE_OBSTACLE_SESSION(), SESSION),
+                Map.entry(RekindleNative.REKINDLE_OBSTACLE_TERMINAL(), TERMINAL),
+                Map.entry(RekindleNative.REKINDLE_OBSTACLE_FILE_LOCK(), FILE_LOCK),
+                Map.entry(RekindleNative.REKINDLE_OBSTACLE_UNIX_SOCKET(), UNIX_SOCKET));
     }
 
     static ObstacleKind of(int code) {

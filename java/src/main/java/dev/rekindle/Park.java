@@ -12,12 +12,19 @@ public enum Park {
      * Where it is, in the hands of a pool that lasts, until the next restore from the folder takes it without a copy, or
      * something else needs the room. {@link RunStatistics#residentBytes} says how much that was.
      */
-    DEVICE;
+    DEVICE,
+    /**
+     * In pinned memory of the host, in the hands of a pool that lasts and whose {@code REKINDLE_PINNED_BUDGET} has room for
+     * it. Every restore from the folder copies from there. {@link RunStatistics#residentBytes} says how much that was.
+     */
+    PINNED;
 
     static int code(@Nullable Park park) {
-        if (park == null) {
-            return RekindleNative.REKINDLE_PARK_AS_CONFIGURED();
-        }
-        return park == DEVICE ? RekindleNative.REKINDLE_PARK_DEVICE() : RekindleNative.REKINDLE_PARK_FILE();
+        return switch (park) {
+            case null -> RekindleNative.REKINDLE_PARK_AS_CONFIGURED();
+            case FILE -> RekindleNative.REKINDLE_PARK_FILE();
+            case DEVICE -> RekindleNative.REKINDLE_PARK_DEVICE();
+            case PINNED -> RekindleNative.REKINDLE_PARK_PINNED();
+        };
     }
 }

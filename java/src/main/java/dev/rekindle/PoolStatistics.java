@@ -47,11 +47,19 @@ public interface PoolStatistics {
 
     /**
      * Of the restored processes, those of whose device memory some still had to be read from a GPU image. A process
-     * without device memory in a GPU image counts neither here nor as resident.
+     * without device memory in a GPU image counts neither here nor as resident or pinned.
      *
      * @return how many
      */
     long imagesRead();
+
+    /**
+     * Of the restored processes, those whose device memory was copied from pinned memory of the host, all of it: see {@link
+     * Tier#PINNED}.
+     *
+     * @return how many
+     */
+    long imagesPinned();
 
     /**
      * Copied to devices since it started.
@@ -80,6 +88,41 @@ public interface PoolStatistics {
      * @return bytes
      */
     long deviceBytesHeld();
+
+    /**
+     * Images in pinned memory of the host now, or on their way there.
+     *
+     * @return bytes
+     */
+    long pinnedBytesHeld();
+
+    /**
+     * Folders whose images made room in device memory by going to pinned memory, since it started.
+     *
+     * @return how many
+     */
+    long movedToPinned();
+
+    /**
+     * Folders whose images made room by being given up, since it started: the next restore reads the files.
+     *
+     * @return how many
+     */
+    long givenUp();
+
+    /**
+     * Folders whose prefetched images nobody took within {@code REKINDLE_PREFETCH_EXPIRY}, since it started.
+     *
+     * @return how many
+     */
+    long expired();
+
+    /**
+     * Their device memory, or pinned memory, which the pool has let go of.
+     *
+     * @return bytes
+     */
+    long bytesExpired();
 
     /**
      * Copy workers.

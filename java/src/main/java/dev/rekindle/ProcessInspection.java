@@ -16,7 +16,7 @@ import java.util.stream.IntStream;
  * What a tree of processes holds that runs: found without stopping any of it. Immutable, so any threads may use it.
  *
  * @param processes all processes of the tree, its root first
- * @param obstacles everything that a dump would meet
+ * @param obstacles what of the kinds of obstacles is in the way of a dump
  * @param duration how long the look took
  */
 public record ProcessInspection(List<InspectedProcess> processes, List<Obstacle> obstacles, Duration duration) {
@@ -26,7 +26,7 @@ public record ProcessInspection(List<InspectedProcess> processes, List<Obstacle>
      * Copies the lists, and checks that nothing is null.
      *
      * @param processes all processes of the tree, its root first
-     * @param obstacles everything that a dump would meet
+     * @param obstacles what of the kinds of obstacles is in the way of a dump
      * @param duration how long the look took
      */
     public ProcessInspection {
@@ -59,7 +59,7 @@ public record ProcessInspection(List<InspectedProcess> processes, List<Obstacle>
                         capacity,
                         call.error());
                 if (code != RekindleNative.REKINDLE_OK()) {
-                    throw Failure.exception(Failure.Action.CHECK, code, call.error());
+                    throw Failure.exception(Failure.Action.CHECKPOINT, code, call.error());
                 }
                 int most = Math.max(
                         rekindle_inspection.process_count(inspection), rekindle_inspection.obstacle_count(inspection));

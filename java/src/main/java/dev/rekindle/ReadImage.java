@@ -29,6 +29,8 @@ record ReadImage(
         long hostBytes,
         long deviceBytes,
         long imageBytes,
+        long linkedBytes,
+        long deadBytes,
         boolean usesCudaPlugin,
         boolean simulated,
         OptionalInt driverVersion,
@@ -94,6 +96,10 @@ record ReadImage(
                 rekindle_image_gpu.allocations(gpu));
     }
 
+    private static List<String> ids(String text) {
+        return text.isEmpty() ? List.of() : List.of(text.split(" "));
+    }
+
     private static ReadImage decode(
             Path directory, MemorySegment image, MemorySegment processes, int count, Map<Long, List<GpuUse>> uses) {
         var list = new ArrayList<ImageProcess>(count);
@@ -108,7 +114,11 @@ record ReadImage(
                     Mode.of(rekindle_image_process.mode(process)),
                     Absent.unlessText(rekindle_image_process.reason(process)),
                     rekindle_image_process.host_bytes(process),
-                    rekindle_image_process.image_bytes(process),
+                    new GpuImage(
+                            rekindle_image_process.image_bytes(process),
+                            rekindle_image_process.linked_bytes(process),
+                            rekindle_image_process.dead_bytes(process),
+                            ids(rekindle_image_process.linked_to(process).getString(0))),
                     uses.getOrDefault(pid, List.of())));
         }
         Map<String, GpuUse> gpus = new LinkedHashMap<>();
@@ -122,6 +132,8 @@ record ReadImage(
                 rekindle_image.host_bytes(image),
                 rekindle_image.device_bytes(image),
                 rekindle_image.image_bytes(image),
+                rekindle_image.linked_bytes(image),
+                rekindle_image.dead_bytes(image),
                 rekindle_image.uses_cuda_plugin(image) != 0,
                 rekindle_image.simulated(image) != 0,
                 Absent.unlessPositive(rekindle_image.driver_version(image)),
@@ -166,7 +178,7 @@ record ReadImage(
 
     private long verifyAndTell(@Nullable ProgressListener listener) {
         NativeLibrary.load();
-        try (NativeOperation operation = NativeOperation.watching(listener);
+        try (NativeOperation operation = NativeOperation.watching(listener, Failure.Action.IMAGE);
                 NativeCall call = NativeCall.begin()) {
             MemorySegment bytes = call.allocate(ValueLayout.JAVA_LONG);
             int code = RekindleNative.rekindle_image_verify(

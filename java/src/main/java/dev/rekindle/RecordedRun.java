@@ -14,6 +14,7 @@ record RecordedRun(
         long deviceBytes,
         long hostBytes,
         long imageBytes,
+        long linkedBytes,
         long residentBytes,
         Duration overlap,
         boolean poolWarm,

@@ -172,7 +172,8 @@ public interface Rekindle extends AutoCloseable {
      *
      * @param request the dump to come, whose options decide what is an obstacle
      * @return what is there
-     * @throws RekindleException where the tree cannot be looked at
+     * @throws RekindleException where the tree cannot be looked at, the same that {@link #checkpoint} throws then: of
+     *     {@link ErrorCode#NO_SUCH_PROCESS} where there is none
      * @throws IllegalStateException where this handle is closed
      */
     ProcessInspection inspect(CheckpointRequest request);

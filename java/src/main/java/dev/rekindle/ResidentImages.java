@@ -10,17 +10,18 @@ import java.util.Objects;
 import java.util.Optional;
 
 /**
- * The GPU images of a folder that a pool has in device memory, or is filling it from, at one moment. Immutable, so any
+ * The GPU images of a folder that a pool has in device memory or pinned memory, or is filling it from, at one moment. Immutable, so any
  * threads may use it. Sizes are bytes.
  *
  * @param directory the folder, as the pool saw it when it was asked for; empty where that is not known
- * @param bytes of device memory, without what processes have taken and the pool has let go of
+ * @param bytes of memory, without what processes have taken and the pool has let go of
  * @param bytesFilled of them, so far
  * @param age since it was asked for
  * @param count the images, one for each process
  * @param state how far it is
  * @param taken whether a run has them already; else they wait for one
  * @param parked whether a checkpoint has left them there, see {@link Park}; else they were read
+ * @param tier where they are
  */
 public record ResidentImages(
         Optional<Path> directory,
@@ -30,7 +31,8 @@ public record ResidentImages(
         int count,
         State state,
         boolean taken,
-        boolean parked) {
+        boolean parked,
+        Tier tier) {
     /** How far it is. */
     public enum State {
         /** Being read, or waiting for it. */
@@ -52,23 +54,26 @@ public record ResidentImages(
      * Checks that nothing is null.
      *
      * @param directory the folder; empty where that is not known
-     * @param bytes of device memory
+     * @param bytes of memory
      * @param bytesFilled of them, so far
      * @param age since it was asked for
      * @param count the images
      * @param state how far it is
      * @param taken whether a run has them already
      * @param parked whether a checkpoint has left them there
+     * @param tier where they are
      */
     public ResidentImages {
         Objects.requireNonNull(directory, "directory");
         Objects.requireNonNull(age, "age");
         Objects.requireNonNull(state, "state");
+        Objects.requireNonNull(tier, "tier");
     }
 
     static ResidentImages of(MemorySegment images) {
         return new ResidentImages(
-                Absent.unlessText(rekindle_resident_images.directory(images)).map(Path::of),
+                Absent.unlessText(rekindle_resident_images.directory(images))
+                        .map(known -> NativePath.of(rekindle_resident_images.directory(images))),
                 rekindle_resident_images.bytes(images),
                 rekindle_resident_images.bytes_filled(images),
                 // System.nanoTime() reads the clock that the pool has read.
@@ -76,6 +81,7 @@ public record ResidentImages(
                 rekindle_resident_images.images(images),
                 State.of(rekindle_resident_images.state(images)),
                 rekindle_resident_images.taken(images) != 0,
-                rekindle_resident_images.parked(images) != 0);
+                rekindle_resident_images.parked(images) != 0,
+                Tier.of(rekindle_resident_images.tier(images)));
     }
 }

@@ -6,6 +6,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
 
 /**
  * A JVM that is the first process of its pid namespace, as in a container, or a child subreaper, inherits the processes
@@ -18,18 +19,31 @@ final class RestoredChild {
 
     /** Returns the exit status to come of a process that has just been restored; nothing where it is no child. */
     static Optional<CompletableFuture<Integer>> watch(int pid) {
+        return watch(
+                pid,
+                waiting -> Thread.ofPlatform()
+                        .name("restored-" + pid)
+                        .daemon()
+                        .stackSize(128 << 10)
+                        .start(waiting));
+    }
+
+    /** The waiter runs what waits for the process, on another thread. */
+    static Optional<CompletableFuture<Integer>> watch(int pid, Executor waiter) {
         var status = new CompletableFuture<Integer>();
         int code = await(pid, 0, status);
         if (code == RekindleNative.REKINDLE_ERROR_TIMEOUT()) {
-            Thread.ofPlatform()
-                    .name("restored-" + pid)
-                    .daemon()
-                    .stackSize(128 << 10)
-                    .start(() -> {
-                        if (await(pid, WITHOUT_LIMIT, status) != RekindleNative.REKINDLE_OK()) {
-                            status.complete(UNKNOWN);
-                        }
-                    });
+            try {
+                waiter.execute(() -> {
+                    if (await(pid, WITHOUT_LIMIT, status) != RekindleNative.REKINDLE_OK()) {
+                        status.complete(UNKNOWN);
+                    }
+                });
+            } catch (OutOfMemoryError noThread) {
+                // The restored tree may have taken the last one of the container. It runs, and must not be lost for
+                // this.
+                return Optional.empty();
+            }
         } else if (code != RekindleNative.REKINDLE_OK()) {
             return Optional.empty();
         }

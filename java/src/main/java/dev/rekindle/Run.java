@@ -40,7 +40,8 @@ public interface Run<T> {
      * Asks the run to end, and returns at once. It takes a moment to take back what it has begun: a tree that is being dumped
      * goes on running, and of one that is being restored nothing is left, also where it was restored before the run heard of
      * it. A dump that is complete by then is a success, and keeps its images. A run that has not begun yet, as its executor
-     * has had no thread for it, ends at once. Cancelling twice, or one that is over, does nothing.
+     * has had no thread for it, ends at once. Cancelling twice, or one that is over, or of which observers are being told that it
+     * is, does nothing.
      */
     void cancel();
 

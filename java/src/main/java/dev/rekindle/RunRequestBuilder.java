@@ -129,7 +129,8 @@ public abstract sealed class RunRequestBuilder<B extends RunRequestBuilder<B>>
     /**
      * The name of CRIU's log in the work folder.
      *
-     * @param logFile a file name, without a NUL character
+     * @param logFile a file name, without a NUL character, and none of the checkpoint's own: a run refuses one that ends in
+     *     {@code .img} or begins with {@code .}, {@code stats-} or {@code rekindle}
      * @return this builder
      */
     public B logFile(String logFile) {
@@ -153,7 +154,9 @@ public abstract sealed class RunRequestBuilder<B extends RunRequestBuilder<B>>
     }
 
     /**
-     * Adds an argument for {@code criu}, passed as it is.
+     * Adds an argument for {@code criu}, passed as it is. A run refuses those that the library gives itself, as
+     * {@code --tree} or {@code --images-dir}. A checkpoint also refuses those that leave memory out of its folder:
+     * {@code --page-server}, {@code --lazy-pages}, {@code --stream}.
      *
      * @param argument the argument, without a NUL character
      * @return this builder

@@ -65,6 +65,23 @@ public interface RunStatistics {
     long imageBytes();
 
     /**
+     * Of a checkpoint, those of {@link #imageBytes} that were not written, as an older image of the process has them: their
+     * data files are linked.
+     *
+     * @return bytes, 0 of a restore
+     */
+    long linkedBytes();
+
+    /**
+     * Of a checkpoint, those of {@link #imageBytes} that were written.
+     *
+     * @return bytes, 0 of a restore
+     */
+    default long writtenBytes() {
+        return kind() == RunKind.CHECKPOINT ? imageBytes() - linkedBytes() : 0;
+    }
+
+    /**
      * Device memory that was, or is, where nobody has to read it.
      *
      * @return bytes: of a checkpoint, what stays in a pool for the next restore, see {@link Park}; of a restore, what was there

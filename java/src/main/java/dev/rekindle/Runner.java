@@ -9,12 +9,11 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.Optional;
 import java.util.OptionalLong;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /** Runs checkpoints and restores with the settings of a handle, on the thread of the call. */
 final class Runner {
-    private static final Logger LOGGER = LoggerFactory.getLogger(Rekindle.class);
+    /** In place of an older checkpoint's folder, of which no absolute one has the name. */
+    private static final String WHOLE = "none";
 
     private final NativeEnvironment environment;
     private final ImageRoot root;
@@ -58,7 +57,6 @@ final class Runner {
             throw failure;
         }
         observation.end(request.pid, statistics);
-        LOGGER.debug("checkpoint of {} to {}: {}", request.pid, images, statistics);
         // Here, where no catch above takes it for a failure of the dump.
         NativeOperation.rethrow(operation, "the checkpoint in " + images + " is complete");
         return new CheckpointResult(request.pid, images, statistics);
@@ -81,6 +79,11 @@ final class Runner {
             rekindle_checkpoint_request.arguments(struct, call.strings(request.run.arguments()));
             rekindle_checkpoint_request.operation(struct, NativeOperation.address(operation));
             rekindle_checkpoint_request.park(struct, Park.code(request.park));
+            if (request.whole) {
+                rekindle_checkpoint_request.parent(struct, call.string(WHOLE));
+            } else if (request.parent != null) {
+                rekindle_checkpoint_request.parent(struct, call.path(root.resolve(request.parent)));
+            }
             NativeStatistics statistics = NativeStatistics.allocate(call, NativeStatistics.CAPACITY);
             int code = RekindleNative.rekindle_checkpoint(
                     environment.write(call),
@@ -127,20 +130,19 @@ final class Runner {
             NativeOperation.rethrow(operation, failure);
             throw failure;
         }
-        observation.end(process.pid(), process.statistics());
-        LOGGER.debug("restore of {} from {}: {}", process.pid(), images, process.statistics());
-        if (NativeOperation.listenerFailed(operation)) {
-            // The listener threw at the very end. What it asked for is that there is no such run.
-            process.killAndAwait();
-            NativeOperation.rethrow(operation, "the restored process " + process.pid() + " was ended");
-        }
         if (operation.isCancelled()) {
+            // At the very end, by somebody or by a listener that threw: what was asked for is that there is no such
+            // run.
             process.killAndAwait();
-            throw Failure.of(
+            RekindleException cancelled = Failure.of(
                             ErrorCode.CANCELLED,
                             "the restore was cancelled; process " + process.pid() + ", restored by then, was ended")
                     .exception(Failure.Action.RESTORE);
+            observation.fail(cancelled);
+            NativeOperation.rethrow(operation, cancelled);
+            throw cancelled;
         }
+        observation.end(process.pid(), process.statistics());
         return process;
     }
 

@@ -28,12 +28,16 @@ final class RunsUnderWay {
 
     private RunsUnderWay() {}
 
-    static void add(NativeOperation operation) {
+    /** Throws what a run of that kind fails with where it comes too late. */
+    static void add(NativeOperation operation, Failure.Action action) {
         OPERATIONS.add(operation);
         // Either the hook sees the operation, or this sees that the hook has begun.
         if (!Hook.INSTALLED || ending) {
             OPERATIONS.remove(operation);
-            throw new IllegalStateException("this JVM is ending and begins no more runs");
+            throw Failure.of(
+                            ErrorCode.CANCELLED,
+                            "interrupted before it began: this JVM is ending, and begins no more runs")
+                    .exception(action);
         }
     }
 

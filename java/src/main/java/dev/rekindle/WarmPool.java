@@ -44,6 +44,18 @@ public interface WarmPool extends AutoCloseable {
     Prefetch prefetch(Path directory);
 
     /**
+     * Likewise, into device memory or into pinned memory of the host. Returns at once.
+     *
+     * @param directory an image folder; a relative one is in the handle's {@code imagesRoot}, as a request's is
+     * @param tier which of them
+     * @return what is being filled, to be waited for by who wants to
+     * @throws RekindleException where it holds no GPU image that can be read, or the pool's {@code REKINDLE_PINNED_BUDGET} has
+     *     no room for it
+     * @throws IllegalStateException where this pool is closed
+     */
+    Prefetch prefetch(Path directory, Tier tier);
+
+    /**
      * Drops what {@link #prefetch} holds for a folder.
      *
      * @param directory an image folder; a relative one is in the handle's {@code imagesRoot}, as a request's is
@@ -62,7 +74,7 @@ public interface WarmPool extends AutoCloseable {
     PoolStatistics statistics();
 
     /**
-     * What lies in the pool's device memory for restores, or is on its way there: of {@link #prefetch} and of restores under
+     * What lies in the pool's device memory and pinned memory for restores, or is on its way there: of {@link #prefetch} and of restores under
      * way.
      *
      * @return the images of each folder, the oldest first

@@ -12,6 +12,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executors;
@@ -24,20 +25,24 @@ import org.junit.jupiter.api.io.TempDir;
 class AsyncRunTest {
     private record Report(long done, long total, PhaseKind phase) {}
 
-    @TempDir
+    @TempDir(factory = MemoryFolders.class)
     private Path folder;
 
     @Test
     void futuresCompleteWithResultsAndProgressIsReported() throws Exception {
         List<Report> reports = Collections.synchronizedList(new ArrayList<>());
-        // One worker that takes a moment for each block: the copies last for many reports.
+        // One worker that takes a moment for each of many blocks: the copies last for many reports, also where the
+        // driver's
+        // other calls have to wait for it.
         Process pool = PoolProcess.start(
                 folder,
                 Map.of(
                         "CRIU_CUDA_STREAMS",
                         "1",
+                        "REKINDLE_CHUNK_SIZE",
+                        "2M",
                         "REKINDLE_SIMCUDA_DELAY",
-                        "cuMemcpyDtoHAsync=60ms,cuMemcpyHtoDAsync=60ms"),
+                        "cuMemcpyDtoHAsync=100ms,cuMemcpyHtoDAsync=100ms"),
                 List.of());
         try (Rekindle rekindle = TestMachine.rekindle(folder).build();
                 Worker worker = Worker.start(folder, "worker")) {
@@ -107,7 +112,19 @@ class AsyncRunTest {
     /** The listener of the request itself ends nothing: the run has its own way to be cancelled. */
     @Test
     void restoreThatIsCancelledWhenItsProcessRunsAlreadyLeavesNone() throws Exception {
-        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+        var told = new CopyOnWriteArrayList<String>();
+        RunObserver observer = start -> new RunObserver.Observation() {
+            @Override
+            public void end(long pid, RunStatistics statistics) {
+                told.add(start.kind() + " ended");
+            }
+
+            @Override
+            public void fail(RuntimeException failure) {
+                told.add(start.kind() + " failed");
+            }
+        };
+        try (Rekindle rekindle = TestMachine.rekindle(folder).observer(observer).build();
                 Worker worker = Worker.start(folder, "worker")) {
             rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images")));
             worker.awaitEnd();
@@ -125,7 +142,20 @@ class AsyncRunTest {
                             failure -> assertThat(failure.code()).isEqualTo(ErrorCode.CANCELLED));
             assertThat(ProcessHandle.of(worker.pid()).filter(ProcessHandle::isAlive))
                     .isEmpty();
+            assertThat(told).containsExactly("CHECKPOINT ended", "RESTORE failed");
         }
+    }
+
+    /** As by the end of the JVM, which waits for all runs that it has cancelled, and this one would never begin. */
+    @Test
+    void oneThatIsCancelledBeforeItsExecutorKnowsItEnds() {
+        var progress = new LatestProgress(null);
+        var operation = new NativeOperation(progress, Failure.Action.CHECKPOINT);
+        operation.cancel();
+        Run<String> run =
+                NativeRun.start(task -> {}, operation, progress, Failure.Action.CHECKPOINT, own -> "it has begun");
+        assertThat(run.ended()).isCompleted();
+        assertThat(run.result()).isCompletedExceptionally();
     }
 
     @Test

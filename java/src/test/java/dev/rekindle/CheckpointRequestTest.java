@@ -63,6 +63,16 @@ class CheckpointRequestTest {
     }
 
     @Test
+    void aParentIsAFolderOrNone() {
+        var builder = CheckpointRequest.builder(4711, folder);
+        assertThat(builder.build().parent).isNull();
+        assertThat(builder.parent(Path.of("older")).build().parent).isEqualTo(Path.of("older"));
+        assertThat(builder.build()).isNotEqualTo(CheckpointRequest.of(4711, folder));
+        assertThat(builder.whole().build())
+                .hasToString("CheckpointRequest[pid=4711, whole=true, directory=" + folder + "]");
+    }
+
+    @Test
     void requestsAreTheirContents() {
         Runnable hook = () -> {};
         var request = CheckpointRequest.builder(4711, Path.of("images"))

@@ -8,10 +8,16 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Predicate;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /** A JVM of its own, for what can happen only once in a JVM, or ends it. */
 final class ChildJvm {
     record Output(int exitCode, String text) {}
+
+    /** What the second compiler makes of code pays nowhere in a second: a start takes half the processor time without. */
+    private static final String SHORT_LIVED = "-XX:TieredStopAtLevel=1";
 
     private ChildJvm() {}
 
@@ -59,12 +65,28 @@ final class ChildJvm {
             Map<String, String> environment,
             String... arguments)
             throws IOException, InterruptedException {
-        var path = new StringBuilder(System.getProperty("java.class.path"));
-        classPath.forEach(entry -> path.append(File.pathSeparatorChar).append(entry));
         var all = new ArrayList<>(options);
-        all.addAll(List.of("-cp", path.toString(), main.getName()));
+        all.addAll(List.of("-cp", path(entry -> true, classPath), main.getName()));
         all.addAll(List.of(arguments));
         return launch(wrapper, all, environment);
+    }
+
+    /** A main class that logs nothing, without Logback, which would take most of the processor time of its start. */
+    static Output runWithoutLog(Class<?> main, List<String> options, List<Path> classPath)
+            throws IOException, InterruptedException {
+        var all = new ArrayList<>(options);
+        all.add("-Dslf4j.internal.verbosity=ERROR");
+        all.addAll(List.of("-cp", path(entry -> !entry.contains("/logback-"), classPath), main.getName()));
+        return launch(List.of(), all, Map.of());
+    }
+
+    /** The class path of this JVM, as far as it is wanted, and more. */
+    private static String path(Predicate<String> wanted, List<Path> more) {
+        return Stream.concat(
+                        Stream.of(System.getProperty("java.class.path").split(File.pathSeparator, -1))
+                                .filter(wanted),
+                        more.stream().map(Path::toString))
+                .collect(Collectors.joining(File.pathSeparator));
     }
 
     /** Starts it with the library and returns at once; its output is to be read from the process. */
@@ -74,6 +96,7 @@ final class ChildJvm {
                 "env",
                 "--default-signal=HUP,INT,TERM",
                 Path.of(System.getProperty("java.home"), "bin", "java").toString()));
+        command.add(SHORT_LIVED);
         command.addAll(withTheLibrary());
         command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
         command.addAll(List.of(arguments));
@@ -97,7 +120,10 @@ final class ChildJvm {
             throws IOException, InterruptedException {
         var isolation = List.of(
                 "unshare", "--pid", "--mount", "--propagation", "private", "--fork", "--mount-proc", "--kill-child");
-        return run(isolation, main, withTheLibrary(), List.of(), environment, arguments);
+        // All such JVMs of a machine would write to the file of process 1, and the second one says that it cannot.
+        var options = new ArrayList<>(withTheLibrary());
+        options.add("-XX:-UsePerfData");
+        return run(isolation, main, options, List.of(), environment, arguments);
     }
 
     /** With nothing but these options, which name the main class too. */
@@ -109,6 +135,7 @@ final class ChildJvm {
             throws IOException, InterruptedException {
         var command = new ArrayList<>(wrapper);
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+        command.add(SHORT_LIVED);
         command.addAll(options);
         ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
         builder.environment().putAll(environment);

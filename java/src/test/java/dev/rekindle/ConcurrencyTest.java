@@ -105,6 +105,40 @@ class ConcurrencyTest {
         }
     }
 
+    /** One of them has the process; the others are told so, and it goes on whatever they have tried. */
+    @Test
+    void manyCheckpointsOfOneProcess() throws Exception {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                Worker worker = Worker.start(folder, "worker")) {
+            String before = worker.checksum();
+            int refused = 0;
+            for (int round = 0; round < 2; round++) {
+                worker.inject("cuMemRelease=300ms"); // so that they meet
+                var runs = new ArrayList<Run<CheckpointResult>>();
+                for (int i = 0; i < 12; i++) {
+                    runs.add(rekindle.checkpointAsync(CheckpointRequest.builder(worker.pid(), Path.of("images-" + i))
+                            .leaveRunning(true)
+                            .build()));
+                }
+                int succeeded = 0;
+                for (var run : runs) {
+                    try {
+                        run.await();
+                        succeeded++;
+                    } catch (BusyException other) {
+                        assertThat(other).hasMessageContaining("is in the hands of another run");
+                        refused++;
+                    }
+                }
+                assertThat(succeeded).isPositive();
+                worker.inject();
+                worker.advance();
+                assertThat(worker.checksum()).isEqualTo(before);
+            }
+            assertThat(refused).as("else this shows nothing").isPositive();
+        }
+    }
+
     @Test
     void poolClosedWhileEverythingIsCalled() throws Exception {
         Path images = folder.resolve("images");

@@ -65,6 +65,11 @@ class FirstProcessTest {
                 ((RestoredTree) last).kill();
                 // At once: it is waited for, and its ids are free again.
                 last = rekindle.restore(RestoreRequest.of(folder.resolve("again")));
+                // A container allows so many threads, and the restored tree may have taken the last ones.
+                System.out.println("without a thread "
+                        + RestoredChild.watch((int) last.pid(), waiting -> {
+                            throw new OutOfMemoryError("unable to create native thread");
+                        }));
                 System.out.println("contents " + worker.checksum().equals(before));
 
                 // Other children are the JDK's.
@@ -143,6 +148,7 @@ class FirstProcessTest {
                         "failed",
                         "cancelled true",
                         "contents true",
+                        "without a thread Optional.empty",
                         "contents true",
                         "others 3 4");
         assertThat(output.text()).containsPattern("in use: .*in use by process \\d+ \\(rekindle-worker\\), which runs");

@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.file.Path;
+import java.util.List;
+import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -49,9 +51,28 @@ class InspectionTest {
         }
     }
 
+    /** What a checkpoint of it would throw. */
+    @Test
+    void noSuchProcessIsSaidAsByACheckpoint() throws Exception {
+        Process ended = new ProcessBuilder("true").start();
+        ended.waitFor();
+        CheckpointRequest request = CheckpointRequest.of(ended.pid(), IMAGES);
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
+            for (ThrowingCallable call :
+                    List.<ThrowingCallable>of(() -> rekindle.inspect(request), () -> rekindle.checkpoint(request))) {
+                assertThatThrownBy(call)
+                        .isInstanceOfSatisfying(
+                                CheckpointException.class,
+                                failure -> assertThat(failure.code()).isEqualTo(ErrorCode.NO_SUCH_PROCESS))
+                        .hasMessageContaining(String.valueOf(ended.pid()));
+            }
+        }
+    }
+
     @Test
     void aDumpRefusesWithAllOfThem() throws Exception {
         Process process = new ProcessBuilder(
+                        "setsid",
                         "bash",
                         "-c",
                         "exec 5<>one 6<>two; head -c 3M /dev/zero >&5; head -c 5M /dev/zero >&6; rm one two; exec sleep 1000")

@@ -78,8 +78,8 @@ class JvmEndTest {
                     rekindle.restore(RestoreRequest.of(Path.of("/nonexistent")));
                 } catch (NoImageException notYet) {
                     refused = false;
-                } catch (IllegalStateException ending) {
-                    System.out.println("refused: " + ending.getMessage());
+                } catch (RekindleException ending) {
+                    System.out.println("refused: " + ending.code() + ": " + ending.getMessage());
                     refused = true;
                 }
             }
@@ -101,7 +101,7 @@ class JvmEndTest {
             assertThat(ended.output())
                     .contains("CANCELLED: The checkpoint of process " + worker.pid()
                             + " was cancelled; the process runs as before.")
-                    .contains("refused: this JVM is ending")
+                    .contains("refused: CANCELLED: interrupted before it began")
                     .doesNotContain("it went through");
             worker.advance();
             assertThat(worker.checksum()).isEqualTo(before);
@@ -146,6 +146,30 @@ class JvmEndTest {
             assertThat(output).contains("a listener or a hook of a run has ended the JVM");
             // CRIU goes on without it, to its end.
             Worker.await("the dump", () -> !Files.exists(Path.of("/proc/" + worker.pid())));
+        }
+    }
+
+    /** A look at images is a run too. */
+    static final class Look {
+        public static void main(String[] arguments) {
+            CheckpointImage.open(Path.of(arguments[0])).verify((done, total, phase) -> System.exit(5));
+        }
+    }
+
+    @Test
+    void listenerOfALookThatEndsTheJvm() throws Exception {
+        try (Worker worker = Worker.start(folder, "worker");
+                Rekindle rekindle = TestMachine.rekindle(folder).build()) {
+            rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images")));
+        }
+        Process jvm =
+                ChildJvm.start(Look.class, Map.of(), folder.resolve("images").toString());
+        try {
+            assertThat(jvm.waitFor(60, TimeUnit.SECONDS)).isTrue();
+            String output = new String(jvm.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+            assertThat(jvm.exitValue()).as(output).isEqualTo(5);
+        } finally {
+            jvm.destroyForcibly();
         }
     }
 

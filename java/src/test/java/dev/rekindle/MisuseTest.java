@@ -121,10 +121,21 @@ class MisuseTest {
 
     @Test
     void criuThatFailsShowsItsLog() throws Exception {
-        // A pipe to this JVM reaches outside the tree, which CRIU does not dump.
-        Process process = new ProcessBuilder("sleep", "60").start();
+        // Nothing of the process is in the way: it is a script that says no.
+        Process process = new ProcessBuilder("setsid", "sleep", "60").start();
         try (Rekindle rekindle = TestMachine.rekindle(folder).build()) {
-            assertThatThrownBy(() -> rekindle.checkpoint(CheckpointRequest.of(process.pid(), Path.of("images"))))
+            // It leads a session by then.
+            Worker.await(
+                    "the process to sleep",
+                    () -> process.info()
+                            .command()
+                            .filter(command -> command.endsWith("sleep"))
+                            .isPresent());
+            CheckpointRequest request = CheckpointRequest.builder(process.pid(), Path.of("images"))
+                    .argument("--action-script")
+                    .argument("/bin/false")
+                    .build();
+            assertThatThrownBy(() -> rekindle.checkpoint(request))
                     .isInstanceOfSatisfying(CheckpointException.class, failure -> {
                         assertThat(failure.code()).isEqualTo(ErrorCode.CRIU_FAILED);
                         assertThat(failure.criuLog()).contains("Error");

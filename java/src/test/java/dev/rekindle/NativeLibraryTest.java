@@ -11,7 +11,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import org.assertj.core.api.ThrowingConsumer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -197,10 +196,10 @@ class NativeLibraryTest {
 
     @Test
     void deniedNativeAccessNamesTheFlag() throws Exception {
-        ChildJvm.Output output = ChildJvm.run(
+        ChildJvm.Output output = ChildJvm.runWithoutLog(
                 ShowVersion.class,
                 List.of("--illegal-native-access=deny", "-Drekindle.library.path=" + LIBRARY),
-                Map.of());
+                List.of());
         assertThat(output.text()).contains("refused:").contains("--enable-native-access=ALL-UNNAMED");
     }
 
@@ -221,7 +220,7 @@ class NativeLibraryTest {
         var options = new ArrayList<>(List.of("--enable-native-access=ALL-UNNAMED", "--illegal-native-access=deny"));
         options.add("-Drekindle.cache.directory=" + folder.resolve("cache"));
         options.addAll(List.of(given));
-        return ChildJvm.run(ShowVersion.class, options, classPath, Map.of()).text();
+        return ChildJvm.runWithoutLog(ShowVersion.class, options, classPath).text();
     }
 
     /** A folder for the class path that holds a library. */

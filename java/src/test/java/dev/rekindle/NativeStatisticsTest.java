@@ -78,6 +78,7 @@ class NativeStatisticsTest {
             rekindle_statistics.device_bytes(run, 103);
             rekindle_statistics.host_bytes(run, 104);
             rekindle_statistics.image_bytes(run, 105);
+            rekindle_statistics.linked_bytes(run, 100);
             rekindle_statistics.resident_bytes(run, 109);
             rekindle_statistics.overlap(run, 106);
             rekindle_statistics.pool_warm(run, 1);
@@ -123,6 +124,7 @@ class NativeStatisticsTest {
                             103,
                             104,
                             105,
+                            100,
                             109,
                             Duration.ofNanos(106),
                             true,

@@ -2,6 +2,7 @@
 package dev.rekindle;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
@@ -50,6 +51,8 @@ class ParkTest {
                             .residentBytes())
                     .isZero();
             assertThat(pool.images()).isEmpty();
+            assertThatThrownBy(() -> pool.prefetch(images, Tier.PINNED))
+                    .hasMessageContaining("REKINDLE_PINNED_BUDGET of the pool, 0 MiB");
             Worker.await(
                     "its end",
                     () -> restored.processHandle()

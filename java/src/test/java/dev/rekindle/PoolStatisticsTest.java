@@ -32,10 +32,37 @@ class PoolStatisticsTest {
             rekindle_pool_statistics.pid(status, 13);
             rekindle_pool_statistics.images_resident(status, 14);
             rekindle_pool_statistics.images_read(status, 15);
+            rekindle_pool_statistics.images_pinned(status, 16);
+            rekindle_pool_statistics.pinned_bytes(status, 17);
+            rekindle_pool_statistics.moved_to_pinned(status, 18);
+            rekindle_pool_statistics.given_up(status, 19);
+            rekindle_pool_statistics.expired(status, 20);
+            rekindle_pool_statistics.expired_bytes(status, 21);
             PoolStatistics statistics = PoolStatus.of(status);
             assertThat(statistics)
                     .isEqualTo(new PoolStatus(
-                            13, statistics.uptime(), 1, 2, 14, 15, 3, 4, 5, 6, 8, 9, 10, 11, true, OptionalInt.of(12)));
+                            13,
+                            statistics.uptime(),
+                            1,
+                            2,
+                            14,
+                            16,
+                            15,
+                            3,
+                            4,
+                            5,
+                            6,
+                            17,
+                            18,
+                            19,
+                            20,
+                            21,
+                            8,
+                            9,
+                            10,
+                            11,
+                            true,
+                            OptionalInt.of(12)));
             assertThat(statistics.uptime()).isBetween(Duration.ofSeconds(7_000), Duration.ofSeconds(8_000));
             rekindle_pool_statistics.simulated(status, 0);
             assertThat(PoolStatus.of(status).simulated()).isFalse();

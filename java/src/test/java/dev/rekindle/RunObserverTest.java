@@ -4,12 +4,18 @@ package dev.rekindle;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.AppenderBase;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.OptionalLong;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.slf4j.LoggerFactory;
 
 /** Who is told of runs. */
 class RunObserverTest {
@@ -74,6 +80,7 @@ class RunObserverTest {
         }
     }
 
+    /** Errors, and what another language throws undeclared, lose no process either. */
     @Test
     void oneThatThrowsChangesNothing() throws Exception {
         var told = new Told();
@@ -89,7 +96,13 @@ class RunObserverTest {
 
                             @Override
                             public void end(long pid, RunStatistics statistics) {
-                                throw new ArithmeticException("at the end");
+                                throw new AssertionError("at the end");
+                            }
+                        })
+                        .observer(run -> new RunObserver.Observation() {
+                            @Override
+                            public void end(long pid, RunStatistics statistics) {
+                                throw RunObserverTest.<RuntimeException>undeclared(new Exception("checked"));
                             }
                         })
                         .observer(told)
@@ -98,5 +111,41 @@ class RunObserverTest {
             rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images")));
             assertThat(told.all).last().isEqualTo("end " + worker.pid());
         }
+    }
+
+    /** A logger is told too, and may be set up to throw; nobody would have the process that was restored. */
+    @Test
+    void logThatThrowsChangesNothing() throws Exception {
+        var thrown = new AtomicInteger();
+        Logger logger = (Logger) LoggerFactory.getLogger("dev.rekindle");
+        var appender = new AppenderBase<ILoggingEvent>() {
+            @Override
+            public synchronized void doAppend(ILoggingEvent event) {
+                thrown.incrementAndGet();
+                throw new ArithmeticException("in the log");
+            }
+
+            @Override
+            protected void append(ILoggingEvent event) {}
+        };
+        Level before = logger.getLevel();
+        logger.addAppender(appender);
+        logger.setLevel(Level.DEBUG);
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                Worker worker = Worker.start(folder, "worker")) {
+            rekindle.checkpoint(CheckpointRequest.of(worker.pid(), Path.of("images")));
+            worker.awaitEnd();
+            RestoredProcess restored = rekindle.restore(RestoreRequest.of(Path.of("images")));
+            assertThat(restored.pid()).isEqualTo(worker.pid());
+            assertThat(thrown.get()).isPositive();
+        } finally {
+            logger.setLevel(before);
+            logger.detachAppender(appender);
+        }
+    }
+
+    @SuppressWarnings({"unchecked", "TypeParameterUnusedInFormals"})
+    private static <E extends Throwable> E undeclared(Throwable failure) throws E {
+        throw (E) failure;
     }
 }

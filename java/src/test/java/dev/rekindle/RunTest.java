@@ -23,7 +23,7 @@ class RunTest {
     private final CountDownLatch begun = new CountDownLatch(1);
     private final CountDownLatch released = new CountDownLatch(1);
     private final LatestProgress progress = new LatestProgress(null);
-    private final NativeOperation operation = new NativeOperation(progress);
+    private final NativeOperation operation = new NativeOperation(progress, Failure.Action.CHECKPOINT);
 
     @AfterEach
     void shutDown() {

@@ -151,7 +151,6 @@ class SettingsTest {
                         .logLevel(2)
                         .shellJob(true)
                         .tcpEstablished(true)
-                        .tcpClose(true)
                         .fileLocks(true)
                         .linkRemap(true)
                         .externalMasters(true)
@@ -166,7 +165,6 @@ class SettingsTest {
                         "-v2",
                         "--shell-job",
                         "--tcp-established",
-                        "--tcp-close",
                         "--file-locks",
                         "--link-remap",
                         "--enable-external-masters",

@@ -21,7 +21,7 @@ class SoakTest {
     /** How often is looked: some forty times, and after the last cycle in any case. */
     private static final int STEP = Math.max(1, CYCLES / 40);
 
-    @TempDir
+    @TempDir(factory = MemoryFolders.class)
     private Path folder;
 
     private record Use(long descriptors, long threads, long mappings, long residentKibibytes) {

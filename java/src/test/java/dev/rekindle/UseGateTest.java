@@ -23,7 +23,7 @@ class UseGateTest {
         }
         assertThat(closed).isNotDone();
         gate.exit();
-        assertThat(closed.get(10, TimeUnit.SECONDS)).isTrue();
+        assertThat(closed.get(120, TimeUnit.SECONDS)).isTrue();
         assertThat(gate.closeAndWait()).isFalse();
         assertThatThrownBy(gate::enter)
                 .isInstanceOf(IllegalStateException.class)
@@ -55,7 +55,7 @@ class UseGateTest {
         }
         assertThat(gate.closeAndWait()).isTrue();
         freed.set(true);
-        CompletableFuture.allOf(users).get(10, TimeUnit.SECONDS);
+        CompletableFuture.allOf(users).get(120, TimeUnit.SECONDS);
         assertThat(usedAfterFree).hasValue(0);
     }
 }

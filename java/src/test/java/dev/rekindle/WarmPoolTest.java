@@ -211,10 +211,30 @@ class WarmPoolTest {
                         source == CopyMeasurement.Source.PINNED ? Optional.empty() : Optional.of(file));
                 assertThat(pool.measure(measurement)).isPositive();
             }
-            assertThatThrownBy(() -> pool.measure(new CopyMeasurement(
-                            0, CopyMeasurement.Source.PAGE_CACHE, 0, 4 << 20, bytes, Optional.of(file))))
-                    .isInstanceOf(RekindleException.class)
-                    .hasMessageContaining("workers");
+            var source = CopyMeasurement.Source.PAGE_CACHE;
+            assertNotMeasured(pool, new CopyMeasurement(0, source, 0, 4 << 20, bytes, Optional.of(file)), "64 workers");
+            assertNotMeasured(pool, new CopyMeasurement(0, source, 2, 1, bytes, Optional.of(file)), "A chunk has 2 to");
+            assertNotMeasured(
+                    pool, new CopyMeasurement(0, source, 2, 4 << 20, 0, Optional.of(file)), "nothing to copy");
+            assertNotMeasured(
+                    pool, new CopyMeasurement(0, source, 2, 4 << 20, bytes, Optional.empty()), "needs a file");
+            try (WarmPool connected = rekindle.connectPool()) {
+                assertNotMeasured(
+                        connected,
+                        new CopyMeasurement(0, source, 2, 4 << 20, bytes, Optional.of(file)),
+                        "in this process");
+            }
         }
+    }
+
+    /** Refused in words of this library, and not of the C one. */
+    private static void assertNotMeasured(WarmPool pool, CopyMeasurement measurement, String words) {
+        assertThatThrownBy(() -> pool.measure(measurement))
+                .isInstanceOfSatisfying(
+                        PoolException.class,
+                        failure -> assertThat(failure.code()).isEqualTo(ErrorCode.INVALID_ARGUMENT))
+                .hasMessageContaining(words)
+                .message()
+                .doesNotContain("_", "NULL");
     }
 }

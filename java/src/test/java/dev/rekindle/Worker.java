@@ -17,7 +17,7 @@ import java.util.function.BooleanSupplier;
 
 /** The worker program: holds device memory of the simulated driver, and tells from outside whether it is as it was. */
 final class Worker implements AutoCloseable {
-    private static final Duration LIMIT = Duration.ofSeconds(30);
+    private static final Duration LIMIT = Duration.ofMinutes(2);
 
     private final Path state;
     private final long pid;

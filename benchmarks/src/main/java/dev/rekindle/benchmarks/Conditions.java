@@ -60,7 +60,9 @@ record Conditions(
                 firstLine("uname", "-r"),
                 Runtime.getRuntime().availableProcessors(),
                 System.getProperty("java.vm.version"),
-                "restores: as the cache parameter says, images in " + Machine.DISK + "; copies: as the source says",
+                "cold: the image files, in " + Machine.DISK
+                        + ", were dropped from the page cache, programs and libraries were not;"
+                        + " warm: read before each run",
                 Machine.RESTORE_MIB,
                 Machine.COPY_BYTES >> 20,
                 Instant.now().truncatedTo(ChronoUnit.SECONDS).toString());

@@ -1,65 +1,39 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle.benchmarks;
 
-import com.google.gson.JsonArray;
-import com.google.gson.JsonElement;
-import com.google.gson.JsonObject;
-import com.google.gson.JsonParser;
-import java.awt.Color;
+import dev.rekindle.pages.Chart;
+import dev.rekindle.pages.Page;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Base64;
-import java.util.LinkedHashMap;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.TreeMap;
-import java.util.TreeSet;
+import java.util.Optional;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
-import org.knowm.xchart.CategoryChart;
-import org.knowm.xchart.CategoryChartBuilder;
-import org.knowm.xchart.ChartEncoder;
-import org.knowm.xchart.XYChart;
-import org.knowm.xchart.XYChartBuilder;
-import org.knowm.xchart.internal.chartpart.Chart;
 
 /**
  * One page, with nothing outside it, of the JSON files that runs of the benchmarks left in folders: {@code results.json}
  * with {@code conditions.json}, or any {@code NAME.json} with {@code NAME-conditions.json}.
  */
 public final class Report {
-    private static final int WIDTH = 900;
-    private static final String STYLE = "body{font:15px sans-serif;max-width:960px;margin:2em auto;color:#222}"
-            + "table{border-collapse:collapse}td,th{padding:2px 12px;text-align:left;border-bottom:1px solid #ddd}"
-            + "td.n{text-align:right}.simulated{background:#fe9;padding:6px}img,svg{max-width:100%}";
-
     private static final String CONDITIONS = "(?:(.+)-)?conditions\\.json";
     private static final String PINNED = "CopyEngineBenchmark.pinned";
+    private static final String COPY = "CopyEngineBenchmark.copy";
     private static final String RESTORE = "RestoreBenchmark.restore";
+    /** Those of a restore, stock before ours. */
+    private static final List<Side> SIDES = List.of(
+            new Side("STOCK", "stock CRIU", Chart.Colour.STOCK),
+            new Side("REKINDLE_PRIVATE_POOL", "Rekindle, a pool of its own", Chart.Colour.PRIVATE),
+            new Side("REKINDLE_WARM_POOL", "Rekindle, a warm pool", Chart.Colour.REKINDLE));
 
     private final StringBuilder page = new StringBuilder();
 
     private Report() {}
-
-    /** One line of JMH's results. */
-    private record Result(
-            String benchmark,
-            Map<String, String> parameters,
-            double score,
-            double error,
-            String unit,
-            Map<String, Double> counters) {
-        boolean is(String name) {
-            return benchmark.endsWith("." + name);
-        }
-
-        String parameter(String name) {
-            return parameters.getOrDefault(name, "");
-        }
-    }
 
     /**
      * Makes the page.
@@ -71,16 +45,66 @@ public final class Report {
         if (arguments.length < 2) {
             throw new IllegalArgumentException("usage: report FOLDER... FILE.html");
         }
-        System.setProperty("java.awt.headless", "true");
+        Path file = Path.of(arguments[arguments.length - 1]);
+        Page.check(file);
         var runs = new ArrayList<Run>();
         for (String folder : List.of(arguments).subList(0, arguments.length - 1)) {
             runs.addAll(runs(Path.of(folder)));
         }
-        Files.writeString(Path.of(arguments[arguments.length - 1]), new Report().make(runs));
+        Files.writeString(file, new Report().make(runs));
+    }
+
+    /** Name in the results, name for people, and colour. */
+    private record Side(String settings, String title, Chart.Colour colour) {
+        static Side of(String settings) {
+            return SIDES.stream()
+                    .filter(side -> side.settings.equals(settings))
+                    .findFirst()
+                    .orElse(new Side(settings, words(settings), Chart.Colour.REKINDLE));
+        }
+
+        String title(String cache) {
+            return title + ", " + words(cache) + " cache";
+        }
     }
 
     /** What was measured together, under the same conditions. */
-    private record Run(String title, Conditions conditions, List<Result> results, List<Timeline> timelines) {}
+    private record Run(Conditions conditions, List<JmhResult> results, List<Timeline> timelines) {
+        boolean has(String name) {
+            return results.stream().anyMatch(result -> result.benchmark().contains(name));
+        }
+
+        String title() {
+            var all = new ArrayList<String>();
+            if (has("RestoreBenchmark")) {
+                all.add("Restore of a process with %d MiB of device memory".formatted(conditions.restoreMebibytes()));
+            }
+            if (has("CopyEngineBenchmark")) {
+                all.add("Host to device, %d MiB".formatted(conditions.copyMebibytes()));
+            }
+            if (has("ContextReuseBenchmark")) {
+                all.add("A context, cold and warm");
+            }
+            if (has("FfmCallBenchmark")) {
+                all.add("What a call from Java costs");
+            }
+            return String.join("; ", all);
+        }
+
+        Optional<JmhResult> restore(String settings, String cache) {
+            return results.stream()
+                    .filter(result -> result.is(RESTORE)
+                            && result.parameter("settings").equals(settings)
+                            && result.parameter("cache").equals(cache))
+                    .findFirst();
+        }
+
+        /** How many times as fast as stock CRIU Rekindle is with a warm pool. */
+        Optional<Double> ratio(String cache) {
+            return restore("STOCK", cache)
+                    .flatMap(stock -> restore("REKINDLE_WARM_POOL", cache).map(ours -> stock.median() / ours.median()));
+        }
+    }
 
     private static List<Run> runs(Path folder) throws IOException {
         var runs = new ArrayList<Run>();
@@ -88,13 +112,9 @@ public final class Report {
             String name = conditions.getFileName().toString().replaceFirst(CONDITIONS, "$1");
             Path results = folder.resolve((name.isEmpty() ? "results" : name) + ".json");
             // Only a restore leaves timelines, and the names of those of two runs would be the same.
-            List<Result> lines = results(results);
+            List<JmhResult> lines = JmhResult.read(results);
             boolean restores = lines.stream().anyMatch(result -> result.is(RESTORE));
-            runs.add(new Run(
-                    folder.toRealPath().getFileName() + "/" + results.getFileName(),
-                    Conditions.read(conditions),
-                    lines,
-                    restores ? timelines(folder) : List.of()));
+            runs.add(new Run(Conditions.read(conditions), lines, restores ? timelines(folder) : List.of()));
         }
         if (runs.isEmpty()) {
             throw new NoSuchFileException(folder + " holds no conditions.json and no NAME-conditions.json");
@@ -110,251 +130,255 @@ public final class Report {
         }
     }
 
-    private String make(List<Run> runs) throws IOException {
-        page.append("<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Rekindle benchmarks</title>")
-                .append("<style>")
-                .append(STYLE)
-                .append("</style></head><body><h1>Rekindle benchmarks</h1>");
-        for (Run run : runs) {
-            page.append("<h2>").append(escape(run.title())).append("</h2>");
+    private static List<Timeline> timelines(Path folder) throws IOException {
+        var timelines = new ArrayList<Timeline>();
+        for (Path file : files(folder, "timeline-.*\\.json")) {
+            timelines.add(Timeline.read(file));
+        }
+        timelines.sort(Comparator.comparing(Timeline::cache)
+                .reversed()
+                .thenComparingInt(timeline -> SIDES.indexOf(Side.of(timeline.settings()))));
+        return timelines;
+    }
+
+    private String make(List<Run> runs) {
+        // Restores first: they are what all the rest is for.
+        List<Run> ordered = runs.stream()
+                .sorted(Comparator.comparing(run -> !run.has("RestoreBenchmark")))
+                .toList();
+        headline(ordered);
+        for (Run run : ordered) {
+            page.append("<h2>").append(Page.escape(run.title())).append("</h2>\n");
             conditions(run.conditions());
-            restores(run.results());
+            restores(run);
             timelines(run.timelines());
-            copies(run.results(), run.conditions());
+            copies(run);
             calls(run.results());
             table(run.results());
         }
-        return page.append("</body></html>\n").toString();
+        return Page.of("Rekindle benchmarks", page);
     }
 
-    private static List<Result> results(Path file) throws IOException {
-        var results = new ArrayList<Result>();
-        JsonArray array = JsonParser.parseString(Files.readString(file)).getAsJsonArray();
-        for (JsonElement element : array) {
-            JsonObject object = element.getAsJsonObject();
-            var parameters = new TreeMap<String, String>();
-            if (object.has("params")) {
-                object.getAsJsonObject("params")
-                        .entrySet()
-                        .forEach(entry ->
-                                parameters.put(entry.getKey(), entry.getValue().getAsString()));
-            }
-            JsonObject metric = object.getAsJsonObject("primaryMetric");
-            var counters = new TreeMap<String, Double>();
-            object.getAsJsonObject("secondaryMetrics")
-                    .entrySet()
-                    .forEach(entry ->
-                            counters.put(entry.getKey(), mean(entry.getValue().getAsJsonObject())));
-            results.add(new Result(
-                    object.get("benchmark").getAsString(),
-                    parameters,
-                    metric.get("score").getAsDouble(),
-                    number(metric.get("scoreError")),
-                    metric.get("scoreUnit").getAsString(),
-                    counters));
+    private void headline(List<Run> runs) {
+        Optional<Run> restores =
+                runs.stream().filter(run -> run.ratio("WARM").isPresent()).findFirst();
+        if (restores.isEmpty()) {
+            page.append("<h1>Rekindle benchmarks</h1>\n");
+            return;
         }
-        return results;
-    }
-
-    /** Of the single iterations: what JMH makes of a counter is their sum. */
-    private static double mean(JsonObject metric) {
-        double sum = 0;
-        int count = 0;
-        for (JsonElement fork : metric.getAsJsonArray("rawData")) {
-            for (JsonElement iteration : fork.getAsJsonArray()) {
-                sum += number(iteration);
-                count++;
-            }
-        }
-        return sum / count;
-    }
-
-    /** JMH writes "NaN" where there are too few samples. */
-    private static double number(JsonElement element) {
-        return Double.parseDouble(element.getAsString());
+        page.append("<h1><b>")
+                .append(ratio(restores.get().ratio("WARM").orElseThrow()))
+                .append("</b> the speed of a stock CRIU restore</h1>\n");
+        restores.get()
+                .ratio("COLD")
+                .ifPresent(cold -> page.append("<p>and <strong>")
+                        .append(ratio(cold))
+                        .append("</strong> with image files that are on the disk alone.</p>\n"));
     }
 
     private void conditions(Conditions conditions) {
         if (conditions.gpu().startsWith("SIMULATED")) {
-            page.append("<p class=\"simulated\">SIMULATED GPU: the device is memory of the machine; nothing here is a ")
-                    .append("figure of a GPU.</p>");
+            page.append("<p class=\"warning\">SIMULATED GPU: these times say nothing about a GPU.</p>\n");
         }
-        page.append("<table>");
-        row("GPU", conditions.gpu());
-        row("driver", conditions.driver());
-        row("CRIU", conditions.criu() + " (stock side " + conditions.stockCriu() + ")");
-        row("kernel", conditions.kernel());
-        row("cores", String.valueOf(conditions.cores()));
-        row("Java", conditions.java());
-        row("cache", conditions.cache());
-        row("restored process", conditions.restoreMebibytes() + " MiB of device memory");
-        row("time", conditions.time());
-        page.append("</table>");
+        page.append("<p class=\"soft\">")
+                .append(Page.escape(String.join(
+                        " · ",
+                        conditions.gpu(),
+                        "driver " + conditions.driver(),
+                        "CRIU " + conditions.criu() + " (stock side " + conditions.stockCriu() + ")",
+                        "Linux " + conditions.kernel(),
+                        conditions.cores() + " cores",
+                        "Java " + conditions.java(),
+                        conditions.cache(),
+                        conditions.time())))
+                .append("</p>\n");
     }
 
-    private void row(String name, String value) {
-        page.append("<tr><th>")
-                .append(escape(name))
-                .append("</th><td>")
-                .append(escape(value))
-                .append("</td></tr>");
-    }
-
-    private void restores(List<Result> results) throws IOException {
-        var byCache = new TreeMap<String, Map<String, Double>>();
-        for (Result result : results) {
-            if (result.is(RESTORE)) {
-                byCache.computeIfAbsent(result.parameter("cache"), key -> new TreeMap<>())
-                        .put(words(result.parameter("settings")), rounded(result.score()));
-            }
-        }
-        if (byCache.isEmpty()) {
+    private void restores(Run run) {
+        List<JmhResult> restores = Stream.of("WARM", "COLD")
+                .flatMap(cache -> SIDES.stream().flatMap(side -> run.restore(side.settings(), cache).stream()))
+                .toList();
+        if (restores.isEmpty()) {
             return;
         }
-        CategoryChart chart = new CategoryChartBuilder()
-                .width(WIDTH)
-                .height(380)
-                .title("Restore")
-                .xAxisTitle("page cache before the restore")
-                .yAxisTitle("milliseconds")
-                .build();
-        var settings = new LinkedHashMap<String, Boolean>();
-        byCache.values().forEach(scores -> scores.keySet().forEach(name -> settings.put(name, true)));
-        List<String> caches = List.copyOf(byCache.keySet());
-        for (String name : settings.keySet()) {
-            List<Double> values = byCache.values().stream()
-                    .map(scores -> scores.getOrDefault(name, 0.0))
-                    .toList();
-            chart.addSeries(name, caches.stream().map(Report::words).toList(), values);
+        Chart chart = Chart.ofSeconds();
+        for (JmhResult restore : restores) {
+            Side side = Side.of(restore.parameter("settings"));
+            box(chart, side.title(restore.parameter("cache")), side.colour(), restore);
         }
-        chart.getStyler().setLabelsVisible(true).setLabelsFontColor(Color.BLACK);
-        image(chart);
+        figure(
+                chart.draw("Every restore"),
+                "Seconds from the call until the process runs. A dot is a restore; the box is the middle half"
+                        + " of them with their median, and the thin lines reach as far as those that are no outliers.");
     }
 
-    private static List<Timeline> timelines(Path folder) throws IOException {
-        var timelines = new ArrayList<Timeline>();
-        for (Path file : files(folder, "timeline-.*\\.json").reversed()) {
-            timelines.add(Timeline.read(file));
+    private static void box(Chart chart, String name, Chart.Colour colour, JmhResult result) {
+        chart.row(name, duration(result.nanoseconds(result.median())));
+        if (result.runs().isEmpty()) {
+            chart.part(colour, result.nanoseconds(result.median()) / 1e9, 0);
+        } else {
+            chart.runs(
+                    colour,
+                    result.runs().stream()
+                            .map(run -> result.nanoseconds(run) / 1e9)
+                            .toList());
         }
-        return timelines;
     }
 
+    /** Those of the same cache on one scale, stock before ours. */
     private void timelines(List<Timeline> timelines) {
-        if (!timelines.isEmpty()) {
-            page.append("<h3>Where the time of a restore goes</h3>").append(TimelineDrawing.draw(timelines));
+        Map<String, List<Timeline>> byCache = timelines.stream().collect(Collectors.groupingBy(Timeline::cache));
+        for (String cache : List.of("WARM", "COLD")) {
+            List<Timeline> all = byCache.getOrDefault(cache, List.of());
+            if (all.isEmpty()) {
+                continue;
+            }
+            Chart chart = Chart.ofSeconds();
+            for (Timeline timeline : all) {
+                Side side = Side.of(timeline.settings());
+                chart.row(side.title(cache), duration(timeline.milliseconds() * 1e6));
+                chart.bar(side.colour(), 0, timeline.milliseconds() / 1e3);
+                for (Timeline.Bar bar : timeline.bars().stream()
+                        .sorted(Comparator.comparingDouble(Timeline.Bar::start))
+                        .toList()) {
+                    chart.row(bar.name(), duration(bar.duration() * 1e6));
+                    chart.part(side.colour(), Math.max(0, bar.start()) / 1e3, bar.duration() / 1e3);
+                }
+            }
+            page.append("<h3>Where the time of the last restores went, ")
+                    .append(words(cache))
+                    .append(" cache</h3>\n<figure>")
+                    .append(chart.draw("Phases of the last restores"))
+                    .append("</figure>\n");
         }
     }
 
-    private void copies(List<Result> results, Conditions conditions) throws IOException {
-        List<Result> copies = results.stream()
-                .filter(result -> result.is("CopyEngineBenchmark.copy") || result.is(PINNED))
+    private void copies(Run run) {
+        List<JmhResult> copies = run.results().stream()
+                .filter(result -> result.is(COPY) || result.is(PINNED))
+                .filter(result -> result.copyNanoseconds().isPresent())
                 .toList();
         if (copies.isEmpty()) {
             return;
         }
-        XYChart chart = new XYChartBuilder()
-                .width(WIDTH)
-                .height(440)
-                .title("Host to device")
-                .xAxisTitle("workers")
-                .yAxisTitle("GB/s")
-                .build();
-        var series = new TreeMap<String, Map<Integer, Double>>();
-        var workers = new TreeSet<Integer>();
-        copies.stream()
-                .filter(copy -> !copy.is(PINNED))
-                .forEach(copy -> workers.add(Integer.valueOf(copy.parameter("workers"))));
-        for (Result copy : copies) {
-            double nanoseconds = copy.counters().getOrDefault("copyNanoseconds", Double.NaN);
-            double rate = conditions.copyMebibytes() * 1048576.0 / nanoseconds;
-            // The limit is measured once and drawn beside all numbers of workers.
-            String source = copy.is(PINNED) ? "pinned" : words(copy.parameter("source"));
-            Map<Integer, Double> points = series.computeIfAbsent(
-                    source + ", " + copy.parameter("chunkMebibytes") + " MiB chunks", key -> new TreeMap<>());
-            if (!copy.is(PINNED)) {
-                points.put(Integer.valueOf(copy.parameter("workers")), rate);
-            } else if (workers.isEmpty()) {
-                points.put(1, rate);
-            } else {
-                workers.forEach(count -> points.put(count, rate));
+        Chart chart = Chart.of("GB/s");
+        for (JmhResult copy : copies) {
+            String chunks = copy.parameter("chunkMebibytes") + " MiB chunks";
+            chart.row(
+                    copy.is(PINNED)
+                            ? "pinned memory, one stream, " + chunks
+                            : "%s, %s, %s"
+                                    .formatted(
+                                            words(copy.parameter("source")),
+                                            workers(copy.parameter("workers")),
+                                            chunks),
+                    String.format(Locale.ROOT, "%.1f GB/s", rate(run, copy)));
+            chart.bar(copy.is(PINNED) ? Chart.Colour.COLD_START : Chart.Colour.REKINDLE, 0, rate(run, copy));
+        }
+        figure(
+                chart.draw("Rates of copies"),
+                "Means of what the copy itself took. Pinned memory through one stream is the"
+                        + " limit of the machine: the copy engine is not in it.");
+    }
+
+    private static String workers(String number) {
+        return number.equals("1") ? "1 worker" : number + " workers";
+    }
+
+    private static double rate(Run run, JmhResult copy) {
+        return run.conditions().copyMebibytes()
+                * 1048576.0
+                / copy.copyNanoseconds().orElseThrow();
+    }
+
+    private void calls(List<JmhResult> results) {
+        List<JmhResult> calls = results.stream()
+                .filter(result -> result.is("FfmCallBenchmark." + method(result)))
+                .toList();
+        if (!calls.isEmpty()) {
+            Chart chart = Chart.ofSeconds();
+            calls.forEach(call -> box(chart, words(method(call)), Chart.Colour.REKINDLE, call));
+            figure(chart.draw("Calls"), "The time of a call; a dot is the mean of an iteration.");
+        }
+        // A warm lease takes less than a thousandth of them, which no scale shows beside them.
+        List<JmhResult> contexts = results.stream()
+                .filter(result ->
+                        result.is("ContextReuseBenchmark.coldContext") || result.is("ContextReuseBenchmark.newContext"))
+                .sorted(Comparator.comparing(JmhResult::benchmark))
+                .toList();
+        if (!contexts.isEmpty()) {
+            Chart chart = Chart.ofSeconds();
+            contexts.forEach(context -> box(
+                    chart,
+                    context.is("ContextReuseBenchmark.coldContext")
+                            ? "cuInit and a context, in a new process"
+                            : "a context and its end, in a process that has none",
+                    Chart.Colour.COLD_START,
+                    context));
+            results.stream()
+                    .filter(result -> result.is("ContextReuseBenchmark.warmLease"))
+                    .findFirst()
+                    .ifPresent(lease -> chart.row(
+                            "a lease from a warm pool, and its return", duration(lease.nanoseconds(lease.median()))));
+            figure(chart.draw("Contexts"), "A dot is one of them.");
+        }
+    }
+
+    private static String method(JmhResult result) {
+        return result.benchmark().substring(result.benchmark().lastIndexOf('.') + 1);
+    }
+
+    private void table(List<JmhResult> results) {
+        var rows = new ArrayList<List<String>>();
+        for (JmhResult result : results) {
+            String parameters = result.parameters().entrySet().stream()
+                    .map(parameter -> parameter.getKey() + " " + words(parameter.getValue()))
+                    .collect(Collectors.joining(", "));
+            rows.add(List.of(
+                    Page.escape(result.name())
+                            + (parameters.isEmpty() ? "" : "<br><small>" + Page.escape(parameters) + "</small>"),
+                    String.valueOf(result.runs().size()),
+                    duration(result.nanoseconds(result.score())),
+                    result.error()
+                            .map(error -> duration(result.nanoseconds(error)))
+                            .orElse("-"),
+                    duration(result.nanoseconds(result.median())),
+                    duration(result.nanoseconds(result.rank(0.95))),
+                    duration(result.nanoseconds(result.rank(0.99)))));
+        }
+        page.append("<details><summary>All results</summary><figure>")
+                .append(Page.table(List.of("benchmark", "runs", "mean", "&plusmn;", "median", "p95", "p99"), rows))
+                .append("</figure></details>\n");
+    }
+
+    private void figure(String drawing, String caption) {
+        page.append("<figure>")
+                .append(drawing)
+                .append("<figcaption>")
+                .append(Page.escape(caption))
+                .append("</figcaption></figure>\n");
+    }
+
+    /** In the unit in which it has one to three digits before the point. */
+    static String duration(double nanoseconds) {
+        double value = nanoseconds;
+        for (String unit : List.of("ns", "µs", "ms")) {
+            if (value < 999.95) {
+                return String.format(Locale.ROOT, value < 10 ? "%.2f %s" : "%.1f %s", value, unit);
             }
+            value /= 1000;
         }
-        series.forEach((name, points) ->
-                chart.addSeries(name, new ArrayList<>(points.keySet()), new ArrayList<>(points.values())));
-        image(chart);
-        page.append(
-                "<p>Pinned memory through one stream is the limit of the machine: the copy engine is not in it.</p>");
+        return String.format(Locale.ROOT, "%.2f s", value);
     }
 
-    private void calls(List<Result> results) throws IOException {
-        List<Result> calls = results.stream()
-                .filter(result -> result.benchmark().contains("FfmCall")
-                        || result.benchmark().contains("ContextReuse"))
-                .toList();
-        if (calls.isEmpty()) {
-            return;
-        }
-        CategoryChart chart = new CategoryChartBuilder()
-                .width(WIDTH)
-                .height(400)
-                .title("Calls and contexts, nanoseconds (logarithmic)")
-                .build();
-        List<String> names = calls.stream()
-                .map(call -> call.benchmark().substring(call.benchmark().lastIndexOf('.') + 1))
-                .toList();
-        List<Double> values = calls.stream()
-                .map(call -> rounded(call.score() * (call.unit().startsWith("us") ? 1e3 : 1)))
-                .toList();
-        chart.addSeries("nanoseconds", names, values);
-        chart.getStyler().setYAxisLogarithmic(true);
-        chart.getStyler().setYAxisMin(1.0);
-        chart.getStyler().setLegendVisible(false);
-        chart.getStyler().setLabelsVisible(true).setLabelsFontColor(Color.BLACK);
-        image(chart);
+    private static String ratio(double ratio) {
+        return String.format(Locale.ROOT, ratio < 10 ? "%.2f×" : "%.1f×", ratio);
     }
 
-    private void table(List<Result> results) {
-        page.append(
-                        "<h3>All results</h3><table><tr><th>benchmark</th><th>parameters</th><th>score</th><th>&plusmn;</th>")
-                .append("<th>unit</th></tr>");
-        for (Result result : results) {
-            String name = result.benchmark().replaceFirst("^.*\\.(\\w+\\.\\w+)$", "$1");
-            page.append("<tr><td>")
-                    .append(escape(name))
-                    .append("</td><td>")
-                    .append(escape(result.parameters().toString()))
-                    .append(String.format(Locale.ROOT, "</td><td class=\"n\">%.3f", result.score()))
-                    .append(String.format(Locale.ROOT, "</td><td class=\"n\">%.3f", result.error()))
-                    .append("</td><td>")
-                    .append(escape(result.unit()))
-                    .append("</td></tr>");
-        }
-        page.append("</table>");
-    }
-
-    private void image(Chart<?, ?> chart) throws IOException {
-        chart.getStyler().setChartBackgroundColor(Color.WHITE);
-        byte[] png = ChartEncoder.getBytes(chart, "png");
-        page.append("<p><img alt=\"")
-                .append(escape(chart.getTitle()))
-                .append("\" src=\"data:image/png;base64,")
-                .append(Base64.getEncoder().encodeToString(png))
-                .append("\"></p>");
-    }
-
-    /** Bars are labelled with their values. */
-    private static double rounded(double value) {
-        return Math.rint(value * 10) / 10;
-    }
-
-    static String words(String constant) {
-        return constant.toLowerCase(Locale.ROOT).replace('_', ' ');
-    }
-
-    static String escape(String text) {
-        return text.replace("&", "&amp;")
-                .replace("<", "&lt;")
-                .replace(">", "&gt;")
-                .replace("\"", "&quot;");
+    /** A constant, or a name in camel case, as words. */
+    static String words(String name) {
+        return name.replaceAll("([a-z])([A-Z])", "$1 $2")
+                .toLowerCase(Locale.ROOT)
+                .replace('_', ' ');
     }
 }

@@ -51,7 +51,10 @@ public class RestoreBenchmark {
     public enum Cache {
         /** In the page cache. */
         WARM,
-        /** On the disk alone. */
+        /**
+         * On the disk alone. Only they are: CRIU, the driver's libraries and the program stay in the page cache, and what
+         * virtual machines and disks keep for themselves is not ours to drop.
+         */
         COLD
     }
 

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.google.gson.Gson;
+import dev.rekindle.pages.Browser;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -21,11 +22,11 @@ class ReportTest {
                 [
                  {"benchmark": "dev.rekindle.benchmarks.RestoreBenchmark.restore",
                   "params": {"settings": "STOCK", "cache": "WARM"},
-                  "primaryMetric": {"score": 5000.0, "scoreError": "NaN", "scoreUnit": "ms/op"},
+                  "primaryMetric": {"score": 5000.0, "scoreError": "NaN", "scoreUnit": "ms/op", "rawData": [[5000.0]]},
                   "secondaryMetrics": {}},
                  {"benchmark": "dev.rekindle.benchmarks.RestoreBenchmark.restore",
                   "params": {"settings": "REKINDLE_WARM_POOL", "cache": "WARM"},
-                  "primaryMetric": {"score": 500.0, "scoreError": 7.5, "scoreUnit": "ms/op"},
+                  "primaryMetric": {"score": 500.0, "scoreError": 7.5, "scoreUnit": "ms/op", "rawData": [[500.0]]},
                   "secondaryMetrics": {}},
                  {"benchmark": "dev.rekindle.benchmarks.CopyEngineBenchmark.copy",
                   "params": {"source": "DISK", "workers": "1", "chunkMebibytes": "16"},
@@ -44,18 +45,38 @@ class ReportTest {
         new Conditions("SIMULATED (<GPU>)", "CUDA 13.0", "4.2.1", "4.2", "6.18", 2, "25", "as said", 8192, 512, "now")
                 .write(folder);
         write(new Timeline("STOCK", "WARM", 5000, List.of(new Timeline.Bar("CRIU", 0, 3600, 0))));
-        write(new Timeline("REKINDLE_WARM_POOL", "WARM", 500, List.of(new Timeline.Bar("prefetch", 10, 400, 1 << 30))));
+        write(new Timeline(
+                "REKINDLE_WARM_POOL",
+                "WARM",
+                500,
+                List.of(
+                        new Timeline.Bar("driver restore", 200, 250, 0),
+                        new Timeline.Bar("prefetch", 10, 400, 1 << 30))));
 
-        Path page = folder.resolve("page.html");
+        Path page = folder.resolve("jmh.html");
         Report.main(new String[] {folder.toString(), page.toString()});
 
         String html = Files.readString(page);
         assertThat(html)
-                .contains("SIMULATED (&lt;GPU&gt;)", "CUDA 13.0", "6.18")
-                .contains("stock, warm cache: 5000 ms", "rekindle warm pool, warm cache: 500 ms", "prefetch")
-                .contains("RestoreBenchmark.restore", "5000.000")
-                .doesNotContain("src=\"http", "href=");
-        assertThat(html.split("data:image/png;base64,", -1)).hasSize(4);
+                .containsSubsequence(
+                        "<h1><b>10.0×</b> the speed of a stock CRIU restore",
+                        "SIMULATED (&lt;GPU&gt;)",
+                        "CUDA 13.0",
+                        "6.18",
+                        ">stock CRIU, warm cache<",
+                        ">5.00 s<",
+                        ">Rekindle, a warm pool, warm cache<",
+                        ">500.0 ms<",
+                        ">prefetch<", // first, as it began first
+                        ">driver restore<",
+                        ">disk, 1 worker, 16 MiB chunks<",
+                        ">pinned memory, one stream, 16 MiB chunks<",
+                        ">empty call<",
+                        "RestoreBenchmark.restore",
+                        "settings stock")
+                .doesNotContain("NaN", "{}", "1E", "results.json", "<script", "<img", "src=", "href=", "url(");
+        assertThat(html.split("<circle", -1)).as("every run is there").hasSize(2 + 1);
+        Browser.assertWell(page, 4);
     }
 
     @Test
@@ -72,15 +93,15 @@ class ReportTest {
 
         assertThat(Files.readString(page))
                 .containsSubsequence(
-                        "first/jmh-copy.json",
-                        "GPU one",
-                        "11.125",
-                        "first/jmh-restore.json",
+                        "Restore of a process with 64 MiB",
                         "GPU two",
-                        "22.250",
-                        "second/jmh-ffm.json",
+                        "22.3 ms",
+                        "Host to device, 64 MiB",
+                        "GPU one",
+                        "11.1 ms",
+                        "What a call from Java costs",
                         "GPU three",
-                        "33.500")
+                        "33.5 ms")
                 .doesNotContain("of JMH");
 
         Path empty = Files.createDirectories(folder.resolve("empty"));

@@ -846,6 +846,15 @@ public class RekindleNative extends RekindleSymbols {
     public static int REKINDLE_PARK_DEVICE() {
         return REKINDLE_PARK_DEVICE;
     }
+    private static final int REKINDLE_PARK_PINNED = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_park.REKINDLE_PARK_PINNED = 3
+     * }
+     */
+    public static int REKINDLE_PARK_PINNED() {
+        return REKINDLE_PARK_PINNED;
+    }
 
     private static class rekindle_checkpoint {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
@@ -1105,7 +1114,6 @@ public class RekindleNative extends RekindleSymbols {
            throw new AssertionError("should not reach here", ex$);
         }
     }
-
     private static final int REKINDLE_CUDA_NONE = (int)0L;
     /**
      * {@snippet lang=c :
@@ -1330,6 +1338,42 @@ public class RekindleNative extends RekindleSymbols {
      */
     public static int REKINDLE_OBSTACLE_SUSPENDED() {
         return REKINDLE_OBSTACLE_SUSPENDED;
+    }
+    private static final int REKINDLE_OBSTACLE_SESSION = (int)13L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_SESSION = 13
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_SESSION() {
+        return REKINDLE_OBSTACLE_SESSION;
+    }
+    private static final int REKINDLE_OBSTACLE_TERMINAL = (int)14L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_TERMINAL = 14
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_TERMINAL() {
+        return REKINDLE_OBSTACLE_TERMINAL;
+    }
+    private static final int REKINDLE_OBSTACLE_FILE_LOCK = (int)15L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_FILE_LOCK = 15
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_FILE_LOCK() {
+        return REKINDLE_OBSTACLE_FILE_LOCK;
+    }
+    private static final int REKINDLE_OBSTACLE_UNIX_SOCKET = (int)16L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_obstacle_kind.REKINDLE_OBSTACLE_UNIX_SOCKET = 16
+     * }
+     */
+    public static int REKINDLE_OBSTACLE_UNIX_SOCKET() {
+        return REKINDLE_OBSTACLE_UNIX_SOCKET;
     }
 
     private static class rekindle_inspect_process {
@@ -2078,6 +2122,87 @@ public class RekindleNative extends RekindleSymbols {
                 traceDowncall("rekindle_pool_prefetch", pool, directory, error);
             }
             return (int)mh$.invokeExact(pool, directory, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+    private static final int REKINDLE_TIER_DEVICE = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_tier.REKINDLE_TIER_DEVICE = 1
+     * }
+     */
+    public static int REKINDLE_TIER_DEVICE() {
+        return REKINDLE_TIER_DEVICE;
+    }
+    private static final int REKINDLE_TIER_PINNED = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_tier.REKINDLE_TIER_PINNED = 2
+     * }
+     */
+    public static int REKINDLE_TIER_PINNED() {
+        return REKINDLE_TIER_PINNED;
+    }
+
+    private static class rekindle_pool_prefetch_to {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_POINTER,
+            RekindleNative.C_INT,
+            RekindleNative.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("rekindle_pool_prefetch_to");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int rekindle_pool_prefetch_to(struct rekindle_pool *pool, const char *directory, int32_t tier, struct rekindle_error *error)
+     * }
+     */
+    public static FunctionDescriptor rekindle_pool_prefetch_to$descriptor() {
+        return rekindle_pool_prefetch_to.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int rekindle_pool_prefetch_to(struct rekindle_pool *pool, const char *directory, int32_t tier, struct rekindle_error *error)
+     * }
+     */
+    public static MethodHandle rekindle_pool_prefetch_to$handle() {
+        return rekindle_pool_prefetch_to.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int rekindle_pool_prefetch_to(struct rekindle_pool *pool, const char *directory, int32_t tier, struct rekindle_error *error)
+     * }
+     */
+    public static MemorySegment rekindle_pool_prefetch_to$address() {
+        return rekindle_pool_prefetch_to.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int rekindle_pool_prefetch_to(struct rekindle_pool *pool, const char *directory, int32_t tier, struct rekindle_error *error)
+     * }
+     */
+    public static int rekindle_pool_prefetch_to(MemorySegment pool, MemorySegment directory, int tier, MemorySegment error) {
+        var mh$ = rekindle_pool_prefetch_to.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rekindle_pool_prefetch_to", pool, directory, tier, error);
+            }
+            return (int)mh$.invokeExact(pool, directory, tier, error);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -28,6 +28,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     struct rekindle_operation *operation;
  *     int32_t park;
  *     uint32_t reserved;
+ *     const char *parent;
  * }
  * }
  */
@@ -50,7 +51,8 @@ public class rekindle_checkpoint_request {
         RekindleNative.C_POINTER.withName("arguments"),
         RekindleNative.C_POINTER.withName("operation"),
         RekindleNative.C_INT.withName("park"),
-        RekindleNative.C_INT.withName("reserved")
+        RekindleNative.C_INT.withName("reserved"),
+        RekindleNative.C_POINTER.withName("parent")
     ).withName("rekindle_checkpoint_request");
 
     /**
@@ -630,6 +632,50 @@ public class rekindle_checkpoint_request {
      */
     public static void reserved(MemorySegment struct, int fieldValue) {
         struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
+    }
+
+    private static final AddressLayout parent$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("parent"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * const char *parent
+     * }
+     */
+    public static final AddressLayout parent$layout() {
+        return parent$LAYOUT;
+    }
+
+    private static final long parent$OFFSET = $LAYOUT.byteOffset(groupElement("parent"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * const char *parent
+     * }
+     */
+    public static final long parent$offset() {
+        return parent$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * const char *parent
+     * }
+     */
+    public static MemorySegment parent(MemorySegment struct) {
+        return struct.get(parent$LAYOUT, parent$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * const char *parent
+     * }
+     */
+    public static void parent(MemorySegment struct, MemorySegment fieldValue) {
+        struct.set(parent$LAYOUT, parent$OFFSET, fieldValue);
     }
 
     /**

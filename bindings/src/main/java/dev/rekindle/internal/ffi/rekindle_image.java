@@ -20,6 +20,8 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     uint64_t host_bytes;
  *     uint64_t device_bytes;
  *     uint64_t image_bytes;
+ *     uint64_t linked_bytes;
+ *     uint64_t dead_bytes;
  *     int32_t root_pid;
  *     int32_t driver_version;
  *     int32_t simulated;
@@ -46,6 +48,8 @@ public class rekindle_image {
         RekindleNative.C_LONG.withName("host_bytes"),
         RekindleNative.C_LONG.withName("device_bytes"),
         RekindleNative.C_LONG.withName("image_bytes"),
+        RekindleNative.C_LONG.withName("linked_bytes"),
+        RekindleNative.C_LONG.withName("dead_bytes"),
         RekindleNative.C_INT.withName("root_pid"),
         RekindleNative.C_INT.withName("driver_version"),
         RekindleNative.C_INT.withName("simulated"),
@@ -284,6 +288,94 @@ public class rekindle_image {
      */
     public static void image_bytes(MemorySegment struct, long fieldValue) {
         struct.set(image_bytes$LAYOUT, image_bytes$OFFSET, fieldValue);
+    }
+
+    private static final OfLong linked_bytes$LAYOUT = (OfLong)$LAYOUT.select(groupElement("linked_bytes"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t linked_bytes
+     * }
+     */
+    public static final OfLong linked_bytes$layout() {
+        return linked_bytes$LAYOUT;
+    }
+
+    private static final long linked_bytes$OFFSET = $LAYOUT.byteOffset(groupElement("linked_bytes"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t linked_bytes
+     * }
+     */
+    public static final long linked_bytes$offset() {
+        return linked_bytes$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t linked_bytes
+     * }
+     */
+    public static long linked_bytes(MemorySegment struct) {
+        return struct.get(linked_bytes$LAYOUT, linked_bytes$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t linked_bytes
+     * }
+     */
+    public static void linked_bytes(MemorySegment struct, long fieldValue) {
+        struct.set(linked_bytes$LAYOUT, linked_bytes$OFFSET, fieldValue);
+    }
+
+    private static final OfLong dead_bytes$LAYOUT = (OfLong)$LAYOUT.select(groupElement("dead_bytes"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t dead_bytes
+     * }
+     */
+    public static final OfLong dead_bytes$layout() {
+        return dead_bytes$LAYOUT;
+    }
+
+    private static final long dead_bytes$OFFSET = $LAYOUT.byteOffset(groupElement("dead_bytes"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t dead_bytes
+     * }
+     */
+    public static final long dead_bytes$offset() {
+        return dead_bytes$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t dead_bytes
+     * }
+     */
+    public static long dead_bytes(MemorySegment struct) {
+        return struct.get(dead_bytes$LAYOUT, dead_bytes$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t dead_bytes
+     * }
+     */
+    public static void dead_bytes(MemorySegment struct, long fieldValue) {
+        struct.set(dead_bytes$LAYOUT, dead_bytes$OFFSET, fieldValue);
     }
 
     private static final OfInt root_pid$LAYOUT = (OfInt)$LAYOUT.select(groupElement("root_pid"));

@@ -24,8 +24,11 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     uint64_t host_bytes;
  *     uint64_t device_bytes;
  *     uint64_t image_bytes;
+ *     uint64_t linked_bytes;
+ *     uint64_t dead_bytes;
  *     char name[96];
  *     char reason[256];
+ *     char linked_to[256];
  * }
  * }
  */
@@ -45,8 +48,11 @@ public class rekindle_image_process {
         RekindleNative.C_LONG.withName("host_bytes"),
         RekindleNative.C_LONG.withName("device_bytes"),
         RekindleNative.C_LONG.withName("image_bytes"),
+        RekindleNative.C_LONG.withName("linked_bytes"),
+        RekindleNative.C_LONG.withName("dead_bytes"),
         MemoryLayout.sequenceLayout(96, RekindleNative.C_CHAR).withName("name"),
-        MemoryLayout.sequenceLayout(256, RekindleNative.C_CHAR).withName("reason")
+        MemoryLayout.sequenceLayout(256, RekindleNative.C_CHAR).withName("reason"),
+        MemoryLayout.sequenceLayout(256, RekindleNative.C_CHAR).withName("linked_to")
     ).withName("rekindle_image_process");
 
     /**
@@ -452,6 +458,94 @@ public class rekindle_image_process {
         struct.set(image_bytes$LAYOUT, image_bytes$OFFSET, fieldValue);
     }
 
+    private static final OfLong linked_bytes$LAYOUT = (OfLong)$LAYOUT.select(groupElement("linked_bytes"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t linked_bytes
+     * }
+     */
+    public static final OfLong linked_bytes$layout() {
+        return linked_bytes$LAYOUT;
+    }
+
+    private static final long linked_bytes$OFFSET = $LAYOUT.byteOffset(groupElement("linked_bytes"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t linked_bytes
+     * }
+     */
+    public static final long linked_bytes$offset() {
+        return linked_bytes$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t linked_bytes
+     * }
+     */
+    public static long linked_bytes(MemorySegment struct) {
+        return struct.get(linked_bytes$LAYOUT, linked_bytes$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t linked_bytes
+     * }
+     */
+    public static void linked_bytes(MemorySegment struct, long fieldValue) {
+        struct.set(linked_bytes$LAYOUT, linked_bytes$OFFSET, fieldValue);
+    }
+
+    private static final OfLong dead_bytes$LAYOUT = (OfLong)$LAYOUT.select(groupElement("dead_bytes"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t dead_bytes
+     * }
+     */
+    public static final OfLong dead_bytes$layout() {
+        return dead_bytes$LAYOUT;
+    }
+
+    private static final long dead_bytes$OFFSET = $LAYOUT.byteOffset(groupElement("dead_bytes"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t dead_bytes
+     * }
+     */
+    public static final long dead_bytes$offset() {
+        return dead_bytes$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t dead_bytes
+     * }
+     */
+    public static long dead_bytes(MemorySegment struct) {
+        return struct.get(dead_bytes$LAYOUT, dead_bytes$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t dead_bytes
+     * }
+     */
+    public static void dead_bytes(MemorySegment struct, long fieldValue) {
+        struct.set(dead_bytes$LAYOUT, dead_bytes$OFFSET, fieldValue);
+    }
+
     private static final SequenceLayout name$LAYOUT = (SequenceLayout)$LAYOUT.select(groupElement("name"));
 
     /**
@@ -604,6 +698,83 @@ public class rekindle_image_process {
      */
     public static void reason(MemorySegment struct, long index0, byte fieldValue) {
         reason$ELEM_HANDLE.set(struct, reason$OFFSET, index0, fieldValue);
+    }
+
+    private static final SequenceLayout linked_to$LAYOUT = (SequenceLayout)$LAYOUT.select(groupElement("linked_to"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * char linked_to[256]
+     * }
+     */
+    public static final SequenceLayout linked_to$layout() {
+        return linked_to$LAYOUT;
+    }
+
+    private static final long linked_to$OFFSET = $LAYOUT.byteOffset(groupElement("linked_to"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * char linked_to[256]
+     * }
+     */
+    public static final long linked_to$offset() {
+        return linked_to$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * char linked_to[256]
+     * }
+     */
+    public static MemorySegment linked_to(MemorySegment struct) {
+        return struct.asSlice(linked_to$OFFSET, linked_to$LAYOUT.byteSize());
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * char linked_to[256]
+     * }
+     */
+    public static void linked_to(MemorySegment struct, MemorySegment fieldValue) {
+        MemorySegment.copy(fieldValue, 0L, struct, linked_to$OFFSET, linked_to$LAYOUT.byteSize());
+    }
+
+    private static long[] linked_to$DIMS = { 256 };
+
+    /**
+     * Dimensions for array field:
+     * {@snippet lang=c :
+     * char linked_to[256]
+     * }
+     */
+    public static long[] linked_to$dimensions() {
+        return linked_to$DIMS;
+    }
+    private static final VarHandle linked_to$ELEM_HANDLE = linked_to$LAYOUT.varHandle(sequenceElement());
+
+    /**
+     * Indexed getter for field:
+     * {@snippet lang=c :
+     * char linked_to[256]
+     * }
+     */
+    public static byte linked_to(MemorySegment struct, long index0) {
+        return (byte)linked_to$ELEM_HANDLE.get(struct, linked_to$OFFSET, index0);
+    }
+
+    /**
+     * Indexed setter for field:
+     * {@snippet lang=c :
+     * char linked_to[256]
+     * }
+     */
+    public static void linked_to(MemorySegment struct, long index0, byte fieldValue) {
+        linked_to$ELEM_HANDLE.set(struct, linked_to$OFFSET, index0, fieldValue);
     }
 
     /**

@@ -24,6 +24,12 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     uint64_t started;
  *     uint64_t images_resident;
  *     uint64_t images_read;
+ *     uint64_t images_pinned;
+ *     uint64_t pinned_bytes;
+ *     uint64_t moved_to_pinned;
+ *     uint64_t given_up;
+ *     uint64_t expired;
+ *     uint64_t expired_bytes;
  *     uint32_t workers;
  *     uint32_t contexts;
  *     uint32_t leases;
@@ -51,6 +57,12 @@ public class rekindle_pool_statistics {
         RekindleNative.C_LONG.withName("started"),
         RekindleNative.C_LONG.withName("images_resident"),
         RekindleNative.C_LONG.withName("images_read"),
+        RekindleNative.C_LONG.withName("images_pinned"),
+        RekindleNative.C_LONG.withName("pinned_bytes"),
+        RekindleNative.C_LONG.withName("moved_to_pinned"),
+        RekindleNative.C_LONG.withName("given_up"),
+        RekindleNative.C_LONG.withName("expired"),
+        RekindleNative.C_LONG.withName("expired_bytes"),
         RekindleNative.C_INT.withName("workers"),
         RekindleNative.C_INT.withName("contexts"),
         RekindleNative.C_INT.withName("leases"),
@@ -462,6 +474,270 @@ public class rekindle_pool_statistics {
      */
     public static void images_read(MemorySegment struct, long fieldValue) {
         struct.set(images_read$LAYOUT, images_read$OFFSET, fieldValue);
+    }
+
+    private static final OfLong images_pinned$LAYOUT = (OfLong)$LAYOUT.select(groupElement("images_pinned"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t images_pinned
+     * }
+     */
+    public static final OfLong images_pinned$layout() {
+        return images_pinned$LAYOUT;
+    }
+
+    private static final long images_pinned$OFFSET = $LAYOUT.byteOffset(groupElement("images_pinned"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t images_pinned
+     * }
+     */
+    public static final long images_pinned$offset() {
+        return images_pinned$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t images_pinned
+     * }
+     */
+    public static long images_pinned(MemorySegment struct) {
+        return struct.get(images_pinned$LAYOUT, images_pinned$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t images_pinned
+     * }
+     */
+    public static void images_pinned(MemorySegment struct, long fieldValue) {
+        struct.set(images_pinned$LAYOUT, images_pinned$OFFSET, fieldValue);
+    }
+
+    private static final OfLong pinned_bytes$LAYOUT = (OfLong)$LAYOUT.select(groupElement("pinned_bytes"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t pinned_bytes
+     * }
+     */
+    public static final OfLong pinned_bytes$layout() {
+        return pinned_bytes$LAYOUT;
+    }
+
+    private static final long pinned_bytes$OFFSET = $LAYOUT.byteOffset(groupElement("pinned_bytes"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t pinned_bytes
+     * }
+     */
+    public static final long pinned_bytes$offset() {
+        return pinned_bytes$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t pinned_bytes
+     * }
+     */
+    public static long pinned_bytes(MemorySegment struct) {
+        return struct.get(pinned_bytes$LAYOUT, pinned_bytes$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t pinned_bytes
+     * }
+     */
+    public static void pinned_bytes(MemorySegment struct, long fieldValue) {
+        struct.set(pinned_bytes$LAYOUT, pinned_bytes$OFFSET, fieldValue);
+    }
+
+    private static final OfLong moved_to_pinned$LAYOUT = (OfLong)$LAYOUT.select(groupElement("moved_to_pinned"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t moved_to_pinned
+     * }
+     */
+    public static final OfLong moved_to_pinned$layout() {
+        return moved_to_pinned$LAYOUT;
+    }
+
+    private static final long moved_to_pinned$OFFSET = $LAYOUT.byteOffset(groupElement("moved_to_pinned"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t moved_to_pinned
+     * }
+     */
+    public static final long moved_to_pinned$offset() {
+        return moved_to_pinned$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t moved_to_pinned
+     * }
+     */
+    public static long moved_to_pinned(MemorySegment struct) {
+        return struct.get(moved_to_pinned$LAYOUT, moved_to_pinned$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t moved_to_pinned
+     * }
+     */
+    public static void moved_to_pinned(MemorySegment struct, long fieldValue) {
+        struct.set(moved_to_pinned$LAYOUT, moved_to_pinned$OFFSET, fieldValue);
+    }
+
+    private static final OfLong given_up$LAYOUT = (OfLong)$LAYOUT.select(groupElement("given_up"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t given_up
+     * }
+     */
+    public static final OfLong given_up$layout() {
+        return given_up$LAYOUT;
+    }
+
+    private static final long given_up$OFFSET = $LAYOUT.byteOffset(groupElement("given_up"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t given_up
+     * }
+     */
+    public static final long given_up$offset() {
+        return given_up$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t given_up
+     * }
+     */
+    public static long given_up(MemorySegment struct) {
+        return struct.get(given_up$LAYOUT, given_up$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t given_up
+     * }
+     */
+    public static void given_up(MemorySegment struct, long fieldValue) {
+        struct.set(given_up$LAYOUT, given_up$OFFSET, fieldValue);
+    }
+
+    private static final OfLong expired$LAYOUT = (OfLong)$LAYOUT.select(groupElement("expired"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t expired
+     * }
+     */
+    public static final OfLong expired$layout() {
+        return expired$LAYOUT;
+    }
+
+    private static final long expired$OFFSET = $LAYOUT.byteOffset(groupElement("expired"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t expired
+     * }
+     */
+    public static final long expired$offset() {
+        return expired$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t expired
+     * }
+     */
+    public static long expired(MemorySegment struct) {
+        return struct.get(expired$LAYOUT, expired$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t expired
+     * }
+     */
+    public static void expired(MemorySegment struct, long fieldValue) {
+        struct.set(expired$LAYOUT, expired$OFFSET, fieldValue);
+    }
+
+    private static final OfLong expired_bytes$LAYOUT = (OfLong)$LAYOUT.select(groupElement("expired_bytes"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t expired_bytes
+     * }
+     */
+    public static final OfLong expired_bytes$layout() {
+        return expired_bytes$LAYOUT;
+    }
+
+    private static final long expired_bytes$OFFSET = $LAYOUT.byteOffset(groupElement("expired_bytes"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t expired_bytes
+     * }
+     */
+    public static final long expired_bytes$offset() {
+        return expired_bytes$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t expired_bytes
+     * }
+     */
+    public static long expired_bytes(MemorySegment struct) {
+        return struct.get(expired_bytes$LAYOUT, expired_bytes$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t expired_bytes
+     * }
+     */
+    public static void expired_bytes(MemorySegment struct, long fieldValue) {
+        struct.set(expired_bytes$LAYOUT, expired_bytes$OFFSET, fieldValue);
     }
 
     private static final OfInt workers$LAYOUT = (OfInt)$LAYOUT.select(groupElement("workers"));

@@ -22,6 +22,8 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t state;
  *     int32_t taken;
  *     int32_t parked;
+ *     int32_t tier;
+ *     uint32_t reserved;
  *     char directory[1024];
  * }
  * }
@@ -40,6 +42,8 @@ public class rekindle_resident_images {
         RekindleNative.C_INT.withName("state"),
         RekindleNative.C_INT.withName("taken"),
         RekindleNative.C_INT.withName("parked"),
+        RekindleNative.C_INT.withName("tier"),
+        RekindleNative.C_INT.withName("reserved"),
         MemoryLayout.sequenceLayout(1024, RekindleNative.C_CHAR).withName("directory")
     ).withName("rekindle_resident_images");
 
@@ -356,6 +360,94 @@ public class rekindle_resident_images {
      */
     public static void parked(MemorySegment struct, int fieldValue) {
         struct.set(parked$LAYOUT, parked$OFFSET, fieldValue);
+    }
+
+    private static final OfInt tier$LAYOUT = (OfInt)$LAYOUT.select(groupElement("tier"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t tier
+     * }
+     */
+    public static final OfInt tier$layout() {
+        return tier$LAYOUT;
+    }
+
+    private static final long tier$OFFSET = $LAYOUT.byteOffset(groupElement("tier"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t tier
+     * }
+     */
+    public static final long tier$offset() {
+        return tier$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t tier
+     * }
+     */
+    public static int tier(MemorySegment struct) {
+        return struct.get(tier$LAYOUT, tier$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t tier
+     * }
+     */
+    public static void tier(MemorySegment struct, int fieldValue) {
+        struct.set(tier$LAYOUT, tier$OFFSET, fieldValue);
+    }
+
+    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint32_t reserved
+     * }
+     */
+    public static final OfInt reserved$layout() {
+        return reserved$LAYOUT;
+    }
+
+    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint32_t reserved
+     * }
+     */
+    public static final long reserved$offset() {
+        return reserved$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint32_t reserved
+     * }
+     */
+    public static int reserved(MemorySegment struct) {
+        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint32_t reserved
+     * }
+     */
+    public static void reserved(MemorySegment struct, int fieldValue) {
+        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     private static final SequenceLayout directory$LAYOUT = (SequenceLayout)$LAYOUT.select(groupElement("directory"));

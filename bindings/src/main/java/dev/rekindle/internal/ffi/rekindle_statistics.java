@@ -22,6 +22,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     uint64_t device_bytes;
  *     uint64_t host_bytes;
  *     uint64_t image_bytes;
+ *     uint64_t linked_bytes;
  *     uint64_t resident_bytes;
  *     uint64_t overlap;
  *     int32_t pool_warm;
@@ -59,6 +60,7 @@ public class rekindle_statistics {
         RekindleNative.C_LONG.withName("device_bytes"),
         RekindleNative.C_LONG.withName("host_bytes"),
         RekindleNative.C_LONG.withName("image_bytes"),
+        RekindleNative.C_LONG.withName("linked_bytes"),
         RekindleNative.C_LONG.withName("resident_bytes"),
         RekindleNative.C_LONG.withName("overlap"),
         RekindleNative.C_INT.withName("pool_warm"),
@@ -394,6 +396,50 @@ public class rekindle_statistics {
      */
     public static void image_bytes(MemorySegment struct, long fieldValue) {
         struct.set(image_bytes$LAYOUT, image_bytes$OFFSET, fieldValue);
+    }
+
+    private static final OfLong linked_bytes$LAYOUT = (OfLong)$LAYOUT.select(groupElement("linked_bytes"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * uint64_t linked_bytes
+     * }
+     */
+    public static final OfLong linked_bytes$layout() {
+        return linked_bytes$LAYOUT;
+    }
+
+    private static final long linked_bytes$OFFSET = $LAYOUT.byteOffset(groupElement("linked_bytes"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * uint64_t linked_bytes
+     * }
+     */
+    public static final long linked_bytes$offset() {
+        return linked_bytes$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * uint64_t linked_bytes
+     * }
+     */
+    public static long linked_bytes(MemorySegment struct) {
+        return struct.get(linked_bytes$LAYOUT, linked_bytes$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * uint64_t linked_bytes
+     * }
+     */
+    public static void linked_bytes(MemorySegment struct, long fieldValue) {
+        struct.set(linked_bytes$LAYOUT, linked_bytes$OFFSET, fieldValue);
     }
 
     private static final OfLong resident_bytes$LAYOUT = (OfLong)$LAYOUT.select(groupElement("resident_bytes"));

@@ -6,9 +6,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -35,6 +38,28 @@ class GeneratedSourcesTest {
         generated.forEach((name, text) -> assertThat(committed.get(name).equals(text))
                 .as("%s is as jextract generates it; run mvn -Pjextract generate-sources", name)
                 .isTrue());
+    }
+
+    @Test
+    void argumentsNameAllThatTheHeaderDeclares(@TempDir Path folder) throws Exception {
+        Path all = folder.resolve("all");
+        CompilerAgreementTest.run(
+                jextract().orElseThrow().toString(),
+                "--dump-includes",
+                all.toString(),
+                System.getProperty("rekindle.header"));
+        List<String> declared = includes(all);
+        declared.removeAll(List.of("--include-struct rekindle_operation", "--include-struct rekindle_pool")); // opaque
+        assertThat(includes(Path.of("rekindle.jextract"))).containsExactlyInAnyOrderElementsOf(declared);
+    }
+
+    /** Of names of ours, without the comment that says from which header. */
+    private static List<String> includes(Path file) throws IOException {
+        try (Stream<String> lines = Files.lines(file)) {
+            return lines.map(line -> line.replaceFirst(" *#.*", ""))
+                    .filter(line -> line.matches("--include-\\S+ (?i)rekindle_.*"))
+                    .collect(Collectors.toCollection(ArrayList::new));
+        }
     }
 
     private static Optional<Path> jextract() {

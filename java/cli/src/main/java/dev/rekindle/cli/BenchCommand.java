@@ -5,6 +5,7 @@ import dev.rekindle.PoolStatistics;
 import dev.rekindle.Rekindle;
 import dev.rekindle.RekindleException;
 import dev.rekindle.WarmPool;
+import dev.rekindle.pages.Page;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -136,7 +137,15 @@ final class BenchCommand implements Callable<Integer> {
             return measureIn(empty(work.toAbsolutePath()), program);
         }
         try (TemporaryFolder folder = TemporaryFolder.make("rekindle-bench-")) {
-            return measureIn(folder.path(), program);
+            try {
+                return measureIn(folder.path(), program);
+            } catch (CommandException | RekindleException failure) {
+                // Which may say "see" one of them.
+                if (folder.keepLogs()) {
+                    say("the logs stay in " + folder.path());
+                }
+                throw failure;
+            }
         }
     }
 
@@ -153,6 +162,12 @@ final class BenchCommand implements Callable<Integer> {
 
     private Path validate() {
         health.validate();
+        tree.validate();
+        dump.validate();
+        if (withoutStock && (stockCriu != null || stockPlugins != null)) {
+            throw new IllegalArgumentException(
+                    "--no-stock leaves the stock side out: give no --stock-criu and no --stock-plugin-dir with it");
+        }
         if (!health.isGiven()) {
             throw new IllegalArgumentException(
                     "nothing says when the service is well: give --health-url or --health-command");
@@ -166,6 +181,10 @@ final class BenchCommand implements Callable<Integer> {
         }
         if (page != null) {
             Page.check(page);
+        }
+        if (stockPlugins != null && !Files.isRegularFile(stockPlugins.resolve("cuda_plugin.so"))) {
+            throw new IllegalArgumentException("--stock-plugin-dir " + stockPlugins
+                    + " has no cuda_plugin.so in it: name the folder with CRIU's own, or leave it out");
         }
         return Launch.findProgram(command.getFirst(), directory, variables);
     }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle.cli;
 
-import java.io.IOException;
-import java.nio.file.Files;
+import dev.rekindle.pages.Chart;
+import dev.rekindle.pages.Page;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
-import java.util.Locale;
 import java.util.Optional;
 
 /** One page, with no script and nothing outside it, of what a benchmark found: the ratio first, then how it came about. */
@@ -19,8 +19,8 @@ final class BenchPage {
         this.result = result;
     }
 
-    static void write(Path file, BenchResult result) throws IOException {
-        Files.writeString(file, new BenchPage(result).make());
+    static void write(Path file, BenchResult result) {
+        WholeFile.write(file, new BenchPage(result).make());
     }
 
     private String make() {
@@ -32,8 +32,9 @@ final class BenchPage {
                     .append(runs(measured))
                     .append("<figcaption>")
                     .append(
-                            "Seconds until the service was well. A dot is a run, the box is the middle half of them, and the"
-                                    + " upright line their median.</figcaption></figure>\n");
+                            "Seconds until the service was well. A dot is a run; the box is the middle half of them with"
+                                    + " their median, and the thin lines reach as far as those that are no outliers."
+                                    + "</figcaption></figure>\n");
             table(measured);
         }
         timelines(measured);
@@ -101,46 +102,38 @@ final class BenchPage {
     }
 
     private void table(List<BenchResult.SideResult> sides) {
-        page.append("<figure><table><tr><th></th><th>runs</th><th>median</th><th>p95</th><th>p99</th><th>spread</th>")
-                .append("<th>Rekindle is</th></tr>\n");
+        var rows = new ArrayList<List<String>>();
         for (BenchResult.SideResult side : sides) {
             BenchResult.Summary summary = java.util.Objects.requireNonNull(side.summary());
-            page.append("<tr><td>").append(Page.escape(side.side().title()));
-            for (String cell : List.of(
+            rows.add(List.of(
+                    Page.escape(side.side().title()),
                     String.valueOf(side.seconds().size()),
                     Texts.seconds(summary.medianSeconds()),
-                    Texts.seconds(summary.p95Seconds()),
-                    Texts.seconds(summary.p99Seconds()),
-                    Texts.seconds(summary.spreadSeconds()),
                     side.side() == BenchResult.Side.REKINDLE || summary.ratio() == null
                             ? ""
-                            : Texts.ratio(summary.ratio()) + " as fast")) {
-                page.append("</td><td>").append(cell);
-            }
-            page.append("</td></tr>\n");
+                            : Texts.ratio(summary.ratio()),
+                    Texts.seconds(summary.p95Seconds()),
+                    Texts.seconds(summary.p99Seconds()),
+                    Texts.seconds(summary.spreadSeconds())));
         }
-        page.append("</table></figure>\n");
+        page.append("<figure>")
+                .append(Page.table(List.of("", "runs", "median", "ratio", "p95", "p99", "spread"), rows))
+                .append("<figcaption>The ratio says how many times as fast as a side Rekindle is, by their medians.")
+                .append("</figcaption></figure>\n");
     }
 
     private static String runs(List<BenchResult.SideResult> sides) {
-        double longest = sides.stream()
-                .flatMap(side -> side.seconds().stream())
-                .mapToDouble(BenchPage::seconds)
-                .max()
-                .orElse(1);
-        var drawing = SvgDrawing.ofSeconds(longest);
+        Chart chart = Chart.ofSeconds();
         for (BenchResult.SideResult side : sides) {
             List<Duration> sorted = side.seconds().stream().sorted().toList();
-            drawing.row(side.side().title(), Texts.seconds(BenchResult.median(sorted)));
-            String kind = side.side().name().toLowerCase(Locale.ROOT);
-            drawing.box(
-                    kind,
-                    seconds(BenchResult.rank(sorted, 0.25)),
-                    seconds(BenchResult.rank(sorted, 0.75)),
-                    seconds(BenchResult.median(sorted)));
-            side.seconds().forEach(run -> drawing.dot(kind, seconds(run)));
+            chart.row(side.side().title(), Texts.seconds(BenchResult.median(sorted)));
+            chart.runs(colour(side), sorted.stream().map(BenchPage::seconds).toList());
         }
-        return drawing.draw("Seconds of every run");
+        return chart.draw("Seconds of every run");
+    }
+
+    private static Chart.Colour colour(BenchResult.SideResult side) {
+        return Chart.Colour.valueOf(side.side().name());
     }
 
     /** Restores only: their last ones, stock before ours, on one scale. */
@@ -151,33 +144,28 @@ final class BenchPage {
         if (restores.isEmpty()) {
             return;
         }
-        double longest = restores.stream()
-                .mapToDouble(side -> seconds(side.seconds().getLast()))
-                .max()
-                .orElse(1);
-        var drawing = SvgDrawing.ofSeconds(longest);
+        Chart chart = Chart.ofSeconds();
         for (BenchResult.SideResult side : restores) {
             RunView run = java.util.Objects.requireNonNull(side.lastRun());
-            String kind = side.side().name().toLowerCase(Locale.ROOT);
             Duration all = side.seconds().getLast();
-            drawing.row(side.side().title() + ", until well", Texts.seconds(all));
-            drawing.bar(kind, 0, seconds(all));
-            drawing.row("CRIU's own part", Texts.seconds(run.criu().restoreSeconds()));
-            drawing.bar(kind + " box", 0, seconds(run.criu().restoreSeconds()));
+            chart.row(side.side().title() + ", until well", Texts.seconds(all));
+            chart.bar(colour(side), 0, seconds(all));
+            chart.row("CRIU's own part", Texts.seconds(run.criu().restoreSeconds()));
+            chart.part(colour(side), 0, seconds(run.criu().restoreSeconds()));
             for (RunView.GpuProcess process : run.processes()) {
-                for (RunView.Phase phase : process.phases()) {
-                    drawing.row(
+                for (RunView.Phase phase : process.phases().stream()
+                        .sorted(Comparator.comparing(RunView.Phase::startSeconds))
+                        .toList()) {
+                    chart.row(
                             Texts.lower(phase.phase()) + (run.processes().size() > 1 ? " (" + process.pid() + ")" : ""),
                             Texts.seconds(phase.durationSeconds()));
-                    drawing.bar(
-                            kind + " box",
-                            Math.max(0, seconds(phase.startSeconds())),
-                            seconds(phase.durationSeconds()));
+                    chart.part(
+                            colour(side), Math.max(0, seconds(phase.startSeconds())), seconds(phase.durationSeconds()));
                 }
             }
         }
         page.append("<h2>Where the time of the last restore went</h2>\n<figure>")
-                .append(drawing.draw("Phases of the last restores"))
+                .append(chart.draw("Phases of the last restores"))
                 .append("</figure>\n");
     }
 

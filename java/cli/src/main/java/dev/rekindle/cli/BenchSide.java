@@ -11,6 +11,7 @@ import dev.rekindle.RunKind;
 import dev.rekindle.RunStatistics;
 import java.io.File;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -208,10 +209,12 @@ interface BenchSide {
             }
         }
 
-        private static String lastError(Path log) {
-            try (Stream<String> lines = Files.lines(log)) {
-                return lines.filter(line -> line.contains("Error "))
-                        .findFirst()
+        /** The one before it gives up: earlier ones may be harmless, as that of a limit which it cannot raise. */
+        static String lastError(Path log) {
+            try (Stream<String> lines = Files.lines(log, StandardCharsets.ISO_8859_1)) {
+                return lines.takeWhile(line -> !line.contains("FAILED"))
+                        .filter(line -> line.contains("Error "))
+                        .reduce((earlier, later) -> later)
                         .map(String::strip)
                         .orElse("see " + log);
             } catch (IOException | java.io.UncheckedIOException none) {

@@ -34,23 +34,28 @@ final class CdiCommand implements Callable<Integer> {
     @Option(
             names = "--agent-minimum",
             paramLabel = "SIZE",
-            description = "In the containers: smaller allocations stay with the driver (2M and more).")
+            description = "In the containers: smaller allocations stay with the driver (1K and more).")
     private @Nullable String minimum;
 
     /** As the agent takes it. */
     private static final Pattern SIZE = Pattern.compile("(\\d{1,15})([KMG]?)");
 
-    private static final long LEAST = 2L << 20;
+    private static final long LEAST = 1L << 10;
 
     @Override
     public Integer call() throws IOException {
         if (minimum != null && bytes(minimum) < LEAST) {
             throw new IllegalArgumentException("--agent-minimum " + minimum
-                    + " is no size of 2M or more: give a number, with K, M or G behind it");
+                    + " is no size of 1K or more: give a number, with K, M or G behind it");
         }
         String specification = AgentDevice.specification(Installation.find().agent(), minimum);
         if (output != null) {
-            Files.writeString(output, specification);
+            Path folder = output.toAbsolutePath().getParent();
+            if (folder == null || !Files.isDirectory(folder)) {
+                throw new IllegalArgumentException(
+                        "there is no folder " + folder + " for " + output + ": make it first");
+            }
+            WholeFile.write(output, specification);
         } else {
             PrintWriter out = spec.commandLine().getOut();
             out.print(specification);

@@ -9,6 +9,7 @@ import dev.rekindle.ProcessInspection;
 import dev.rekindle.Rekindle;
 import dev.rekindle.RekindleException;
 import java.io.PrintWriter;
+import java.lang.reflect.Field;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -17,17 +18,29 @@ import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
 
 @Command(
         name = "check",
         mixinStandardHelpOptions = true,
         description = {
             "Say whether this machine can checkpoint and restore.",
-            "With PID: say what its tree holds, and everything that a checkpoint with these options would meet, without "
-                    + "stopping it. The exit status is 1 where something is in the way."
+            "With PID: say what its tree holds, and what of the following is in the way of a checkpoint with these "
+                    + "options, without stopping anything; the exit status is 1 where something is.",
+            "It looks for an io_uring; a tracer; a root that leads no session; terminals and unix sockets whose other end "
+                    + "is outside of the tree (sockets of this network namespace); TCP connections; file locks; deleted "
+                    + "files that are too big or have another name; files of another mount namespace; and where CUDA is "
+                    + "used: SIGSTOP, device memory of another process or out of its place, an agent that is needed and "
+                    + "lost, the multi-process service, and CUDA that another program has suspended.",
+            "A checkpoint looks for the same first. CRIU may still refuse what is none of these; its log says so then."
         })
 final class CheckCommand implements Callable<Integer> {
+    @Spec
+    private CommandSpec spec;
+
     @Mixin
     private Output output;
 
@@ -51,6 +64,11 @@ final class CheckCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
+        options.validate();
+        dump.validate();
+        if (pid == null) {
+            withoutPid();
+        }
         try (Rekindle rekindle = settings.open()) {
             if (pid != null) {
                 return inspect(rekindle, pid);
@@ -59,8 +77,19 @@ final class CheckCommand implements Callable<Integer> {
             if (missing.isPresent()) {
                 throw missing.get();
             }
-            output.print(new Document(true), "looks good");
+            output.print(new Document(true), out -> out.println("looks good"));
             return 0;
+        }
+    }
+
+    /** What would be ignored is refused. */
+    private void withoutPid() {
+        for (OptionSpec option : spec.commandLine().getParseResult().matchedOptions()) {
+            if (!(option.userObject() instanceof Field field)
+                    || (field.getDeclaringClass() != Settings.class && field.getDeclaringClass() != Output.class)) {
+                throw new IllegalArgumentException(
+                        option.longestName() + " is of a checkpoint: give the PID of its tree too");
+            }
         }
     }
 
@@ -106,7 +135,7 @@ final class CheckCommand implements Callable<Integer> {
             out.println("  " + obstacle.remedy());
         }
         if (inspection.obstacles().isEmpty()) {
-            out.println("nothing is in the way of a checkpoint");
+            out.println("nothing of what was looked for is in the way of a checkpoint");
         }
     }
 }

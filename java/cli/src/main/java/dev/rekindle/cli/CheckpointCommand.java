@@ -33,6 +33,9 @@ final class CheckpointCommand implements Callable<Integer> {
     private ParkOption park;
 
     @Mixin
+    private ParentOption parent;
+
+    @Mixin
     private Output output;
 
     @Parameters(index = "0", paramLabel = "PID", description = "Root of the tree.")
@@ -54,11 +57,25 @@ final class CheckpointCommand implements Callable<Integer> {
     @Option(names = "--timeout", paramLabel = "SECONDS", description = "How long stopping the tree may take.")
     private long timeout;
 
+    private void validate() {
+        options.validate();
+        dump.validate();
+        if (leaveRunning && leaveStopped) {
+            throw new IllegalArgumentException("--leave-running and --leave-stopped: give one of the two");
+        }
+        if (park.inPool() && (leaveRunning || leaveStopped)) {
+            throw new IllegalArgumentException(
+                    "--park device and --park pinned are for a tree that ends: one that is left running or stopped"
+                            + " keeps its device memory");
+        }
+    }
+
     /** What {@code --json} prints. */
     record Document(long pid, Path directory, List<Path> removedLinks, RunView run) {}
 
     @Override
     public Integer call() throws IOException {
+        validate();
         try (Rekindle rekindle = settings.open();
                 Progress progress = new Progress("checkpoint", output.err())) {
             CheckpointRequest.Builder request = CheckpointRequest.builder(pid, directory)
@@ -67,6 +84,7 @@ final class CheckpointCommand implements Callable<Integer> {
                     .timeout(Duration.ofSeconds(timeout));
             dump.apply(options.tree(), request);
             park.apply(request);
+            parent.apply(request);
             options.apply(request, progress);
             dump.note(options.tree(), output);
             try (LinkRemaps earlier = options.tree().linkRemap() ? LinkRemaps.setAside(directory) : LinkRemaps.none()) {
@@ -76,7 +94,8 @@ final class CheckpointCommand implements Callable<Integer> {
                 park.note(result.statistics(), output);
                 output.print(
                         new Document(pid, directory, earlier.files(), RunView.of(result.statistics())),
-                        out -> RunReport.print(result.statistics(), options, out));
+                        out -> RunReport.print(result.statistics(), options, out),
+                        "the checkpoint in " + directory + " is complete");
             }
             return 0;
         }

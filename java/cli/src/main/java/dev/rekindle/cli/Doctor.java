@@ -4,6 +4,7 @@ package dev.rekindle.cli;
 import static dev.rekindle.cli.Finding.Status.FAIL;
 import static dev.rekindle.cli.Finding.Status.WARN;
 
+import dev.rekindle.ErrorCode;
 import dev.rekindle.PoolStatistics;
 import dev.rekindle.Rekindle;
 import dev.rekindle.RekindleException;
@@ -20,6 +21,11 @@ import org.jspecify.annotations.Nullable;
 /** What this machine has of what checkpoints and restores need. Only what was looked at is said. */
 final class Doctor {
     private static final long SYS_ADMIN = 1L << 21;
+    /** What is known of it. */
+    static final String CRUN =
+            "Debian 12's crun is built without CRIU, and Debian 13's dumps containers that it then does"
+                    + " not restore";
+
     private static final long LOCKED_BYTES = 1L << 30;
 
     private final Rekindle rekindle;
@@ -34,9 +40,11 @@ final class Doctor {
     List<Finding> examine(@Nullable Path images) throws IOException {
         kernel();
         capabilities();
-        parts();
-        findings.addAll(new GpuDoctor(settings).examine());
-        pool();
+        if (areSettingsRead()) {
+            parts();
+            findings.addAll(new GpuDoctor(settings).examine());
+            pool();
+        }
         limits();
         network();
         containers();
@@ -68,6 +76,25 @@ final class Doctor {
                 (effective & SYS_ADMIN) != 0 ? "CAP_SYS_ADMIN" : "no CAP_SYS_ADMIN",
                 "root's capabilities in the host's own user namespace",
                 "run rekindle as root"));
+    }
+
+    /** All that depends on them would fail with the same sentence, and nothing be known of it. */
+    private boolean areSettingsRead() {
+        try {
+            rekindle.poolProgram();
+        } catch (RekindleException failure) {
+            if (failure.code() == ErrorCode.INVALID_ARGUMENT || failure.code() == ErrorCode.NO_DRIVER) {
+                findings.add(new Finding(
+                        "settings",
+                        FAIL,
+                        failure.getMessage(),
+                        "options, environment and settings file that can be read",
+                        "correct that; criu, plugin, driver and pool are looked at then"));
+                return false;
+            }
+        }
+        findings.add(Finding.pass("settings", "can be read"));
+        return true;
     }
 
     private void parts() {
@@ -135,7 +162,7 @@ final class Doctor {
                     "pool",
                     WARN,
                     none.getMessage(),
-                    "a running one, or each restore starts its own, which takes up to 0.2 s",
+                    "a running one, or each restore starts its own, which takes up to 0.3 s",
                     "start one with 'rekindle pool start'"));
         }
     }
@@ -188,6 +215,16 @@ final class Doctor {
                 "install iproute2"));
     }
 
+    /** That is not known to be enough, whatever it is built with. */
+    private static Finding crun(String found, boolean withCriu) {
+        return new Finding(
+                "crun",
+                WARN,
+                found + (withCriu ? ", built with CRIU" : ", built without CRIU"),
+                "runc, where containers are checkpointed: " + CRUN,
+                "leave it for other containers, and use runc for these: podman --runtime runc");
+    }
+
     private void containers() throws IOException {
         boolean inside = Files.exists(Path.of("/run/.containerenv")) || Files.exists(Path.of("/.dockerenv"));
         findings.add(Finding.of(
@@ -205,14 +242,9 @@ final class Doctor {
             }
             String version =
                     Machine.output(program.get().toString(), "--version").orElse("");
-            boolean able = !runtime.equals("crun") || version.contains("+CRIU");
-            findings.add(Finding.of(
-                    WARN,
-                    able,
-                    runtime,
-                    version.lines().findFirst().orElse(program.get().toString()) + (able ? "" : ", built without CRIU"),
-                    "a runtime that is built with CRIU",
-                    "use runc: podman --runtime runc"));
+            String found = version.lines().findFirst().orElse(program.get().toString());
+            findings.add(
+                    runtime.equals("crun") ? crun(found, version.contains("+CRIU")) : Finding.pass(runtime, found));
         }
         if (Machine.program("podman").isPresent()) {
             boolean set = Machine.text("/etc/criu/runc.conf").orElse("").contains("libdir");

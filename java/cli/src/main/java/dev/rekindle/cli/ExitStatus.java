@@ -3,6 +3,7 @@ package dev.rekindle.cli;
 
 import dev.rekindle.ErrorCode;
 import dev.rekindle.RekindleException;
+import java.nio.file.AccessDeniedException;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import picocli.CommandLine.ExitCode;
@@ -12,12 +13,16 @@ final class ExitStatus {
     static final int FAILED = ExitCode.SOFTWARE;
     static final int WRONG_ARGUMENTS = ExitCode.USAGE;
 
+    /** As where SIGPIPE ends a program, which the JVM ignores. */
+    static final int READER_HAS_GONE = 128 + 13;
+
     private ExitStatus() {}
 
     static int of(Throwable failure) {
         return switch (failure) {
             case RekindleException exception -> of(exception.code());
             case CommandException exception -> of(exception.code());
+            case AccessDeniedException _ -> of(ErrorCode.PERMISSION);
             case IllegalArgumentException _ -> WRONG_ARGUMENTS;
             default -> FAILED;
         };
@@ -56,7 +61,7 @@ final class ExitStatus {
         list.put("3", "Another run, or another program, has the process or the folder.");
         list.put("4", "Another process has a process id that the checkpoint needs.");
         list.put("5", "The process does not exist, or no longer.");
-        list.put("6", "A privilege is missing: run it as root.");
+        list.put("6", "A privilege is missing, or a file or folder cannot be read or written.");
         list.put("7", "There is no criu program, or the one named does not run.");
         list.put("8", "CRIU failed; the error lines of its log follow the sentence.");
         list.put("9", "There is no CUDA driver, or one that is too old.");
@@ -74,7 +79,9 @@ final class ExitStatus {
         list.put("19", "The native library could not be loaded.");
         list.put(
                 "130, 143",
-                "SIGINT or SIGTERM ended it; a checkpoint or restore under way was cancelled, and nothing is lost.");
+                "SIGINT or SIGTERM ended it; a checkpoint or restore under way was cancelled, and nothing is lost."
+                        + " metrics --listen, which is meant to be ended so: 0.");
+        list.put("141", "Who read standard output, as head does, has read enough, and nothing else was to be done.");
         return list;
     }
 }

@@ -2,11 +2,13 @@
 package dev.rekindle.cli;
 
 import dev.rekindle.CheckpointImage;
+import dev.rekindle.ErrorCode;
 import dev.rekindle.ProgressListener;
 import dev.rekindle.RekindleException;
 import java.io.Closeable;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.Comparator;
 import java.util.List;
@@ -41,11 +43,17 @@ record ImageSource(Path path, Path folder, @Nullable ImageArchive archive) imple
         try {
             return action.run();
         } catch (RekindleException | IOException failure) {
-            if (archive == null) {
+            boolean gone = failure instanceof NoSuchFileException;
+            if (archive == null && !gone) {
                 throw failure;
             }
-            String sentence = RekindleCommand.sentence(failure).replace(folder + "/", path + ": ");
-            sentence = sentence.replace(folder.toString(), path.toString());
+            String sentence = RekindleCommand.sentence(failure);
+            if (archive != null) {
+                sentence = sentence.replace(folder + "/", path + ": ").replace(folder.toString(), path.toString());
+            }
+            if (gone) { // it was there when the image was opened
+                throw new CommandException(ErrorCode.CORRUPT_IMAGE, sentence);
+            }
             if (failure instanceof RekindleException exception) {
                 throw new CommandException(exception.code(), sentence);
             }

@@ -36,6 +36,8 @@ record ImageView(
         long hostBytes,
         long deviceBytes,
         long gpuImageBytes,
+        long linkedBytes,
+        long deadBytes,
         Sizes sizes,
         List<TreeProcess> processes,
         List<File> largestFiles,
@@ -96,6 +98,9 @@ record ImageView(
             int allocations,
             long deviceBytes,
             long gpuImageBytes,
+            long linkedBytes,
+            long deadBytes,
+            List<String> linkedTo,
             List<Gpu> gpus,
             List<Allocation> deviceAllocations) {}
 
@@ -133,6 +138,8 @@ record ImageView(
                 image.hostBytes(),
                 image.deviceBytes(),
                 image.imageBytes(),
+                image.linkedBytes(),
+                image.deadBytes(),
                 sizes(files, source.archive() == null ? image.imageBytes() : -1),
                 processes,
                 files.stream().limit(LARGEST).toList(),
@@ -182,7 +189,10 @@ record ImageView(
                 process.reason().orElse(""),
                 process.allocations(),
                 process.deviceBytes(),
-                process.imageBytes(),
+                process.gpuImage().bytes(),
+                process.gpuImage().linkedBytes(),
+                process.gpuImage().deadBytes(),
+                process.gpuImage().linkedTo(),
                 gpus(gpu),
                 gpu.allocations().stream()
                         .map(allocation -> new Allocation(

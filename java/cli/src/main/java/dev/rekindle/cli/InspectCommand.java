@@ -3,6 +3,7 @@ package dev.rekindle.cli;
 
 import dev.rekindle.CheckpointImage;
 import dev.rekindle.PhaseKind;
+import dev.rekindle.pages.Page;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -61,7 +62,7 @@ final class InspectCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException, InterruptedException {
         if (page != null) {
-            Page.check(page);
+            Page.check(page, path);
         }
         try (ImageSource source = ImageSource.open(path)) {
             ImageView view = view(source);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle.cli;
 
-import java.io.IOException;
-import java.nio.file.Files;
+import dev.rekindle.pages.Chart;
+import dev.rekindle.pages.Page;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -18,8 +18,8 @@ final class InspectPage {
         this.image = image;
     }
 
-    static void write(Path file, ImageView image) throws IOException {
-        Files.writeString(file, new InspectPage(image).make());
+    static void write(Path file, ImageView image) {
+        WholeFile.write(file, new InspectPage(image).make());
     }
 
     private String make() {
@@ -78,21 +78,20 @@ final class InspectPage {
     }
 
     private void bars(String title, Map<String, Long> sizes) {
-        long most = sizes.values().stream().mapToLong(Long::longValue).max().orElse(0);
-        if (most == 0) {
+        if (sizes.values().stream().allMatch(bytes -> bytes == 0)) {
             return;
         }
-        SvgDrawing drawing = SvgDrawing.ofBytes((double) most);
+        Chart chart = Chart.ofBytes();
         sizes.forEach((name, bytes) -> {
-            drawing.row(name, Texts.bytes(bytes));
+            chart.row(name, Texts.bytes(bytes));
             if (bytes > 0) {
-                drawing.bar("process", 0, (double) bytes);
+                chart.bar(Chart.Colour.REKINDLE, 0, (double) bytes);
             }
         });
         page.append("<h2>")
                 .append(Page.escape(title))
                 .append("</h2>\n<figure>")
-                .append(drawing.draw(title))
+                .append(chart.draw(title))
                 .append("</figure>\n");
     }
 
@@ -177,14 +176,10 @@ final class InspectPage {
 
     /** Of cells that are escaped already. */
     private void table(String title, List<String> headings, List<List<String>> rows) {
-        page.append("<h2>").append(title).append("</h2>\n<figure><table><tr>");
-        headings.forEach(heading -> page.append("<th>").append(heading).append("</th>"));
-        page.append("</tr>\n");
-        for (List<String> row : rows) {
-            page.append("<tr>");
-            row.forEach(cell -> page.append("<td>").append(cell).append("</td>"));
-            page.append("</tr>\n");
-        }
-        page.append("</table></figure>\n");
+        page.append("<h2>")
+                .append(title)
+                .append("</h2>\n<figure>")
+                .append(Page.table(headings, rows))
+                .append("</figure>\n");
     }
 }

@@ -72,6 +72,16 @@ final class InspectReport {
         out.printf(
                 "device       %s, stored in %s%n",
                 Texts.bytes(image.deviceBytes()), Texts.bytes(image.gpuImageBytes()));
+        if (image.linkedBytes() > 0) {
+            out.printf(
+                    "linked       %s, of older images: %s; they hold %s beside that%n",
+                    Texts.bytes(image.linkedBytes()),
+                    image.processes().stream()
+                            .flatMap(process -> process.linkedTo().stream())
+                            .distinct()
+                            .collect(Collectors.joining(", ")),
+                    Texts.bytes(image.deadBytes()));
+        }
         out.printf(
                 "%-12s %s: process memory %s, GPU memory %s, files %s, network %s, other %s%n%n",
                 archive == null ? "on the disk" : "unpacked",
@@ -185,13 +195,19 @@ final class InspectReport {
                         : ", device " + Texts.bytes(process.deviceBytes()) + " "
                                 + Texts.mode(process.mode(), process.reason());
                 String command = process.command().isEmpty() ? "" : ": " + String.join(" ", process.command());
+                PageContents found = process.contents();
+                String contents = found == null
+                        ? ""
+                        : " (%s zero, %s repeated)"
+                                .formatted(Texts.bytes(found.zeroBytes()), Texts.bytes(found.repeatedBytes()));
                 out.printf(
-                        "%s%s (%d): %d threads, host %s%s%s%n",
+                        "%s%s (%d): %d threads, host %s%s%s%s%n",
                         indent,
                         process.name(),
                         pid,
                         process.threads(),
                         Texts.bytes(process.hostBytes()),
+                        contents,
                         device,
                         command);
             }

@@ -25,7 +25,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * What {@code --json} prints: one document on standard output, also where the command fails. Its schema is
- * {@code rekindle-schema.json}, against which the tests hold every document that they get. Names have the unit at their end.
+ * {@code rekindle-schema.json}, against which the tests hold every document that they get. Names have the unit at their end,
+ * and paths are absolute: who reads it may be in another folder.
  */
 final class Json {
     private static final Gson GSON = new GsonBuilder()
@@ -40,8 +41,8 @@ final class Json {
             .registerTypeHierarchyAdapter(Enum.class, (JsonDeserializer<Enum<?>>) Json::constant)
             .registerTypeAdapter(Instant.class, (JsonSerializer<Instant>)
                     (value, type, context) -> new JsonPrimitive(value.toString()))
-            .registerTypeHierarchyAdapter(
-                    Path.class, (JsonSerializer<Path>) (value, type, context) -> new JsonPrimitive(value.toString()))
+            .registerTypeHierarchyAdapter(Path.class, (JsonSerializer<Path>) (value, type, context) ->
+                    new JsonPrimitive(value.toAbsolutePath().toString()))
             .registerTypeHierarchyAdapter(Enum.class, (JsonSerializer<Enum<?>>)
                     (value, type, context) -> new JsonPrimitive(value.name().toLowerCase(Locale.ROOT)))
             // What is absent is an empty text in every document.

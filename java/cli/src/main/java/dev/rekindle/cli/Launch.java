@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle.cli;
 
+import dev.rekindle.ErrorCode;
 import java.io.File;
+import java.io.IOException;
 import java.lang.ProcessBuilder.Redirect;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -31,19 +34,31 @@ record Launch(
             builder.directory(directory.toFile());
         }
         builder.environment().putAll(variables);
-        builder.redirectOutput(append(output));
+        builder.redirectOutput(append(output, "--output"));
         if (errors == null) {
             builder.redirectErrorStream(true);
         } else {
-            builder.redirectError(append(errors));
+            builder.redirectError(append(errors, "--error"));
         }
         return builder;
     }
 
-    private static Redirect append(Path file) {
+    private static Redirect append(Path file, String option) {
         Path folder = file.getParent();
         if (folder == null || !Files.isDirectory(folder) || Files.isDirectory(file)) {
             throw new IllegalArgumentException("output cannot go to " + file + ": name a file in a folder that exists");
+        }
+        try {
+            // What cannot be made is named here; to open a pipe would wait for its reader.
+            if (!Files.exists(file) || Files.isRegularFile(file)) {
+                Files.write(file, new byte[0], StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+            }
+        } catch (IOException denied) {
+            var refusal = new CommandException(
+                    ErrorCode.PERMISSION,
+                    "output cannot go to " + file + ": name a file that can be written to with " + option);
+            refusal.initCause(denied);
+            throw refusal;
         }
         return Redirect.appendTo(file.toFile());
     }

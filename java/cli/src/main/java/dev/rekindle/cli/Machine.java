@@ -19,7 +19,7 @@ final class Machine {
 
     static Optional<String> text(String file) {
         try {
-            return Optional.of(Files.readString(Path.of(file)).strip());
+            return Optional.of(new String(Files.readAllBytes(Path.of(file)), StandardCharsets.UTF_8).strip());
         } catch (IOException missing) {
             return Optional.empty();
         }

@@ -2,9 +2,10 @@
 package dev.rekindle.cli;
 
 import java.io.IOException;
+import java.nio.charset.Charset;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.List;
@@ -17,6 +18,9 @@ import org.jspecify.annotations.Nullable;
 final class MarkedLines {
     static final String BEGIN = "# by rekindle setup, begin";
     static final String END = "# by rekindle setup, end";
+
+    /** Those of others stay as they are, whatever their encoding. */
+    private static final Charset BYTES = StandardCharsets.ISO_8859_1;
 
     private final Path file;
     private final List<String> others = new ArrayList<>();
@@ -61,7 +65,7 @@ final class MarkedLines {
     }
 
     private List<String> lines() throws IOException {
-        return Files.exists(file) ? Files.readAllLines(file) : List.of();
+        return Files.exists(file) ? Files.readAllLines(file, BYTES) : List.of();
     }
 
     /** The lines that are not ours. */
@@ -86,7 +90,7 @@ final class MarkedLines {
             if (section != null && !section.equals(sectionBefore(at))) {
                 block.add(section);
             }
-            block.addAll(lines);
+            lines.forEach(line -> block.add(new String(line.getBytes(StandardCharsets.UTF_8), BYTES)));
             block.add(END);
         } else if (section != null && ours.contains(section) && hasSettings(at)) {
             block.add(section);
@@ -98,7 +102,7 @@ final class MarkedLines {
             return false;
         }
         if (!all.isEmpty()) {
-            replace(file, String.join("\n", all) + "\n");
+            replace(file, String.join("\n", all) + "\n", BYTES);
         } else if (exists) {
             Files.delete(file);
         }
@@ -134,22 +138,13 @@ final class MarkedLines {
                 .isPresent();
     }
 
-    /** In one step, as other programs may be reading it. A link to a file elsewhere stays one. */
-    static void replace(Path file, String content) throws IOException {
-        Path real = Files.exists(file) ? file.toRealPath() : file.toAbsolutePath();
-        Path folder = real.resolveSibling("");
-        Files.createDirectories(folder);
-        Path unfinished = Files.createTempFile(folder, ".rekindle", "");
-        try {
-            Files.writeString(unfinished, content);
-            Files.setPosixFilePermissions(
-                    unfinished,
-                    Files.exists(real)
-                            ? Files.getPosixFilePermissions(real)
-                            : PosixFilePermissions.fromString("rw-r--r--"));
-            Files.move(unfinished, real, StandardCopyOption.ATOMIC_MOVE);
-        } finally {
-            Files.deleteIfExists(unfinished);
+    /** For everybody to read where it is new. */
+    static void replace(Path file, String content, Charset charset) throws IOException {
+        boolean isNew = !Files.exists(file);
+        Files.createDirectories(file.toAbsolutePath().resolveSibling(""));
+        WholeFile.write(file, content, charset);
+        if (isNew) {
+            Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rw-r--r--"));
         }
     }
 }

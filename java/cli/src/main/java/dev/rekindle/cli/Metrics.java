@@ -3,6 +3,7 @@ package dev.rekindle.cli;
 
 import dev.rekindle.ResidentImages;
 import dev.rekindle.RunStatistics;
+import dev.rekindle.Tier;
 import io.prometheus.metrics.expositionformats.PrometheusTextFormatWriter;
 import io.prometheus.metrics.model.snapshots.CounterSnapshot;
 import io.prometheus.metrics.model.snapshots.CounterSnapshot.CounterDataPointSnapshot;
@@ -41,24 +42,53 @@ final class Metrics {
         gauge("rekindle_pool_runs", "Runs under way.", none, pool.runs());
         gauge("rekindle_pool_ring_bytes", "Size of the pinned copy buffers.", none, pool.ringBytes());
         gauge("rekindle_pool_device_held_bytes", "Device memory that the pool holds.", none, pool.deviceHeldBytes());
+        gauge("rekindle_pool_pinned_held_bytes", "Images in pinned memory.", none, pool.pinnedHeldBytes());
         gauge("rekindle_pool_simulated", "Whether the driver is the simulated one.", none, pool.simulated() ? 1 : 0);
         counter("rekindle_pool_restored_processes", "Processes restored.", none, pool.restores());
         counter("rekindle_pool_checkpointed_processes", "Processes checkpointed.", none, pool.checkpoints());
         counter("rekindle_pool_copied_to_device_bytes", "Bytes copied to devices.", none, pool.toDeviceBytes());
         counter("rekindle_pool_copied_from_device_bytes", "Bytes copied from devices.", none, pool.fromDeviceBytes());
         restoredImages("resident", pool.imagesResident());
+        restoredImages("pinned", pool.imagesPinned());
         restoredImages("read", pool.imagesRead());
+        madeRoom("pinned", pool.movedToPinned());
+        madeRoom("file", pool.givenUp());
+        counter(
+                "rekindle_pool_expired",
+                "Folders whose prefetched images nobody took within REKINDLE_PREFETCH_EXPIRY.",
+                none,
+                pool.expired());
+        counter(
+                "rekindle_pool_expired_bytes",
+                "Memory of images that nobody took within REKINDLE_PREFETCH_EXPIRY.",
+                none,
+                pool.expiredBytes());
         pool.gpus().forEach(this::gpu);
         for (ResidentImages.State state : ResidentImages.State.values()) {
-            images(pool.images().stream().filter(of -> of.state() == state).toList(), Texts.lower(state));
+            for (Tier tier : Tier.values()) {
+                images(
+                        pool.images().stream()
+                                .filter(of -> of.state() == state && of.tier() == tier)
+                                .toList(),
+                        Texts.lower(state),
+                        Texts.lower(tier));
+            }
         }
     }
 
     private void restoredImages(String found, long count) {
         counter(
                 "rekindle_pool_restored_images",
-                "GPU images restored: resident in device memory already, or read for the restore.",
+                "GPU images restored: resident in device memory already, copied from pinned memory, or read.",
                 Labels.of("found", found),
+                count);
+    }
+
+    private void madeRoom(String stay, long count) {
+        counter(
+                "rekindle_pool_made_room",
+                "Folders whose images made room for others: they stay in pinned memory, or in the files only.",
+                Labels.of("stay", stay),
                 count);
     }
 
@@ -73,20 +103,20 @@ final class Metrics {
         }
     }
 
-    /** Of all folders in one state, whose number has no bound. */
-    private void images(List<PoolView.Images> images, String state) {
+    /** Of all folders in one state and one kind of memory, whose number has no bound. */
+    private void images(List<PoolView.Images> images, String state, String tier) {
         for (boolean taken : new boolean[] {false, true}) {
             List<PoolView.Images> some =
                     images.stream().filter(of -> of.taken() == taken).toList();
-            Labels labels = Labels.of("state", state, "taken", String.valueOf(taken));
+            Labels labels = Labels.of("state", state, "taken", String.valueOf(taken), "tier", tier);
             gauge(
                     "rekindle_pool_images",
-                    "GPU images in device memory: filling, filled or failed, and whether a run has them.",
+                    "GPU images in device or pinned memory: filling, filled or failed, and whether a run has them.",
                     labels,
                     some.stream().mapToInt(PoolView.Images::processes).sum());
             gauge(
                     "rekindle_pool_images_bytes",
-                    "Size of those GPU images in device memory.",
+                    "Size of those GPU images in memory.",
                     labels,
                     some.stream().mapToLong(PoolView.Images::bytes).sum());
             gauge(

@@ -11,8 +11,6 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
-import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -155,23 +153,12 @@ final class MetricsCommand implements Callable<Integer> {
         return runs;
     }
 
-    /** The collector must never see half of it. */
-    private static void write(Path target, String text) throws IOException {
+    private static void write(Path target, String text) {
         Path folder = target.getParent();
         if (folder == null || !Files.isDirectory(folder) || Files.isDirectory(target)) {
             throw new IllegalArgumentException(
                     "metrics cannot go to " + target + ": name a file in a folder that exists");
         }
-        Path unfinished = Files.createTempFile(
-                folder,
-                ".rekindle-",
-                ".unfinished",
-                PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-r--r--")));
-        try {
-            Files.writeString(unfinished, text);
-            Files.move(unfinished, target, StandardCopyOption.ATOMIC_MOVE);
-        } finally {
-            Files.deleteIfExists(unfinished);
-        }
+        WholeFile.write(target, text);
     }
 }

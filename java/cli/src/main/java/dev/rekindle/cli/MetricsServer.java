@@ -28,6 +28,8 @@ final class MetricsServer implements AutoCloseable {
             throw new IOException(
                     "port " + port + " of this machine cannot be listened on: " + failure.getMessage(), failure);
         }
+        // By its own thread it would read one request to its end before it looks at the next.
+        server.setExecutor(command -> Thread.ofVirtual().start(command));
         server.createContext("/", exchange -> answer(exchange, source));
         server.start();
     }

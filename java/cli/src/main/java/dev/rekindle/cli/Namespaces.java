@@ -33,7 +33,10 @@ final class Namespaces {
         return network;
     }
 
-    /** A session leader outside of the pid namespace could not be restored, so each has its own. */
+    /**
+     * A session leader outside of the pid namespace could not be restored, so it has its own there. Elsewhere the one that
+     * it was started with does: a second setsid would fork, and leave the program with a pid that nobody knows.
+     */
     List<String> words(List<String> command) {
         var all = new ArrayList<String>();
         if (pids || network) {
@@ -48,7 +51,9 @@ final class Namespaces {
             if (network) {
                 all.addAll(List.of("sh", "-c", "ip link set lo up && exec \"$@\"", "sh"));
             }
-            all.add("setsid");
+            if (pids) {
+                all.add("setsid");
+            }
         }
         all.addAll(command);
         return all;
@@ -59,18 +64,29 @@ final class Namespaces {
         if (!pids) {
             return starter.pid();
         }
-        for (int i = 0; i < ATTEMPTS; i++) {
-            Optional<ProcessHandle> child = starter.children().findFirst();
-            if (child.isPresent()) {
-                return child.get().pid();
+        try {
+            for (int i = 0; i < ATTEMPTS; i++) {
+                Optional<ProcessHandle> child = starter.children().findFirst();
+                if (child.isPresent()) {
+                    return child.get().pid();
+                }
+                if (starter.waitFor(PAUSE_MILLISECONDS, TimeUnit.MILLISECONDS)) {
+                    break;
+                }
             }
-            if (starter.waitFor(PAUSE_MILLISECONDS, TimeUnit.MILLISECONDS)) {
-                break;
-            }
+        } catch (InterruptedException end) {
+            end(starter);
+            throw end;
         }
-        starter.destroyForcibly();
+        end(starter);
         throw new CommandException(
                 ErrorCode.NO_SUCH_PROCESS, "the program did not start in its namespaces: " + output + " says why");
+    }
+
+    /** Ends it and all that it has started, which nobody else knows of. */
+    static void end(Process starter) {
+        starter.descendants().forEach(ProcessHandle::destroyForcibly);
+        starter.destroyForcibly();
     }
 
     /** A shell command, in the network of a process where that is its own. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle.cli;
 
+import dev.rekindle.ErrorCode;
 import java.io.PrintWriter;
 import java.util.function.Consumer;
 import picocli.CommandLine.Model.CommandSpec;
@@ -12,11 +13,20 @@ import picocli.CommandLine.Spec.Target;
 final class Output {
     static final String JSON = "--json";
 
+    static final String LOST = "standard output could not be written to";
+
     @Spec(Target.MIXEE)
     private CommandSpec spec;
 
-    @Option(names = JSON, description = "Print one JSON document, of the schema in rekindle-schema.json.")
+    @Option(
+            names = JSON,
+            description = "Print one JSON document, of the schema in share/rekindle/rekindle-schema.json.")
     private boolean json;
+
+    /** Who was to be told wants to hear no more. It is said to nobody, as other programs do. */
+    static final class ReaderHasGone extends RuntimeException {
+        private static final long serialVersionUID = 1;
+    }
 
     boolean json() {
         return json;
@@ -24,17 +34,27 @@ final class Output {
 
     /** The document for programs, or text for people. */
     void print(Object document, Consumer<PrintWriter> text) {
+        print(document, text, "");
+    }
+
+    /** Likewise of what stays done where nobody could be told, and is said with that failure then. */
+    void print(Object document, Consumer<PrintWriter> text, String done) {
         PrintWriter out = spec.commandLine().getOut();
         if (json) {
             out.println(Json.text(document));
         } else {
             text.accept(out);
         }
-        out.flush();
+        if (done.isEmpty() && out instanceof StandardOutput standard && standard.readerHasGone()) {
+            throw new ReaderHasGone();
+        }
+        if (out.checkError()) {
+            throw new CommandException(ErrorCode.INTERNAL, done.isEmpty() ? LOST : done + ", but " + LOST);
+        }
     }
 
     void print(Object document, String sentence) {
-        print(document, out -> out.println(sentence));
+        print(document, out -> out.println(sentence), sentence);
     }
 
     PrintWriter err() {

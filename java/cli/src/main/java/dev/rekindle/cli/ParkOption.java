@@ -13,9 +13,15 @@ final class ParkOption {
             names = "--park",
             paramLabel = "WHERE",
             description =
-                    "Where device memory stays for the next restore, beside the images: file (nowhere else) or device"
-                            + " (in a pool that lasts, until something else needs the room). Default: REKINDLE_PARK.")
+                    "Where device memory stays for the next restore, beside the images: file (nowhere else), device"
+                            + " (in a pool that lasts, until something else needs the room) or pinned (in pinned memory of"
+                            + " such a pool, as far as its REKINDLE_PINNED_BUDGET has room). Default: REKINDLE_PARK.")
     private @Nullable Park park;
+
+    /** Whether it is to stay in a pool. */
+    boolean inPool() {
+        return park != null && park != Park.FILE;
+    }
 
     void apply(CheckpointRequest.Builder request) {
         if (park != null) {
@@ -25,7 +31,7 @@ final class ParkOption {
 
     /** Whoever asks for it hears that it is not so; why is in the log. */
     void note(RunStatistics run, Output output) {
-        if (park == Park.DEVICE && run.deviceBytes() > 0 && run.residentBytes() == 0) {
+        if (inPool() && run.deviceBytes() > 0 && run.residentBytes() == 0) {
             output.note("rekindle: no device memory is parked; dump.log says why");
         }
     }

@@ -2,6 +2,7 @@
 package dev.rekindle.cli;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -45,7 +46,7 @@ final class PodmanInit {
 
     private static boolean isNamed(Path file) throws IOException {
         return Files.exists(file)
-                && Files.readAllLines(file).stream()
+                && Files.readAllLines(file, StandardCharsets.ISO_8859_1).stream()
                         .anyMatch(line -> line.strip().startsWith(NAME));
     }
 }

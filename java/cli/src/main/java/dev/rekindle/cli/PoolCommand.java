@@ -5,12 +5,16 @@ import dev.rekindle.ErrorCode;
 import dev.rekindle.PoolException;
 import dev.rekindle.PoolStatistics;
 import dev.rekindle.Rekindle;
+import dev.rekindle.Tier;
 import dev.rekindle.WarmPool;
 import java.io.File;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -48,31 +52,41 @@ final class PoolCommand {
                             description = "Where its log goes.",
                             defaultValue = "/dev/null")
                     File log)
-            throws InterruptedException {
+            throws IOException, InterruptedException {
         try (Rekindle rekindle = settings.open()) {
-            var builder = new ProcessBuilder((program == null ? rekindle.poolProgram() : program).toString())
+            Path problems = Files.createTempFile("rekindle-pool-", ".log");
+            String[] words = {
+                (program == null ? rekindle.poolProgram() : program).toString(), "--problems", problems.toString()
+            };
+            var builder = new ProcessBuilder(words)
                     .redirectInput(new File("/dev/null"))
                     .redirectOutput(ProcessBuilder.Redirect.appendTo(log))
                     .redirectError(ProcessBuilder.Redirect.appendTo(log));
             settings.export(builder.environment());
-            Process process = start(builder);
+            Process process = null;
             boolean runs = false;
             try {
-                PoolView pool = awaitWarmth(rekindle, process);
+                process = start(builder);
+                PoolView pool = awaitWarmth(rekindle, process, problems);
                 runs = true;
                 output.print(
                         new Document(pool),
                         "rekindled runs with pid %d and %d warm contexts".formatted(pool.pid(), pool.contexts()));
                 return 0;
             } finally {
-                if (!runs) {
+                if (process != null && !runs) {
                     process.destroy();
                 }
+                Files.deleteIfExists(problems);
             }
         }
     }
 
-    private static PoolView awaitWarmth(Rekindle rekindle, Process process) throws InterruptedException {
+    /** What it says of a GPU that it cannot use, and that a run will try again. */
+    private static final String LATER = "; the pool tries again when a run needs it";
+
+    private static PoolView awaitWarmth(Rekindle rekindle, Process process, Path problems)
+            throws IOException, InterruptedException {
         long end = System.nanoTime() + LIMIT.toNanos();
         while (true) {
             try (WarmPool pool = rekindle.connectPool()) {
@@ -80,21 +94,41 @@ final class PoolCommand {
                 if (statistics.pid() != process.pid()) {
                     throw new CommandException(ErrorCode.BUSY, "a pool runs already, with pid " + statistics.pid());
                 }
-                if (statistics.contexts() > 0 || System.nanoTime() > end) {
+                if (statistics.contexts() > 0) {
                     return PoolView.of(pool);
+                }
+                Optional<String> none = lastLine(problems).filter(line -> line.endsWith(LATER));
+                if (none.isPresent()) {
+                    throw new CommandException(ErrorCode.NO_DRIVER, none.get().replace(LATER, ""));
+                }
+                if (System.nanoTime() > end) {
+                    throw new CommandException(
+                            ErrorCode.TIMEOUT,
+                            "rekindled has warmed no GPU within " + LIMIT.toSeconds() + " s; --log FILE keeps its log");
                 }
                 Thread.sleep(10);
             } catch (PoolException notYet) {
                 if (process.waitFor(50, TimeUnit.MILLISECONDS)) {
                     throw new CommandException(
                             ErrorCode.POOL_DIED,
-                            "rekindled ended with exit code " + process.exitValue() + "; --log FILE keeps its log");
+                            "rekindled ended with exit code %d%s"
+                                    .formatted(
+                                            process.exitValue(),
+                                            lastLine(problems)
+                                                    .map(line -> ": " + line)
+                                                    .orElse("; --log FILE keeps its log")));
                 }
                 if (System.nanoTime() > end) {
                     throw notYet;
                 }
             }
         }
+    }
+
+    private static Optional<String> lastLine(Path file) throws IOException {
+        return new String(Files.readAllBytes(file), StandardCharsets.UTF_8)
+                .lines()
+                .reduce((earlier, later) -> later);
     }
 
     private static Process start(ProcessBuilder builder) {
@@ -117,7 +151,7 @@ final class PoolCommand {
             mixinStandardHelpOptions = true,
             description =
                     "Show what the pool has done and holds: contexts, copy buffers, the memory of each GPU, the images in"
-                            + " device memory, and how often a restore found its image there.")
+                            + " device memory and pinned memory, and how often a restore found its image there.")
     int status(@Mixin Settings settings, @Mixin Output output) {
         try (Rekindle rekindle = settings.open();
                 WarmPool pool = rekindle.connectPool()) {
@@ -142,6 +176,7 @@ final class PoolCommand {
                 "FROM DEVICE",
                 "RING",
                 "HELD",
+                "PINNED",
                 "RUNS");
         table.row(
                 pool.pid(),
@@ -154,6 +189,7 @@ final class PoolCommand {
                 Texts.bytes(pool.fromDeviceBytes()),
                 Texts.bytes(pool.ringBytes()),
                 Texts.bytes(pool.deviceHeldBytes()),
+                Texts.bytes(pool.pinnedHeldBytes()),
                 pool.runs());
         table.print(out);
         out.println();
@@ -164,19 +200,30 @@ final class PoolCommand {
         }
         Table images = images(pool);
         if (images.isEmpty()) {
-            out.println("no images in device memory");
+            out.println("no images in device memory or pinned memory");
         } else {
             images.print(out);
         }
-        long all = pool.imagesResident() + pool.imagesRead();
+        long found = pool.imagesResident() + pool.imagesPinned();
+        long all = found + pool.imagesRead();
         if (all > 0) {
             out.println();
-            out.println("%d of %d restored GPU images lay in device memory already, %d had to be read: hit rate %s"
+            out.println(("%d of %d restored GPU images lay in device memory already, %d in pinned memory, %d had to be"
+                            + " read: hit rate %s")
                     .formatted(
                             pool.imagesResident(),
                             all,
+                            pool.imagesPinned(),
                             pool.imagesRead(),
-                            Texts.percent((double) pool.imagesResident() / all)));
+                            Texts.percent((double) found / all)));
+        }
+        if (pool.movedToPinned() + pool.givenUp() > 0) {
+            out.println("To make room, the images of %d folders went to pinned memory, and those of %d were given up"
+                    .formatted(pool.movedToPinned(), pool.givenUp()));
+        }
+        if (pool.expired() > 0) {
+            out.println("The prefetched images of %d folders, %s, were taken by nobody in time"
+                    .formatted(pool.expired(), Texts.bytes(pool.expiredBytes())));
         }
     }
 
@@ -197,11 +244,12 @@ final class PoolCommand {
     }
 
     private static Table images(PoolView pool) {
-        Table table = new Table("IMAGES", "STATE", "TAKEN", "PROCESSES", "FILLED", "SIZE", "AGE", "CAME BY");
+        Table table = new Table("IMAGES", "STATE", "IN", "TAKEN", "PROCESSES", "FILLED", "SIZE", "AGE", "CAME BY");
         for (PoolView.Images images : pool.images()) {
             table.row(
                     Texts.orDash(images.directory().map(Path::toString).orElse("")),
                     Texts.lower(images.state()),
+                    Texts.lower(images.tier()),
                     images.taken() ? "by a run" : "-",
                     images.processes(),
                     Texts.bytes(images.filledBytes()),
@@ -237,15 +285,27 @@ final class PoolCommand {
 
     @Command(
             mixinStandardHelpOptions = true,
-            description = "Fill device memory from the GPU images in a folder; the next restore of it finds that done.")
+            description =
+                    "Fill device memory, or pinned memory of the host, from the GPU images in a folder; the next restore of"
+                            + " it finds that done.")
     int prefetch(
             @Mixin Settings settings,
             @Mixin Output output,
+            @Option(
+                            names = "--tier",
+                            paramLabel = "WHERE",
+                            description =
+                                    "device: the next restore takes it. pinned: restores copy from it, any number of"
+                                            + " them; the pool needs REKINDLE_PINNED_BUDGET. Default: device.",
+                            defaultValue = "device")
+                    Tier tier,
             @Parameters(paramLabel = "DIR", description = "Where the images are.") Path directory) {
         try (Rekindle rekindle = settings.open();
                 WarmPool pool = rekindle.connectPool()) {
-            pool.prefetch(directory);
-            output.print(new Images(directory, true), "device memory is filled from " + directory + " from now on");
+            pool.prefetch(directory, tier);
+            output.print(
+                    new Images(directory, true),
+                    Texts.lower(tier) + " memory is filled from " + directory + " from now on");
             return 0;
         }
     }

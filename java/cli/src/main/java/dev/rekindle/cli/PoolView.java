@@ -4,6 +4,7 @@ package dev.rekindle.cli;
 import dev.rekindle.PoolGpu;
 import dev.rekindle.PoolStatistics;
 import dev.rekindle.ResidentImages;
+import dev.rekindle.Tier;
 import dev.rekindle.WarmPool;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -19,12 +20,18 @@ record PoolView(
         int contexts,
         long restores,
         long imagesResident,
+        long imagesPinned,
         long imagesRead,
         long checkpoints,
         long toDeviceBytes,
         long fromDeviceBytes,
         long ringBytes,
         long deviceHeldBytes,
+        long pinnedHeldBytes,
+        long movedToPinned,
+        long givenUp,
+        long expired,
+        long expiredBytes,
         int runs,
         boolean simulated,
         int driverVersion,
@@ -51,12 +58,13 @@ record PoolView(
         }
     }
 
-    /** The images of a folder in device memory. */
+    /** The images of a folder in device memory or pinned memory. */
     record Images(
             Optional<Path> directory,
             ResidentImages.State state,
             boolean taken,
             boolean parked,
+            Tier tier,
             int processes,
             long filledBytes,
             long bytes,
@@ -67,6 +75,7 @@ record PoolView(
                     images.state(),
                     images.taken(),
                     images.parked(),
+                    images.tier(),
                     images.count(),
                     images.bytesFilled(),
                     images.bytes(),
@@ -83,12 +92,18 @@ record PoolView(
                 statistics.contexts(),
                 statistics.restores(),
                 statistics.imagesResident(),
+                statistics.imagesPinned(),
                 statistics.imagesRead(),
                 statistics.checkpoints(),
                 statistics.bytesToDevice(),
                 statistics.bytesFromDevice(),
                 statistics.ringBytes(),
                 statistics.deviceBytesHeld(),
+                statistics.pinnedBytesHeld(),
+                statistics.movedToPinned(),
+                statistics.givenUp(),
+                statistics.expired(),
+                statistics.bytesExpired(),
                 statistics.runs(),
                 statistics.simulated(),
                 statistics.driverVersion().orElse(0),

@@ -2,6 +2,7 @@
 package dev.rekindle.cli;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -21,7 +22,7 @@ record ProcessStat(String state, String start) {
     /** The second field may have blanks and parentheses; the state is the third, the start the 22nd. */
     static Optional<ProcessStat> of(long pid) {
         try {
-            String stat = Files.readString(Path.of("/proc/" + pid + "/stat"));
+            String stat = Files.readString(Path.of("/proc/" + pid + "/stat"), StandardCharsets.ISO_8859_1);
             List<String> fields =
                     List.of(stat.substring(stat.lastIndexOf(')') + 2).split(" ", -1));
             return Optional.of(new ProcessStat(fields.getFirst(), fields.get(19)));
@@ -63,6 +64,14 @@ record ProcessStat(String state, String start) {
 
     static boolean runs(long pid) {
         return of(pid).filter(stat -> !stat.hasEnded(pid)).isPresent();
+    }
+
+    /** The process that has an id, for itself or for one of its threads, unless it has ended. */
+    static Optional<Long> holder(long id) {
+        return Machine.line("/proc/" + id + "/status", "Tgid:")
+                .map(String::strip)
+                .map(Long::parseLong)
+                .filter(ProcessStat::runs);
     }
 
     private static boolean isUncollected(long pid) {

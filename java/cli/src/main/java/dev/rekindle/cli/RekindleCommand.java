@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
 import java.lang.reflect.Method;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
 import java.nio.file.NoSuchFileException;
@@ -51,7 +52,15 @@ public final class RekindleCommand {
      */
     public static void main(String[] arguments) {
         SignalledEnd end = SignalledEnd.await();
-        int status = commandLine(arguments).execute(arguments);
+        StandardOutput out = StandardOutput.open();
+        CommandLine commandLine = commandLine(arguments).setOut(out);
+        int status = commandLine.execute(arguments);
+        if (status == 0 && out.checkError()) {
+            status = out.readerHasGone() ? ExitStatus.READER_HAS_GONE : ExitStatus.FAILED;
+            if (status == ExitStatus.FAILED) {
+                commandLine.getErr().println("rekindle: " + Output.LOST);
+            }
+        }
         end.commandEnded(status);
         System.exit(status);
     }
@@ -73,9 +82,7 @@ public final class RekindleCommand {
             }
         }
         Set<String> words = Set.copyOf(Arrays.asList(arguments));
-        // A file of arguments may hold any word.
-        boolean all = words.stream().anyMatch(word -> word.startsWith("@"));
-        return commandLine(SUBCOMMANDS, subcommand -> all || isNamed(subcommand, words), "");
+        return commandLine(SUBCOMMANDS, subcommand -> isNamed(subcommand, words), "");
     }
 
     private static boolean isNamed(Command subcommand, Set<String> words) {
@@ -97,6 +104,7 @@ public final class RekindleCommand {
                         subcommand.getCommandSpec().userObject() instanceof RunCommand
                                 || subcommand.getCommandSpec().userObject() instanceof BenchCommand));
         return commandLine
+                .setExpandAtFiles(false) // what begins with @ may be the program's
                 .setCaseInsensitiveEnumValuesAllowed(true)
                 .setParameterExceptionHandler(RekindleCommand::refuse)
                 .setExecutionExceptionHandler(RekindleCommand::explain)
@@ -151,6 +159,11 @@ public final class RekindleCommand {
 
     /** Errors too end in a sentence, not in a stack trace. */
     private static int run(CommandLine.ParseResult arguments) {
+        Optional<String> problem = isHelp(arguments) ? Optional.empty() : Names.problem(arguments.originalArgs());
+        if (problem.isPresent()) {
+            var wrong = new IllegalArgumentException(problem.get());
+            return explain(wrong, arguments.commandSpec().commandLine(), arguments);
+        }
         try {
             return new CommandLine.RunLast().execute(arguments);
         } catch (LinkageError | OutOfMemoryError | StackOverflowError failure) {
@@ -158,18 +171,41 @@ public final class RekindleCommand {
         }
     }
 
+    private static boolean isHelp(CommandLine.ParseResult arguments) {
+        return arguments.asCommandLineList().stream()
+                .anyMatch(command -> command.isUsageHelpRequested() || command.isVersionHelpRequested());
+    }
+
     private static int refuse(CommandLine.ParameterException wrong, String[] arguments) {
         String sentence = Objects.requireNonNullElse(wrong.getMessage(), "the arguments are wrong")
                 .lines()
                 .findFirst()
                 .orElse("");
-        sentence += " (see " + wrong.getCommandLine().getCommandSpec().qualifiedName() + " --help)";
+        sentence = inTheirWords(sentence, wrong, arguments) + " (see "
+                + wrong.getCommandLine().getCommandSpec().qualifiedName() + " --help)";
+        sentence = Names.problem(Arrays.asList(arguments)).orElse(sentence);
         boolean json = Arrays.asList(arguments).contains(Output.JSON);
         say(wrong.getCommandLine(), wrong, ExitStatus.WRONG_ARGUMENTS, sentence, json);
         return ExitStatus.WRONG_ARGUMENTS;
     }
 
+    /** Of several names of an option, that which was used; and no types of this program. */
+    private static String inTheirWords(String sentence, CommandLine.ParameterException wrong, String[] arguments) {
+        String words = sentence.replaceFirst(" is not an? (long|int)$", " is no number");
+        if (wrong.getArgSpec() instanceof OptionSpec option) {
+            for (String name : option.names()) {
+                if (Stream.of(arguments).anyMatch(word -> word.equals(name) || word.startsWith(name + "="))) {
+                    return words.replace("'" + option.longestName() + "'", "'" + name + "'");
+                }
+            }
+        }
+        return words;
+    }
+
     private static int explain(Throwable failure, CommandLine commandLine, CommandLine.ParseResult arguments) {
+        if (failure instanceof Output.ReaderHasGone) {
+            return ExitStatus.READER_HAS_GONE;
+        }
         int status = failure instanceof IllegalArgumentException ? ExitStatus.WRONG_ARGUMENTS : ExitStatus.of(failure);
         boolean json = arguments.asCommandLineList().stream()
                 .map(CommandLine::getParseResult)
@@ -197,6 +233,7 @@ public final class RekindleCommand {
             case UncheckedIOException wrapped when wrapped.getCause() != null -> sentence(wrapped.getCause());
             case NoSuchFileException missing -> "there is no " + missing.getFile();
             case FileAlreadyExistsException present -> present.getFile() + " exists already";
+            case AccessDeniedException denied -> denied.getFile() + ": permission denied";
             case FileSystemException file -> file.getFile() + ": " + because(file.getReason(), file);
             case RekindleException _,
                     CommandException _,

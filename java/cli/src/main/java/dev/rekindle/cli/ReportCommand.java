@@ -2,7 +2,9 @@
 package dev.rekindle.cli;
 
 import com.google.gson.JsonParseException;
+import dev.rekindle.pages.Page;
 import java.io.IOException;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
@@ -34,13 +36,25 @@ final class ReportCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
-        Page.check(page);
+        Page.check(page, document);
         BenchPage.write(page, read());
         output.print(new Document(page.toAbsolutePath()), "wrote " + page);
         return 0;
     }
 
+    /** Without the names of classes and addresses that the parser has in it. */
+    private static String reason(JsonParseException other) {
+        return String.valueOf(other.getMessage())
+                .lines()
+                .findFirst()
+                .orElse("")
+                .replaceFirst("^([a-z]+\\.)+[A-Za-z]+: ", "");
+    }
+
     private BenchResult read() throws IOException {
+        if (!Files.exists(document)) {
+            throw new IllegalArgumentException("there is no " + document);
+        }
         if (Files.isDirectory(document)) {
             throw new IllegalArgumentException(document + " is a folder, and no document of 'rekindle bench --json'");
         }
@@ -49,9 +63,12 @@ final class ReportCommand implements Callable<Integer> {
             if (result != null && result.sides() != null && result.conditions() != null) {
                 return result;
             }
+        } catch (CharacterCodingException other) {
+            throw new IllegalArgumentException(
+                    document + " is no document of 'rekindle bench --json': it is not UTF-8", other);
         } catch (JsonParseException other) {
             throw new IllegalArgumentException(
-                    document + " is no document of 'rekindle bench --json': " + other.getMessage(), other);
+                    document + " is no document of 'rekindle bench --json': " + reason(other), other);
         }
         throw new IllegalArgumentException(document + " is no document of 'rekindle bench --json'");
     }

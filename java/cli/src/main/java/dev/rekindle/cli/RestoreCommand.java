@@ -34,7 +34,10 @@ final class RestoreCommand implements Callable<Integer> {
     @Parameters(index = "0", paramLabel = "DIR", description = "Where the images are.")
     private Path directory;
 
-    @Option(names = "--restore-threads", paramLabel = "N", description = "CRIU's threads; -1: CRIU's own way.")
+    @Option(
+            names = "--restore-threads",
+            paramLabel = "N",
+            description = "CRIU's threads; 0, the default: as many as suit the machine; -1: CRIU's own way.")
     private int restoreThreads;
 
     @Option(
@@ -64,6 +67,7 @@ final class RestoreCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
+        options.validate();
         try (Rekindle rekindle = settings.builder()
                         .restoreThreads(restoreThreads)
                         .hugePages(hugePages)
@@ -74,7 +78,7 @@ final class RestoreCommand implements Callable<Integer> {
             if (deviceMap != null) {
                 request.deviceMap(deviceMap);
             }
-            options.tree().preset().ifPresent(preset -> output.note(TreeOptions.INFERENCE));
+            options.tree().note().ifPresent(output::note);
             if (verify || cleanup) {
                 CheckpointImage image = CheckpointImage.open(directory);
                 if (cleanup && !image.hasManifest()) {
@@ -90,12 +94,27 @@ final class RestoreCommand implements Callable<Integer> {
             progress.finish();
             Optional<String> problem = cleanup ? remove() : Optional.empty();
             boolean removed = cleanup && problem.isEmpty();
-            output.print(new Document(process.pid(), directory, removed, RunView.of(process.statistics())), out -> {
-                RunReport.print(process.statistics(), options, out);
-                out.println(process.pid());
-            });
+            if (!cleanup) {
+                remember(process.pid());
+            }
             problem.ifPresent(output::note);
+            output.print(
+                    new Document(process.pid(), directory, removed, RunView.of(process.statistics())),
+                    out -> {
+                        RunReport.print(process.statistics(), options, out);
+                        out.println(process.pid());
+                    },
+                    "process " + process.pid() + " is restored and runs");
             return problem.isPresent() ? ExitStatus.FAILED : 0;
+        }
+    }
+
+    /** For a swap, which asks for --pid where there is no such note, as in a folder that cannot be written to. */
+    private void remember(long pid) {
+        try {
+            ServicePid.write(directory, pid);
+        } catch (IOException unwritable) {
+            return;
         }
     }
 

@@ -4,6 +4,7 @@ package dev.rekindle.cli;
 import dev.rekindle.ErrorCode;
 import dev.rekindle.Rekindle;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -79,14 +80,17 @@ final class RunCommand implements Callable<Integer> {
             var launch = new Launch(directory, variables, out, errors == null ? null : errors.toAbsolutePath());
             Process starter =
                     rekindle.prepare(launch.builder(namespaces.words(command))).start();
-            if (starter.waitFor(FIRST_MILLISECONDS, TimeUnit.MILLISECONDS)) {
-                throw new CommandException(
-                        ErrorCode.NO_SUCH_PROCESS,
-                        "%s ended at once with exit status %d: %s has its output"
-                                .formatted(command.getFirst(), starter.exitValue(), out));
+            long pid;
+            boolean agent;
+            try {
+                pid = started(starter, out);
+                agent = hasAgent(pid, rekindle.agent());
+                if (Thread.interrupted()) {
+                    throw new InterruptedException();
+                }
+            } catch (InterruptedException early) {
+                throw ended(starter, early);
             }
-            long pid = namespaces.pid(starter, out);
-            boolean agent = hasAgent(pid, rekindle.agent());
             if (!agent) {
                 output.note("rekindle: %s runs without the agent, as statically linked and setuid programs do: its"
                                 .formatted(command.getFirst())
@@ -101,14 +105,39 @@ final class RunCommand implements Callable<Integer> {
                             errors == null ? out : errors.toAbsolutePath(),
                             namespaces.pids(),
                             namespaces.network()),
-                    String.valueOf(pid));
+                    text -> text.println(pid),
+                    command.getFirst() + " runs with pid " + pid);
             return 0;
         }
     }
 
+    private long started(Process starter, Path out) throws InterruptedException {
+        if (starter.waitFor(FIRST_MILLISECONDS, TimeUnit.MILLISECONDS)) {
+            throw new CommandException(
+                    ErrorCode.NO_SUCH_PROCESS,
+                    "%s ended at once with exit status %d: %s has its output"
+                            .formatted(command.getFirst(), starter.exitValue(), out));
+        }
+        return namespaces.pid(starter, out);
+    }
+
+    /** Nobody was told its pid. */
+    private CommandException ended(Process starter, InterruptedException early) throws InterruptedException {
+        Namespaces.end(starter);
+        starter.waitFor();
+        var interrupted = new CommandException(
+                ErrorCode.CANCELLED,
+                "interrupted: %s, which had begun as process %d, was ended"
+                        .formatted(command.getFirst(), starter.pid()));
+        interrupted.initCause(early);
+        return interrupted;
+    }
+
     private static boolean hasAgent(long pid, Path agent) {
-        try (Stream<String> maps = Files.lines(Path.of("/proc/" + pid + "/maps"))) {
-            return maps.anyMatch(line -> line.endsWith(agent.toString()));
+        // Names there are bytes, of any encoding.
+        var name = new String(agent.toString().getBytes(StandardCharsets.UTF_8), StandardCharsets.ISO_8859_1);
+        try (Stream<String> maps = Files.lines(Path.of("/proc/" + pid + "/maps"), StandardCharsets.ISO_8859_1)) {
+            return maps.anyMatch(line -> line.endsWith(name));
         } catch (IOException | java.io.UncheckedIOException gone) {
             return false;
         }

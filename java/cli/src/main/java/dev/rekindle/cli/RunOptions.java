@@ -54,6 +54,15 @@ final class RunOptions {
         return printStatistics;
     }
 
+    /** Before anything is done. */
+    void validate() {
+        tree.validate();
+        if (quiet && printStatistics) {
+            throw new IllegalArgumentException(
+                    "--quiet prints no statistics, and --print-stats all: give one of the two");
+        }
+    }
+
     void apply(RunRequestBuilder<?> request, ProgressListener listener) {
         tree.apply(request);
         request.logLevel(logLevel);

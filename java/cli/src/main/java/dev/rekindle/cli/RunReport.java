@@ -49,11 +49,16 @@ final class RunReport {
                 Texts.bytes(run.deviceBytes()),
                 Texts.bytes(run.hostBytes()),
                 Texts.bytes(run.imageBytes()));
+        if (run.linkedBytes() > 0) {
+            out.printf(
+                    "%s of the GPU images were written, the rest has not changed and is linked%n",
+                    Texts.bytes(run.writtenBytes()));
+        }
         if (run.residentBytes() > 0) {
             out.printf(
                     run.kind() == RunKind.CHECKPOINT
-                            ? "%s stay in device memory for the next restore%n"
-                            : "%s were found in device memory%n",
+                            ? "%s stay in the pool for the next restore%n"
+                            : "%s were found in the pool%n",
                     Texts.bytes(run.residentBytes()));
         }
         for (ProcessStatistics process : run.processes()) {

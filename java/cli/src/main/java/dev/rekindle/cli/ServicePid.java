@@ -3,12 +3,13 @@ package dev.rekindle.cli;
 
 import dev.rekindle.ErrorCode;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
 
 /**
- * Which process a swap has restored from a folder: its pid, and when it started, as another process may have the pid later.
+ * Which process a restore or a swap has brought back from a folder: its pid, and when it started, as another process may have the pid later.
  */
 final class ServicePid {
     static final String FILE = "rekindle-service.pid";
@@ -27,7 +28,8 @@ final class ServicePid {
     static long find(Path folder) throws IOException {
         Path file = folder.resolve(FILE);
         if (Files.exists(file)) {
-            String[] words = Files.readString(file).strip().split(" ", -1);
+            String[] words =
+                    Files.readString(file, StandardCharsets.ISO_8859_1).strip().split(" ", -1);
             if (words.length == 2 && words[0].matches("\\d{1,10}")) {
                 long pid = Long.parseLong(words[0]);
                 if (start(pid).equals(Optional.of(words[1]))) {
@@ -37,7 +39,7 @@ final class ServicePid {
         }
         throw new CommandException(
                 ErrorCode.NO_SUCH_PROCESS,
-                "no process runs that a swap has restored from " + folder + ": name it with --pid");
+                "no process runs that was restored from " + folder + " by this program: name it with --pid");
     }
 
     private static Optional<String> start(long pid) {

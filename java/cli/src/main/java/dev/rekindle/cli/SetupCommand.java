@@ -2,6 +2,7 @@
 package dev.rekindle.cli;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
@@ -30,7 +31,7 @@ final class SetupCommand {
     @Command(
             mixinStandardHelpOptions = true,
             description = {
-                "Let Podman, and whatever else starts runc or crun, checkpoint and restore with Rekindle.",
+                "Let Podman, and whatever else starts runc, checkpoint and restore with Rekindle. " + Doctor.CRUN + ".",
                 "Writes /etc/criu/default.conf, /etc/criu/runc.conf, /etc/rekindle.conf and /etc/cdi/rekindle.json, and "
                         + "links the patched criu in /usr/local/sbin. What else is in these files stays, and so does a "
                         + "rekindle.json or a link of somebody else's.",
@@ -50,20 +51,27 @@ final class SetupCommand {
                                             + "the same paths.")
                     Path root)
             throws IOException {
+        if (!Files.isDirectory(root)) {
+            throw new IllegalArgumentException("--root " + root + " is no folder with a system in it");
+        }
         var podman = new Podman(root);
         if (undo) {
             podman.undo();
         } else {
             podman.prepare(Installation.find());
         }
-        output.print(new Document(podman.written, podman.removed, podman.notes), out -> {
-            podman.removed.forEach(file -> out.println("removed " + file));
-            podman.written.forEach(file -> out.println("wrote " + file));
-            podman.notes.forEach(out::println);
-            if (!undo) {
-                out.println("podman run --device " + AgentDevice.KIND + "=all ... has the agent in its container");
-            }
-        });
+        output.print(
+                new Document(podman.written, podman.removed, podman.notes),
+                out -> {
+                    podman.removed.forEach(file -> out.println("removed " + file));
+                    podman.written.forEach(file -> out.println("wrote " + file));
+                    podman.notes.forEach(out::println);
+                    if (podman.hasDevice) {
+                        out.println(
+                                "podman run --device " + AgentDevice.KIND + "=all ... has the agent in its container");
+                    }
+                },
+                undo ? "the setup is taken back" : "Podman is set up");
         return 0;
     }
 
@@ -77,7 +85,7 @@ final class SetupCommand {
         /** What containers need that have named semaphores, and mounts that runc does not know of, as NVIDIA's hooks make. */
         private static final List<String> OF_CONTAINERS = List.of("link-remap", "external mnt[]");
 
-        /** Of every criu, and of those that runc and crun start. */
+        /** Of every criu, and of those that runc starts. */
         private final Path everyCriu;
 
         private final Path runc;
@@ -90,6 +98,8 @@ final class SetupCommand {
         private final List<Path> written = new ArrayList<>();
         private final List<Path> removed = new ArrayList<>();
         private final List<String> notes = new ArrayList<>();
+        /** Whether containers can be given the agent by its device. */
+        private boolean hasDevice;
 
         Podman(Path root) {
             everyCriu = root.resolve("etc/criu/default.conf");
@@ -121,8 +131,10 @@ final class SetupCommand {
                 notes.add("there is a " + device + " already that is not of this command, which stays: 'rekindle cdi'"
                         + " prints the one that would be there");
             } else {
-                MarkedLines.replace(device, AgentDevice.specification(installation.agent(), null));
+                MarkedLines.replace(
+                        device, AgentDevice.specification(installation.agent(), null), StandardCharsets.UTF_8);
                 written.add(device);
+                hasDevice = true;
             }
         }
 
@@ -167,7 +179,8 @@ final class SetupCommand {
         }
 
         private static boolean isOurs(Path file) throws IOException {
-            return Files.isRegularFile(file) && AgentDevice.isSpecification(Files.readString(file));
+            return Files.isRegularFile(file)
+                    && AgentDevice.isSpecification(Files.readString(file, StandardCharsets.ISO_8859_1));
         }
 
         /** Returns whether the patched criu is what is found under that name. */

@@ -17,7 +17,10 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -28,8 +31,8 @@ import picocli.CommandLine.Parameters;
         name = "swap",
         mixinStandardHelpOptions = true,
         description =
-                "Park the service that runs from folder A, and bring back the one in folder B. Where B does not come"
-                        + " back, or does not get well, A does.")
+                "Put the service that runs from folder A away, and bring back the one in folder B. Where B does not"
+                        + " come back, or does not get well, A does.")
 final class SwapCommand implements Callable<Integer> {
     private static final Duration END_LIMIT = Duration.ofSeconds(30);
 
@@ -46,6 +49,9 @@ final class SwapCommand implements Callable<Integer> {
     private ParkOption parkOption;
 
     @Mixin
+    private ParentOption parent;
+
+    @Mixin
     private HealthCheck health;
 
     @Mixin
@@ -60,7 +66,7 @@ final class SwapCommand implements Callable<Integer> {
     @Option(
             names = "--pid",
             paramLabel = "PID",
-            description = "Root of the running service. Default: the one that the last swap restored from A.")
+            description = "Root of the running service. Default: the one that was restored from A last.")
     private @Nullable Long runningPid;
 
     /** What {@code --json} prints. */
@@ -76,16 +82,21 @@ final class SwapCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException, InterruptedException {
         health.validate();
-        if (Files.exists(first) && Files.exists(second) && Files.isSameFile(first, second)) {
+        options.validate();
+        dump.validate();
+        if (first.toAbsolutePath().normalize().equals(second.toAbsolutePath().normalize())
+                || (Files.exists(first) && Files.exists(second) && Files.isSameFile(first, second))) {
             throw new IllegalArgumentException("A and B are the same folder: " + second);
         }
         CheckpointImage.open(second); // before anything is stopped
         try (Rekindle rekindle = settings.open();
                 Progress progress = new Progress("swap", output.err())) {
             long pid = runningPid == null ? ServicePid.find(first) : runningPid;
+            checkPidsOfSecond(pid);
             CheckpointRequest.Builder park = CheckpointRequest.builder(pid, first);
             dump.apply(options.tree(), park);
             parkOption.apply(park);
+            parent.apply(park);
             options.apply(park, progress);
             long begin = System.nanoTime();
             RunView parked;
@@ -96,12 +107,7 @@ final class SwapCommand implements Callable<Integer> {
                 earlier.remove().forEach(problem -> output.note("rekindle: " + problem));
             }
             forget(first);
-            if (!ProcessStat.awaitEnd(pid, END_LIMIT)) {
-                throw new CommandException(
-                        ErrorCode.BUSY,
-                        "process %d was parked in %s but has not ended: see what holds it, then restore the service in %s"
-                                .formatted(pid, first, second));
-            }
+            awaitEndOfFirst(pid);
             Duration checkpoint = Duration.ofNanos(System.nanoTime() - begin);
 
             begin = System.nanoTime();
@@ -109,30 +115,100 @@ final class SwapCommand implements Callable<Integer> {
             Duration restore = Duration.ofNanos(System.nanoTime() - begin);
             // Whatever ends this command while it waits: the process runs, and the next swap finds it.
             remember(second, restored.pid());
-            Optional<Duration> healthy = health.await();
-            if (healthy.isEmpty()) {
-                String ended = end(restored);
-                throw new CommandException(
-                        ErrorCode.TIMEOUT,
-                        "the service in %s came back but did not get well; %s, and %s"
-                                .formatted(second, ended, back(rekindle, progress)));
-            }
+            Duration healthy = awaitHealth(rekindle, restored, progress);
             progress.finish();
             var document = new Document(
-                    pid, restored.pid(), checkpoint, restore, healthy.get(), parked, RunView.of(restored.statistics()));
-            output.print(document, out -> {
-                if (!options.quiet()) {
-                    out.printf(
-                            "parked %d in %s, restored in %s, well after another %s%n",
-                            pid, Texts.seconds(checkpoint), Texts.seconds(restore), Texts.seconds(healthy.get()));
-                }
-                out.println(restored.pid());
-            });
+                    pid, restored.pid(), checkpoint, restore, healthy, parked, RunView.of(restored.statistics()));
+            output.print(
+                    document,
+                    out -> {
+                        if (!options.quiet()) {
+                            out.printf(
+                                    "put %d away in %s, restored in %s%s%n",
+                                    pid,
+                                    Texts.seconds(checkpoint),
+                                    Texts.seconds(restore),
+                                    health.isGiven() ? ", well after another " + Texts.seconds(healthy) : "");
+                        }
+                        out.println(restored.pid());
+                    },
+                    "process " + restored.pid() + " is restored and runs, and " + pid + " is in " + first);
             return 0;
         }
     }
 
-    private RestoredProcess restoreSecond(Rekindle rekindle, Progress progress) throws InterruptedException {
+    /** Before anything is stopped. What the tree of the first service has is free by then; a tree with a process 1 has ids of its own. */
+    private void checkPidsOfSecond(long running) {
+        List<Long> needed = CheckpointImage.open(second).processes().stream()
+                .map(ImageProcess::pid)
+                .toList();
+        if (needed.contains(1L)) {
+            return;
+        }
+        Set<Long> ends = ProcessHandle.of(running).stream()
+                .flatMap(root -> Stream.concat(Stream.of(root), root.descendants()))
+                .map(ProcessHandle::pid)
+                .collect(Collectors.toSet());
+        for (long pid : needed) {
+            Optional<Long> holder = ProcessStat.holder(pid).filter(process -> !ends.contains(process));
+            if (holder.isPresent()) {
+                throw new CommandException(
+                        ErrorCode.PID_IN_USE,
+                        "the checkpoint in %s needs the process id %d, which process %d has: end that first; nothing was stopped"
+                                .formatted(second, pid, holder.get()));
+            }
+        }
+    }
+
+    private void awaitEndOfFirst(long pid) {
+        try {
+            if (ProcessStat.awaitEnd(pid, END_LIMIT)) {
+                return;
+            }
+        } catch (InterruptedException signal) {
+            throw interrupted();
+        }
+        throw new CommandException(
+                ErrorCode.BUSY,
+                "process %d was put away in %s but has not ended: see what holds it, then restore the service in %s"
+                        .formatted(pid, first, second));
+    }
+
+    private Duration awaitHealth(Rekindle rekindle, RestoredProcess restored, Progress progress) {
+        Optional<Duration> healthy;
+        try {
+            healthy = health.await();
+        } catch (InterruptedException signal) {
+            throw new CommandException(
+                    ErrorCode.CANCELLED,
+                    "interrupted: the service in %s runs with pid %d, and nothing is known of its health"
+                            .formatted(second, restored.pid()));
+        }
+        return healthy.orElseThrow(() -> {
+            String ended;
+            try {
+                ended = end(restored);
+            } catch (InterruptedException signal) {
+                throw interrupted();
+            }
+            return new CommandException(
+                    ErrorCode.TIMEOUT,
+                    "the service in %s came back but did not get well; %s, and %s"
+                            .formatted(second, ended, back(rekindle, progress)));
+        });
+    }
+
+    /** Where a signal comes between the end of one and the beginning of the other. */
+    private CommandException interrupted() {
+        return new CommandException(ErrorCode.CANCELLED, "interrupted: " + neither());
+    }
+
+    private String neither() {
+        return "neither service runs: 'rekindle restore %s' or 'rekindle restore %s' brings one back"
+                .formatted(first, second);
+    }
+
+    private RestoredProcess restoreSecond(Rekindle rekindle, Progress progress) {
         try {
             return restore(rekindle, second, progress);
         } catch (RekindleException failure) {
@@ -142,14 +218,14 @@ final class SwapCommand implements Callable<Integer> {
     }
 
     /** Brings the first service back, and says what has become of it. */
-    private String back(Rekindle rekindle, Progress progress) throws InterruptedException {
+    private String back(Rekindle rekindle, Progress progress) {
         try {
             long pid = restore(rekindle, first, progress).pid();
             remember(first, pid);
             return "the first one runs again, with pid " + pid;
         } catch (RekindleException failure) {
-            return "the first one could not be brought back from %s (%s)"
-                    .formatted(first, RekindleCommand.sentence(failure).replaceAll("\\.$", ""));
+            return "the first one could not be brought back from %s (%s), so %s"
+                    .formatted(first, RekindleCommand.sentence(failure).replaceAll("\\.$", ""), neither());
         }
     }
 
@@ -173,7 +249,7 @@ final class SwapCommand implements Callable<Integer> {
     }
 
     /** Its processes of before the last swap may have ended but not be collected yet. */
-    private RestoredProcess restore(Rekindle rekindle, Path folder, Progress progress) throws InterruptedException {
+    private RestoredProcess restore(Rekindle rekindle, Path folder, Progress progress) {
         RestoreRequest request = request(folder, progress);
         try {
             return rekindle.restore(request);
@@ -181,8 +257,12 @@ final class SwapCommand implements Callable<Integer> {
             List<Long> pids = CheckpointImage.open(folder).processes().stream()
                     .map(ImageProcess::pid)
                     .toList();
-            if (!ProcessStat.awaitCollection(pids, END_LIMIT)) {
-                throw inUse;
+            try {
+                if (!ProcessStat.awaitCollection(pids, END_LIMIT)) {
+                    throw inUse;
+                }
+            } catch (InterruptedException signal) {
+                throw interrupted();
             }
             return rekindle.restore(request);
         }

@@ -15,10 +15,6 @@ import picocli.CommandLine.ParameterException;
 
 /** What a tree has that CRIU is to be told of, under CRIU's names. */
 final class TreeOptions {
-    /** What that preset sets for dump and restore. */
-    static final String INFERENCE =
-            "preset inference: --link-remap --enable-external-masters --tcp-established --file-locks";
-
     @Option(
             names = "--preset",
             paramLabel = "NAME",
@@ -74,6 +70,14 @@ final class TreeOptions {
         }
     }
 
+    /** Before anything is done. */
+    void validate() {
+        if (tcpEstablished && tcpClose) {
+            throw new IllegalArgumentException(
+                    "--tcp-established keeps TCP connections, and --tcp-close closes them: give one of the two");
+        }
+    }
+
     List<String> arguments() {
         return arguments;
     }
@@ -86,10 +90,21 @@ final class TreeOptions {
         return Optional.ofNullable(preset);
     }
 
+    /** Those of a preset may be closed all the same. */
+    private boolean keepsConnections() {
+        return tcpEstablished || (preset == Preset.INFERENCE && !tcpClose);
+    }
+
+    /** What the preset sets for dump and restore, as a line for the user. */
+    Optional<String> note() {
+        return preset().map(_ -> "preset inference: --link-remap --enable-external-masters"
+                + (keepsConnections() ? " --tcp-established" : "") + " --file-locks");
+    }
+
     void apply(RunRequestBuilder<?> request) {
         boolean inference = preset == Preset.INFERENCE;
         request.shellJob(shellJob);
-        request.tcpEstablished(tcpEstablished || inference);
+        request.tcpEstablished(keepsConnections());
         request.tcpClose(tcpClose);
         request.fileLocks(fileLocks || inference);
         request.linkRemap(linkRemap());
@@ -103,7 +118,7 @@ final class TreeOptions {
         boolean inference = preset == Preset.INFERENCE;
         var words = new ArrayList<String>();
         add(words, shellJob, "--shell-job");
-        add(words, tcpEstablished || inference, "--tcp-established");
+        add(words, keepsConnections(), "--tcp-established");
         add(words, tcpClose, "--tcp-close");
         add(words, fileLocks || inference, "--file-locks");
         add(words, linkRemap(), "--link-remap");

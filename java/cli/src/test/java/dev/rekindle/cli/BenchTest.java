@@ -7,6 +7,7 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import dev.rekindle.Rekindle;
 import dev.rekindle.cli.Cli.Outcome;
+import dev.rekindle.pages.Browser;
 import java.io.RandomAccessFile;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -58,9 +59,55 @@ class BenchTest {
         }
     }
 
+    /** What the sentence names can be read. */
+    @Test
+    void logsStayWhereItFails() throws Exception {
+        Outcome outcome = new Cli(folder)
+                .run(
+                        "bench",
+                        "--settle",
+                        "0",
+                        "--health-timeout",
+                        "1",
+                        "--health-command",
+                        "false",
+                        "--",
+                        "sh",
+                        "-c",
+                        "echo the reason; exec sleep 1000");
+        assertThat(outcome.exitCode()).as(outcome.err()).isEqualTo(17);
+        Path kept = Path.of(outcome.err()
+                .lines()
+                .filter(line -> line.contains("the logs stay in "))
+                .findFirst()
+                .orElseThrow()
+                .replaceFirst(".* stay in ", ""));
+        try {
+            assertThat(outcome.err()).contains(kept.resolve("program.log").toString());
+            assertThat(kept.resolve("program.log")).hasContent("the reason");
+            try (Stream<Path> files = Files.list(kept)) {
+                assertThat(files).allMatch(file -> file.toString().endsWith(".log"));
+            }
+        } finally {
+            Files.deleteIfExists(kept.resolve("program.log"));
+            Files.deleteIfExists(kept);
+        }
+    }
+
+    /** Earlier errors may be harmless. */
+    @Test
+    void lastErrorOfALog() throws Exception {
+        Path log = Files.writeString(folder.resolve("dump.log"), """
+                (00.000) Error (criu/util.c:1): rlimit: can't raise
+                (00.002) Error (criu/x.c:7): the reason
+                (00.003) Error (criu/cr-dump.c:2): Dumping FAILED.
+                """);
+        assertThat(BenchSide.Stock.lastError(log)).endsWith("the reason");
+    }
+
     @Test
     void eachSideIsMeasuredAndShown() throws Exception {
-        Path page = folder.resolve("page.html");
+        Path page = folder.resolve("bench.html");
         Path work = folder.resolve("work");
         Outcome outcome = bench(
                 "--rounds",
@@ -103,6 +150,7 @@ class BenchTest {
                 .containsSubsequence(">cold start<", ">stock CRIU<", ">Rekindle<")
                 .contains("prefers-color-scheme: dark", "width=device-width")
                 .doesNotContain("NaN", "Infinity", "<script", "src=", "href=", "@import", "url(");
+        assertThat(html).as("a phone shows the ratio").containsSubsequence("<th>median</th><th>ratio</th>", "<th>p95");
         assertThat(html.split("<circle", -1)).as("every run is there").hasSize(3 * 2 + 1);
         for (String drawing : html.split("(?=<svg)|(?<=</svg>)", -1)) {
             if (drawing.startsWith("<svg")) {
@@ -113,12 +161,32 @@ class BenchTest {
             }
         }
 
+        assertThat(Browser.assertWell(page, 2).heading()).contains("the speed of a stock CRIU restore");
+
         Path document = Files.writeString(folder.resolve("bench.json"), outcome.out());
         Path again = folder.resolve("again.html");
         new Cli(folder)
                 .succeed("report", document.toString(), "-o", again.toString(), "--json")
                 .json();
         assertThat(again).content().isEqualTo(html);
+    }
+
+    /** As they began, whatever the order of the statistics. */
+    @Test
+    void phasesStandInTheirOrder() throws Exception {
+        Path document = Files.writeString(folder.resolve("bench.json"), """
+                {"command": ["serve"], "rounds": 1, "cache": "warm", "not_cold": [],
+                 "conditions": {"created": "2026-11-30T12:00:00Z", "kernel": "6.18", "cores": 2, "gpu": "GPU",
+                   "simulated": true, "criu": "4.2.1", "stock_criu": "", "images_file_system": "tmpfs"},
+                 "sides": [{"side": "rekindle", "seconds": [0.5], "failure": "",
+                   "summary": {"median_seconds": 0.5, "p95_seconds": 0.5, "p99_seconds": 0.5, "spread_seconds": 0},
+                   "last_run": {"criu": {"restore_seconds": 0.2}, "processes": [{"pid": 7, "phases": [
+                     {"phase": "driver_restore", "start_seconds": 0.2, "duration_seconds": 0.2},
+                     {"phase": "prefetch", "start_seconds": 0.1, "duration_seconds": 0.2}]}]}}]}
+                """);
+        Path page = folder.resolve("page.html");
+        new Cli(folder).succeed("report", document.toString(), "-o", page.toString());
+        assertThat(page).content().containsSubsequence(">prefetch<", ">driver restore<");
     }
 
     /** Of the stock side only why there is none of it; and nothing is called cold that was not. */
@@ -165,18 +233,6 @@ class BenchTest {
             unread.setLength(1 << 20);
         }
         assertThat(PageCache.drop(control, List.of(hole))).isEmpty();
-    }
-
-    /** What would run into the bars is told by both of its ends, and whole where somebody points at it. */
-    @Test
-    void longNamesAreShortened() {
-        SvgDrawing drawing = SvgDrawing.ofBytes(3 << 20);
-        drawing.row("rekindle-pages-635684-a1e5aa2d8b16b73bccd5023577c3d661.img", "3.0 MiB");
-        drawing.row("pages-1.img", "4.0 KiB");
-        assertThat(drawing.draw("files"))
-                .contains(">rekindle-pag…7c3d661.img<title>rekindle-pages-635684-a1e5aa2d8b16b73bccd5023577c3d661.img<")
-                .contains(">pages-1.img</text>")
-                .contains(">3 MiB</text>");
     }
 
     @Test

@@ -70,6 +70,13 @@ final class Cli {
 
     /** Commands that take settings get those of the test, unless they have them. */
     Outcome run(String... arguments) {
+        var out = new StringWriter();
+        Outcome outcome = run(new PrintWriter(out, true), arguments);
+        return new Outcome(outcome.exitCode(), out.toString(), outcome.err());
+    }
+
+    /** Likewise with another standard output; none of it is in the outcome. */
+    Outcome run(PrintWriter out, String... arguments) {
         var all = new ArrayList<>(List.of(arguments));
         boolean group = arguments[0].equals("pool");
         int place = group ? 2 : 1;
@@ -84,14 +91,11 @@ final class Cli {
                 all.addAll(place, settings.subList(i, i + 2));
             }
         }
-        var out = new StringWriter();
         var err = new StringWriter();
         String[] words = all.toArray(String[]::new);
-        CommandLine commandLine = RekindleCommand.commandLine(words)
-                .setOut(new PrintWriter(out, true))
-                .setErr(new PrintWriter(err, true));
+        CommandLine commandLine = RekindleCommand.commandLine(words).setOut(out).setErr(new PrintWriter(err, true));
         int exitCode = commandLine.execute(words);
-        return new Outcome(exitCode, out.toString(), err.toString());
+        return new Outcome(exitCode, "", err.toString());
     }
 
     /** Likewise with a terminal of its own, on which it sees the test's settings; what it prints is all of {@code out}. */
@@ -100,6 +104,7 @@ final class Cli {
                 Path.of(System.getProperty("java.home"), "bin/java").toString(),
                 "--enable-native-access=ALL-UNNAMED",
                 "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
                 "-Drekindle.library.path=" + NATIVE.resolve("lib"),
                 "-cp",
                 System.getProperty("java.class.path"),

@@ -8,8 +8,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import picocli.CommandLine;
 import picocli.CommandLine.HelpCommand;
 import picocli.CommandLine.Model.OptionSpec;
@@ -18,6 +22,9 @@ import picocli.CommandLine.Model.OptionSpec;
 class DocumentsTest {
     @TempDir
     private Path folder;
+
+    private static final Pattern TYPED = Pattern.compile("(?m)^ {4,}.*\\brekindle ([a-z][^#)\n]*)");
+    private static final Pattern NAMED = Pattern.compile("`(?:java/bin/)?rekindle ([^`]+)`");
 
     @Test
     void everyCommandHasItsPage() throws Exception {
@@ -37,6 +44,40 @@ class DocumentsTest {
                 Path.of(System.getProperty("rekindle.native.source")).resolveSibling("java/README.md"));
         ExitStatus.descriptions()
                 .forEach((status, sentence) -> assertThat(readme).contains("| " + status + " | " + sentence + " |\n"));
+    }
+
+    /** Of lines to be typed, all of it; in a sentence, where parameters may be left out. */
+    @ParameterizedTest
+    @ValueSource(strings = {"README.md", "java/README.md", "native/README.md", "native/package/kubernetes.md"})
+    void everyCommandOfTheFilesIsOne(String file) throws Exception {
+        String text = Files.readString(
+                Path.of(System.getProperty("rekindle.native.source")).resolveSibling(file));
+        Matcher typed = TYPED.matcher(text);
+        while (typed.find()) {
+            parse(typed.group(1));
+        }
+        Matcher named = NAMED.matcher(text);
+        while (named.find()) {
+            try {
+                parse(named.group(1));
+            } catch (CommandLine.MissingParameterException partly) {
+                assertThat(partly.getMissing()).isNotEmpty();
+            }
+        }
+    }
+
+    private static void parse(String command) {
+        String[] words =
+                command.strip().replace("PID", "4711").replace("$pid", "4711").split("\\s+", -1);
+        if (!words[0].equals("demo")) { // of the script
+            try {
+                RekindleCommand.commandLine(words).parseArgs(words);
+            } catch (CommandLine.MissingParameterException partly) {
+                throw partly;
+            } catch (CommandLine.ParameterException wrong) {
+                throw new AssertionError("rekindle " + command, wrong);
+            }
+        }
     }
 
     private void look(CommandLine command) throws Exception {

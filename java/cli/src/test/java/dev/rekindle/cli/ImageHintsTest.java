@@ -33,6 +33,9 @@ class ImageHintsTest {
                 1,
                 20 * GIB,
                 20 * GIB - zero,
+                0,
+                0,
+                List.of(),
                 List.of(new ImageView.Gpu(0, "H200", "GPU-0", 1, 20 * GIB, zero, repeated, 0)),
                 List.of());
     }
@@ -56,6 +59,8 @@ class ImageHintsTest {
                 plugin,
                 manifest,
                 7,
+                0,
+                0,
                 0,
                 0,
                 0,

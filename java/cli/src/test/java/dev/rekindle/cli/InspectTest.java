@@ -2,12 +2,11 @@
 package dev.rekindle.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.groups.Tuple.tuple;
 
 import com.google.gson.JsonObject;
-import com.google.protobuf.CodedInputStream;
 import com.google.protobuf.CodedOutputStream;
-import com.google.protobuf.WireFormat;
 import dev.rekindle.cli.Cli.Outcome;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -86,12 +85,7 @@ class InspectTest {
     @ParameterizedTest
     @ValueSource(strings = {"criu-4.1", "criu-4.2", "criu-4.3"})
     void imagesOfStockCriu(String version) throws Exception {
-        boolean old = version.equals("criu-4.1");
-        Map<String, byte[]> files = files(old ? "criu-4.2.tar.zst" : version + ".tar.zst");
-        if (old) {
-            files.replaceAll((name, bytes) -> name.startsWith("pagemap-") ? asBefore42(bytes) : bytes);
-        }
-        JsonObject image = inspect(unpacked(files), "--contents");
+        JsonObject image = inspect(unpacked(files(version + ".tar.zst")), "--contents");
         assertThat(image.get("manifest").getAsBoolean()).isFalse();
         JsonObject process = process(image);
         assertThat(process.get("name").getAsString()).isEqualTo("tiny");
@@ -114,43 +108,6 @@ class InspectTest {
                 .isEqualTo(host / 4096);
     }
 
-    /** A pagemap whose numbers of pages have 32 bits, in the field of then: all that 4.1 writes in another way. */
-    private static byte[] asBefore42(byte[] image) {
-        try {
-            var out = new ByteArrayOutputStream();
-            ByteBuffer in = ByteBuffer.wrap(image).order(ByteOrder.LITTLE_ENDIAN);
-            out.write(image, 0, 8);
-            in.position(8);
-            for (boolean head = true; in.hasRemaining(); head = false) {
-                byte[] message = new byte[in.getInt()];
-                in.get(message);
-                byte[] written = head ? message : entryBefore42(message);
-                out.write(ByteBuffer.allocate(4)
-                        .order(ByteOrder.LITTLE_ENDIAN)
-                        .putInt(written.length)
-                        .array());
-                out.write(written);
-            }
-            return out.toByteArray();
-        } catch (IOException never) {
-            throw new AssertionError(never);
-        }
-    }
-
-    private static byte[] entryBefore42(byte[] message) throws IOException {
-        CodedInputStream in = CodedInputStream.newInstance(message);
-        long[] fields = new long[6];
-        for (int tag = in.readTag(); tag != 0; tag = in.readTag()) {
-            fields[WireFormat.getTagFieldNumber(tag)] = in.readUInt64();
-        }
-        assertThat(fields[2]).isZero();
-        return message(out -> {
-            out.writeUInt64(1, fields[1]);
-            out.writeUInt32(2, (int) fields[5]);
-            out.writeUInt32(4, (int) fields[4]);
-        });
-    }
-
     private interface Writer {
         void write(CodedOutputStream out) throws IOException;
     }
@@ -163,7 +120,7 @@ class InspectTest {
         return bytes.toByteArray();
     }
 
-    /** As Podman exports a container; also with entries in another order, where pages come before what says whose they are. */
+    /** In the form of Podman's exports; also with entries in another order, where pages come before what says whose they are. */
     @ParameterizedTest
     @EnumSource
     void exportOfAContainer(ImageArchive.Compression compression) throws Exception {
@@ -191,6 +148,24 @@ class InspectTest {
         assertThat(command(process(again))).endsWith("serve", "--port", "8000");
         assertThat(process(again).getAsJsonObject("contents").get("zero_bytes").getAsLong())
                 .isGreaterThan(7 * 4096);
+    }
+
+    /** One that Podman itself has made. */
+    @Test
+    void exportOfPodman() throws Exception {
+        Path archive = folder.resolve("serve.tar.zst");
+        try (InputStream podman = resource("podman-4.3.tar.zst")) {
+            Files.copy(podman, archive);
+        }
+        JsonObject image = inspect(archive, "--contents");
+        assertThat(command(process(image))).containsExactly("/tiny", "serve", "--port", "8000");
+        JsonObject packed = image.getAsJsonObject("archive");
+        assertThat(packed.get("container").getAsString()).isEqualTo("serve");
+        assertThat(packed.get("image").getAsString()).isEqualTo("localhost/serve:latest");
+        assertThat(packed.get("compression").getAsString()).isEqualTo("zstd");
+        assertThat(packed.get("rootfs_bytes").getAsLong()).isEqualTo(3072);
+        assertThat(process(image).getAsJsonObject("contents").get("zero_bytes").getAsLong())
+                .isGreaterThanOrEqualTo(8 * 4096);
     }
 
     private static void export(Path file, ImageArchive.Compression compression, boolean reversed) throws IOException {
@@ -227,6 +202,15 @@ class InspectTest {
 
     private static byte[] text(String text) {
         return text.getBytes(StandardCharsets.UTF_8);
+    }
+
+    @Test
+    void fileThatVanishesMeanwhileIsMissedInTheImage() {
+        var source = new ImageSource(folder, folder, null);
+        assertThatExceptionOfType(CommandException.class)
+                .isThrownBy(() -> source.named(() -> Files.readString(folder.resolve("pages-3.img"))))
+                .withMessage("there is no " + folder.resolve("pages-3.img"))
+                .satisfies(failure -> assertThat(ExitStatus.of(failure)).isEqualTo(12));
     }
 
     @Test

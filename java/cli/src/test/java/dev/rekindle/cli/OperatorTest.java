@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.google.gson.JsonObject;
 import dev.rekindle.cli.Cli.Outcome;
+import dev.rekindle.pages.Browser;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -35,13 +36,14 @@ class OperatorTest extends OperatorFolder {
         assertThat(process.get("mode").getAsString()).isEqualTo("offload");
         Cli.await("the end of the dumped process", () -> ProcessHandle.of(pid).isEmpty());
 
-        Path page = folder.resolve("page.html");
+        Path page = folder.resolve("inspect.html");
         JsonObject image = cli.succeed("inspect", images, "--json", "--verify", "--html", page.toString())
                 .json();
         assertThat(Files.readString(page))
                 .contains("SIMULATED GPU", ">GPU memory<", "rekindle-worker (" + pid + ")", "offload", "<svg")
                 .contains("--mib 24 --pieces 6", "checksums right in", ">pages-1.img<")
                 .doesNotContain("NaN", "<script", "src=", "href=");
+        Browser.assertWell(page, 3);
         JsonObject inside = image.getAsJsonArray("processes").get(0).getAsJsonObject();
         assertThat(inside.getAsJsonArray("command").get(0).getAsString()).endsWith("rekindle-worker");
         assertThat(inside.get("mappings").getAsInt()).isGreaterThan(10);
@@ -132,6 +134,22 @@ class OperatorTest extends OperatorFolder {
                 .allMatch(pid -> ProcessHandle.of(pid).isPresent());
     }
 
+    /** The pid that is printed is the program's, and the same before and after. */
+    @Test
+    void networkOfItsOwnAlone() throws Exception {
+        Path log = folder.resolve("log");
+        long pid = pid(cli.succeed("run", "--json", "--net-namespace", "-o", log.toString(), "--", "sleep", "1000"));
+        Cli.await(
+                "the program",
+                () -> Files.readString(Path.of("/proc/" + pid + "/comm")).equals("sleep\n"));
+        assertThat(Files.readSymbolicLink(Path.of("/proc/" + pid + "/ns/net")))
+                .isNotEqualTo(Files.readSymbolicLink(Path.of("/proc/self/ns/net")));
+        String images = folder.resolve("images").toString();
+        cli.succeed("checkpoint", String.valueOf(pid), images);
+        Cli.await("the end of the dumped process", () -> ProcessHandle.of(pid).isEmpty());
+        assertThat(pid(cli.succeed("restore", images, "--json"))).isEqualTo(pid);
+    }
+
     @Test
     void programThatCannotStartIsNoProcess() {
         Outcome outcome = cli.run("run", "--json", "-o", folder.resolve("log").toString(), "--", "false");
@@ -141,6 +159,29 @@ class OperatorTest extends OperatorFolder {
                 .contains("log");
         assertThat(outcome.json().getAsJsonObject("error").get("code").getAsString())
                 .isEqualTo("no_such_process");
+    }
+
+    /** Said before anything is stopped, with the option that allows it; and a dump refuses it at once. */
+    @Test
+    void whatOnlyOptionsAllowIsSaidBefore() throws Exception {
+        Path log = folder.resolve("log");
+        Path lock = folder.resolve("lock");
+        String script = "exec 5<>" + lock + "; flock 5; echo ready; exec sleep 1000";
+        long pid = pid(cli.succeed("run", "--json", "-o", log.toString(), "--", "sh", "-c", script));
+        Cli.await("the lock", () -> Files.size(log) > 0);
+        Outcome checked = cli.run("check", String.valueOf(pid));
+        assertThat(checked.exitCode()).as(checked.err()).isEqualTo(1);
+        assertThat(checked.out()).contains("has a lock on the file " + lock).contains("--file-locks");
+        Path images = folder.resolve("images");
+        Outcome refused = cli.run("checkpoint", String.valueOf(pid), images.toString());
+        assertThat(refused.exitCode()).isEqualTo(13);
+        assertThat(refused.err()).contains("--file-locks");
+        assertThat(images.resolve("dump.log")).doesNotExist();
+        assertThat(cli.succeed("check", String.valueOf(pid), "--file-locks").out())
+                .contains("nothing of what was looked for");
+        cli.succeed("checkpoint", String.valueOf(pid), images.toString(), "--file-locks");
+        Cli.await("the end of the dumped process", () -> ProcessHandle.of(pid).isEmpty());
+        pid(cli.succeed("restore", images.toString(), "--file-locks", "--json"));
     }
 
     /** CRIU numbers the links of deleted files by process: those of a checkpoint that is replaced are in the way. */
@@ -208,6 +249,16 @@ class OperatorTest extends OperatorFolder {
                 .containsPattern("(?m)^pass  criu build +with Rekindle's patches")
                 .containsPattern("(?m)^warn  pool ")
                 .contains("to fix: start one with 'rekindle pool start'");
+        // Where settings cannot be read that is one finding, and nothing is said of what depends on them.
+        String nothing = folder.resolve("nothing").toString();
+        for (String option : List.of("--config", "--cuda-driver")) {
+            Outcome unread = cli.run("doctor", option, nothing);
+            assertThat(unread.exitCode()).isEqualTo(1);
+            assertThat(unread.out())
+                    .containsPattern("(?m)^fail  settings +.*" + nothing)
+                    .doesNotContain("install the whole release")
+                    .doesNotContainPattern("(?m)^fail  (criu|plugin|pool|checkpoint)");
+        }
         Outcome ill = cli.run("doctor", "--criu", "/bin/false", "--json");
         assertThat(ill.exitCode()).isEqualTo(1);
         assertThat(ill.json().get("status").getAsString()).isEqualTo("fail");

@@ -56,12 +56,12 @@ class PoolCommandTest extends OperatorFolder {
         assertThat(cli.succeed("pool", "status").out())
                 .containsPattern("(?m)^0 +SIMULATED.* GPU-\\S+ +warm +24.0 MiB +\\S+ .iB +\\S+ .iB")
                 .containsPattern("(?m)^" + Pattern.quote(filled.get("directory").getAsString())
-                        + " +filled +- +1 +24.0 MiB +24.0 MiB +\\S+ s")
+                        + " +filled +device +- +1 +24.0 MiB +24.0 MiB +\\S+ s")
                 .doesNotContain("hit rate");
         cli.succeed("pool", "drop", images, "--json").json();
         assertThat(held()).isZero();
         assertThat(imagesInMemory()).isEmpty();
-        assertThat(cli.succeed("pool", "status").out()).contains("no images in device memory");
+        assertThat(cli.succeed("pool", "status").out()).contains("no images in device memory or pinned memory");
         Cli.kill(pid);
         // Once found in device memory, once read.
         assertRestores(images, 1, 0, true, "hit rate 100 %");
@@ -75,7 +75,7 @@ class PoolCommandTest extends OperatorFolder {
                 .contains("rekindle_pool_checkpointed_processes_total 1")
                 .contains("rekindle_pool_restored_images_total{found=\"resident\"} 1")
                 .contains("rekindle_pool_restored_images_total{found=\"read\"} 1")
-                .contains("rekindle_pool_images{state=\"filled\",taken=\"false\"} 0")
+                .contains("rekindle_pool_images{state=\"filled\",taken=\"false\",tier=\"device\"} 0")
                 .containsPattern("(?m)^rekindle_pool_gpu_held_bytes\\{gpu=\"0\",uuid=\"GPU-[^\"]+\"} 0.0$");
         // The dashboard of the package has all of them, and no others.
         Path dashboard =
@@ -83,6 +83,24 @@ class PoolCommandTest extends OperatorFolder {
         assertThat(metrics(Files.readString(dashboard))).isEqualTo(metrics(Files.readString(file)));
         assertThat(cli.succeed("pool", "stop", "--json").json().get("pid").getAsLong())
                 .isPositive();
+    }
+
+    /** At once, and with the sentence of the pool. */
+    @Test
+    void poolWithoutDriverIsNoPool() throws Exception {
+        // It can be opened, and is no driver.
+        Path library = Cli.NATIVE.resolve("lib/librekindle.so");
+        Outcome none = cli.run("pool", "start", "--cuda-driver", library.toString());
+        assertThat(none.exitCode()).as(none.err()).isEqualTo(9);
+        assertThat(none.err()).contains("is no CUDA driver").doesNotContain("tries again");
+        Cli.await("its end", () -> cli.run("pool", "status").exitCode() == 14);
+
+        Path socket = folder.resolve("other.sock");
+        Files.writeString(socket, "somebody's");
+        Outcome taken = cli.run("pool", "start", "--pool-socket", socket.toString());
+        assertThat(taken.exitCode()).isEqualTo(15);
+        assertThat(taken.err()).contains("is no socket, and is left alone");
+        assertThat(socket).hasContent("somebody's");
     }
 
     private static Set<String> metrics(String text) {

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.io.BufferedReader;
 import java.io.File;
 import java.io.IOException;
+import java.net.Socket;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -15,15 +16,19 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** {@code java/bin/rekindle} as it is started: what it finds by itself, and what a signal does. */
 class ProgramTest {
@@ -87,6 +92,56 @@ class ProgramTest {
                 .isZero();
     }
 
+    /** In the C locale, as services and containers have it, the JVM would take another name for it. */
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            C       | inspect none                  | 2  | the name of this folder
+            C       | run -o log -- echo $'\\303\\244' | 2  | an argument
+            C       | inspect $'\\303\\244'          | 2  | an argument
+            C.UTF-8 | inspect none                  | 11 | none
+            C.UTF-8 | inspect $'\\344'              | 2  | an argument
+            """)
+    void nameThatTheLocaleDoesNotHaveIsRefused(String locale, String command, int exitStatus, String named)
+            throws Exception {
+        String place = command.contains("303") ? "plain" : "$'\\303\\244'";
+        Process refused = shell(
+                Map.of("LC_ALL", locale), "cd \"$1\" && mkdir " + place + " && cd " + place + " && \"$0\" " + command);
+        String output = new String(refused.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertThat(refused.waitFor()).as(output).isEqualTo(exitStatus);
+        assertThat(output).startsWith("rekindle: ").contains(named);
+    }
+
+    @Test
+    void fullStandardOutputIsSaid() throws Exception {
+        Process help = shell(Map.of(), "\"$0\" help 2>&1 >/dev/full");
+        String output = new String(help.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertThat(help.waitFor()).isEqualTo(1);
+        assertThat(output).isEqualTo("rekindle: " + Output.LOST + "\n");
+    }
+
+    /** As head has it, which ends when it has read enough. */
+    @ParameterizedTest
+    @ValueSource(strings = {"help", "check", "metrics --pool-socket none"})
+    void readerThatHasGoneIsNoFailure(String command) throws Exception {
+        assertThat(withoutReader(command)).isEqualTo("141\n");
+    }
+
+    /** What was done is said all the same: nobody else knows of this process. */
+    @Test
+    void whatIsDoneIsSaidWithoutAReaderToo() throws Exception {
+        String output = withoutReader("run -o \"$1/log\" -- sleep 1000");
+        Matcher said = Pattern.compile("rekindle: sleep runs with pid (\\d+), but " + Output.LOST + "\n1\n")
+                .matcher(output);
+        assertThat(said.matches()).as(output).isTrue();
+        ProcessHandle.of(Long.parseLong(said.group(1))).orElseThrow().destroyForcibly();
+    }
+
+    /** What a command says where nobody reads its standard output, and then its status. */
+    private String withoutReader(String command) throws Exception {
+        Process shell = shell(Map.of(), "exec 3> >(:); wait $!; \"$0\" " + command + " >&3; echo $?");
+        return new String(shell.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    }
+
     @Test
     void criuOfTheEnvironmentGoesFirst() throws Exception {
         Process check = start(Map.of("REKINDLE_CRIU", "/nonexistent/criu"), "check");
@@ -126,7 +181,11 @@ class ProgramTest {
             String line = output.readLine();
             assertThat(line).startsWith("http://127.0.0.1:");
             URI address = URI.create(line.split(" ", -1)[0]);
-            HttpResponse<String> answer = get(address);
+            HttpResponse<String> answer;
+            try (var unfinished = new Socket(address.getHost(), address.getPort())) {
+                unfinished.getOutputStream().write('G');
+                answer = get(address);
+            }
             assertThat(answer.statusCode()).isEqualTo(200);
             assertThat(answer.headers().firstValue("Content-Type"))
                     .hasValueSatisfying(type -> assertThat(type).startsWith("text/plain; version=0.0.4"));
@@ -144,7 +203,10 @@ class ProgramTest {
 
     private static HttpResponse<String> get(URI address) throws Exception {
         try (HttpClient client = HttpClient.newHttpClient()) {
-            return client.send(HttpRequest.newBuilder(address).build(), HttpResponse.BodyHandlers.ofString());
+            var question = HttpRequest.newBuilder(address)
+                    .timeout(Duration.ofSeconds(30))
+                    .build();
+            return client.send(question, HttpResponse.BodyHandlers.ofString());
         }
     }
 
@@ -187,6 +249,53 @@ class ProgramTest {
             assertThat(ask(state, "checksum")).isEqualTo(before);
         } finally {
             worker.destroyForcibly();
+        }
+    }
+
+    /** In the middle of a swap neither runs then, and that is said, with the way out. */
+    @Test
+    void signalInTheMiddleOfASwap() throws Exception {
+        Path one = folder.resolve("one");
+        Path two = folder.resolve("two");
+        Map<String, String> slowly = Map.of(
+                "CRIU_CUDA_STREAMS",
+                "1",
+                "REKINDLE_CHUNK_SIZE",
+                "2M",
+                "REKINDLE_SIMCUDA_DELAY",
+                "cuMemcpyHtoDAsync=200ms",
+                "REKINDLE_CUDA_DRIVER",
+                LIBRARIES.resolve("simcuda/libcuda.so.1").toString(),
+                "REKINDLE_POOL_SOCKET",
+                folder.resolve("pool.sock").toString());
+        Process first = startWorker(folder.resolve("first"));
+        Process second = startWorker(folder.resolve("second"));
+        try {
+            Process dump = start(slowly, "dump", String.valueOf(second.pid()), two.toString());
+            String dumped = new String(dump.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+            assertThat(dump.waitFor()).as(dumped).isZero();
+            second.waitFor();
+            Files.deleteIfExists(two.resolve("rekindle.progress"));
+            Process swap = start(
+                    slowly, "swap", one.toString(), two.toString(), "--pid", String.valueOf(first.pid()), "--quiet");
+            await("the middle of the restore", () -> copied(two) > 0 || !swap.isAlive());
+            new ProcessBuilder("kill", "-INT", String.valueOf(swap.pid()))
+                    .start()
+                    .waitFor();
+            String output = new String(swap.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+            assertThat(swap.waitFor()).as(output).isEqualTo(130);
+            assertThat(output)
+                    .contains("interrupted before it began")
+                    .contains("neither service runs: 'rekindle restore " + one + "' or 'rekindle restore " + two + "'")
+                    .contains("The restore of " + two + " was cancelled");
+            Process restore = start(slowly, "restore", one.toString(), "--quiet");
+            String back = new String(restore.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+            assertThat(restore.waitFor()).as(back).isZero();
+            ask(folder.resolve("first"), "advance");
+            ProcessHandle.of(Long.parseLong(back.strip())).ifPresent(ProcessHandle::destroyForcibly);
+        } finally {
+            first.destroyForcibly();
+            second.destroyForcibly();
         }
     }
 
@@ -238,6 +347,15 @@ class ProgramTest {
     private Process start(Map<String, String> environment, String... arguments) throws IOException {
         var command = new ArrayList<>(List.of(program.toString()));
         command.addAll(List.of(arguments));
+        return start(environment, command);
+    }
+
+    /** A command in which $0 is the program, and $1 the folder of the test. */
+    private Process shell(Map<String, String> environment, String command) throws IOException {
+        return start(environment, List.of("bash", "-c", command, program.toString(), folder.toString()));
+    }
+
+    private Process start(Map<String, String> environment, List<String> command) throws IOException {
         ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
         builder.environment().keySet().removeIf(name -> name.startsWith("REKINDLE_") || name.startsWith("CRIU_"));
         builder.environment().put("JAVA25_HOME", folder.resolve("jdk").toString());
@@ -246,7 +364,7 @@ class ProgramTest {
     }
 
     private static void await(String what, Callable<Boolean> condition) throws Exception {
-        long end = System.nanoTime() + 30_000_000_000L;
+        long end = System.nanoTime() + 120_000_000_000L;
         while (!condition.call()) {
             assertThat(System.nanoTime()).as("waited in vain for " + what).isLessThan(end);
             Thread.sleep(5);

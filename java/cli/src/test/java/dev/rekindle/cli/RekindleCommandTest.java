@@ -2,6 +2,7 @@
 package dev.rekindle.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
@@ -14,6 +15,7 @@ import dev.rekindle.PhaseKind;
 import dev.rekindle.cli.Cli.Outcome;
 import java.io.File;
 import java.io.IOException;
+import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -23,6 +25,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.Set;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -91,13 +95,16 @@ class RekindleCommandTest {
     void treeThatCanAndOneThatCannot() throws Exception {
         Process process = sleeper();
         Process other = new ProcessBuilder(
-                        "bash", "-c", "exec 5<>file; head -c 3M /dev/zero >&5; rm file; exec sleep 1000")
+                        "setsid", "bash", "-c", "exec 5<>file; head -c 3M /dev/zero >&5; rm file; exec sleep 1000")
                 .directory(folder.toFile())
                 .start();
         try {
             Outcome can = run("check", String.valueOf(process.pid()));
             assertThat(can.exitCode()).as(can.err()).isZero();
-            assertThat(can.out()).contains("PID").contains("sleep").contains("nothing is in the way");
+            assertThat(can.out())
+                    .contains("PID")
+                    .contains("sleep")
+                    .contains("nothing of what was looked for is in the way");
             Cli.await("the shell to be done", () -> {
                 Outcome outcome = run("check", String.valueOf(other.pid()));
                 return outcome.exitCode() != 0 && outcome.out().contains("sleep");
@@ -155,6 +162,17 @@ class RekindleCommandTest {
             2 | checkpoint 4194305 FOLDER/images --no-such-option | --no-such-option
             2 | dump 4194305 FOLDER/images --preset training     | training
             2 | dump 4194305 FOLDER/images --criu-argument       | --criu-argument
+            2 | dump 4194305 FOLDER/images -R -s                 | --leave-stopped
+            2 | dump 4194305 FOLDER/images -R --park device      | --park device
+            2 | dump 4194305 FOLDER/images -s --park device      | --park device
+            2 | dump 4194305 FOLDER/images --tcp-established --tcp-close | --tcp-close
+            2 | dump 4194305 FOLDER/images -q --print-stats      | --print-stats
+            2 | dump 4194305 FOLDER/images --ghost-limit much    | much
+            2 | check 4194305 --tcp-established --tcp-close      | --tcp-close
+            2 | check --file-locks                               | --file-locks
+            2 | check --ghost-limit 1G                           | --ghost-limit
+            2 | restore FOLDER/none --tcp-established --tcp-close | --tcp-close
+            2 | restore FOLDER/none -q --print-stats             | --print-stats
             7 | restore FOLDER/empty --criu FOLDER/file          | FOLDER/file
             11 | restore FOLDER/none                             | none
             2 | restore FOLDER/file                              | file
@@ -163,7 +181,11 @@ class RekindleCommandTest {
             2 | restore FOLDER/empty --log-file a/b              | a/b
             2 | restore FOLDER/empty --restore-threads 1025      | 1025
             2 | restore FOLDER/empty --restore-threads many      | many
-            2 | restore FOLDER/empty --restore-hugepages perhaps | perhaps
+            2 | restore FOLDER/empty --restore-hugepages perhaps | option '--restore-hugepages'
+            2 | restore FOLDER/empty --restore-thp perhaps       | option '--restore-thp'
+            2 | dump 4194305 FOLDER/images --ghost-limit foo     | --ghost-limit foo
+            2 | check 4194305 --ghost-limit 4MB                  | 4MB
+            2 | check abc                                        | is no number
             2 | restore FOLDER/empty --gpu 0=first              | 0=first
             2 | restore                                          | DIR
             11 | inspect FOLDER/none                             | none
@@ -180,6 +202,7 @@ class RekindleCommandTest {
             2 | run no-such-program-anywhere --json              | in PATH
             2 | run -C FOLDER/none -- true                       | FOLDER/none
             2 | run -o FOLDER/none/log -- true                   | FOLDER/none/log
+            6 | run -o /sys/x.log -- true                        | /sys/x.log
             2 | run --env NAME -- true                           | NAME
             2 | pool start --program FOLDER/no-pool              | FOLDER/no-pool
             2 | pool start --program FOLDER/file                 | FOLDER/file
@@ -198,6 +221,10 @@ class RekindleCommandTest {
             2 | pool drop                                        | DIR
             11 | swap FOLDER/empty FOLDER/none                   | none
             2 | swap FOLDER/empty FOLDER/empty                   | same folder
+            2 | swap FOLDER/none FOLDER/empty/../none            | same folder
+            2 | swap FOLDER/empty FOLDER/none --tcp-established --tcp-close | --tcp-close
+            2 | swap FOLDER/empty FOLDER/none -q --print-stats   | --print-stats
+            2 | swap FOLDER/empty FOLDER/none --ghost-limit much | much
             2 | swap FOLDER/empty                                | B
             2 | swap FOLDER/empty FOLDER/none --health-url ftp://x | ftp
             2 | swap FOLDER/empty FOLDER/none --health-url http:x | http:x
@@ -208,21 +235,32 @@ class RekindleCommandTest {
             2 | bench --net-namespace --health-url http://x -- sleep 9 | --health-command
             2 | bench --health-command true                      | COMMAND
             2 | bench --health-command true -- FOLDER/no-program | no-program
+            2 | bench --health-command true --no-stock --stock-criu criu -- true | --no-stock
+            2 | bench --health-command true --no-stock --stock-plugin-dir FOLDER -- true | --no-stock
+            2 | bench --health-command true --tcp-established --tcp-close -- true | --tcp-close
+            2 | bench --health-command true --ghost-limit much -- true | much
             2 | bench --health-command true --rounds 0 -- true   | --rounds
             2 | bench --health-command true --work FOLDER -- true | not empty
             2 | bench --health-command true --html FOLDER/none/x -- true | none/x
+            2 | bench --health-command true --stock-plugin-dir FOLDER/none -- true | FOLDER/none
             2 | report FOLDER/file                               | --output
-            2 | report FOLDER/file -o FOLDER/x.html              | FOLDER/file
+            2 | report FOLDER/file -o FOLDER/x.html              | bench --json': Expected BEGIN_OBJECT
             2 | report FOLDER/empty -o FOLDER/x.html             | FOLDER/empty
+            2 | report FOLDER/latin -o FOLDER/x.html             | FOLDER/latin
             2 | report FOLDER/file -o FOLDER/none/x.html         | none/x.html
-            1 | report FOLDER/none.json -o FOLDER/x.html         | none.json
-            2 | cdi --agent-minimum 1M                           | 1M
+            2 | report FOLDER/none.json -o FOLDER/x.html         | none.json
+            2 | cdi --agent-minimum 1023                         | 1023
+            16 | cdi --output /dev/full                          | /dev/full
+            2 | cdi --output FOLDER/none/x.json                  | no folder FOLDER/none
+            2 | report FOLDER/file -o FOLDER/empty/../file       | made of
+            2 | inspect FOLDER/file --html FOLDER/file           | made of
             2 | cdi --agent-minimum 4MB                          | 4MB
             2 | cdi --agent-minimum 99999999999G                 | 99999999999G
             2 | metrics FOLDER/none                              | FOLDER/none
             2 | metrics --listen 65536                           | 65536
             2 | metrics --listen 0 FOLDER/none                   | FOLDER/none
             2 | metrics --listen 0 -o FOLDER/x.prom              | --output
+            16 | metrics -o /dev/full                            | /dev/full
             2 | metrics -o FOLDER/none/x.prom                    | x.prom
             2 | doctor --images FOLDER/none                      | FOLDER/none
             2 | doctor FOLDER/empty                              | FOLDER/empty
@@ -231,12 +269,15 @@ class RekindleCommandTest {
             2 | setup                                            | subcommand
             2 | setup docker                                     | docker
             2 | setup podman --root                              | --root
+            2 | setup podman --root FOLDER/none                  | FOLDER/none
+            2 | setup podman --undo --root FOLDER/none           | FOLDER/none
             2 | help dance                                       | dance
             2 | dance                                            | dance
             """)
     void badInputIsOneSentence(int exitStatus, String command, String named) throws Exception {
         Files.createDirectory(folder.resolve("empty"));
         Files.writeString(folder.resolve("file"), "no program, and no folder");
+        Files.writeString(folder.resolve("latin"), "ä", StandardCharsets.ISO_8859_1);
         String[] words = command.replace("FOLDER", folder.toString()).split(" +", -1);
         Outcome outcome = run(words);
         assertThat(outcome.exitCode()).as(outcome.err()).isEqualTo(exitStatus);
@@ -264,6 +305,74 @@ class RekindleCommandTest {
         assertThat(outcome.err()).isEqualTo("rekindle: " + error.get("message").getAsString() + "\n");
     }
 
+    @Test
+    void argumentsOfAProgramAreItsOwn() throws Exception {
+        Path log = folder.resolve("log");
+        Path list = Files.writeString(folder.resolve("list"), "another");
+        run("run", "-o", log.toString(), "--", "sh", "-c", "echo \"$1\"", "sh", "@" + list);
+        assertThat(log).content().isEqualTo("@" + list + "\n");
+    }
+
+    @Test
+    void programOfAnInterruptedRunIsEnded() {
+        Thread.currentThread().interrupt();
+        Outcome outcome;
+        try {
+            outcome = run("run", "-o", folder.resolve("log").toString(), "--", "sh", "-c", "sleep 1000 & wait");
+        } finally {
+            Thread.interrupted();
+        }
+        assertThat(outcome.exitCode()).as(outcome.err()).isEqualTo(18);
+        Matcher pid = Pattern.compile("interrupted: sh, .* as process (\\d+), was ended")
+                .matcher(outcome.err());
+        assertThat(pid.find()).as(outcome.err()).isTrue();
+        assertThat(ProcessStat.runs(Long.parseLong(pid.group(1)))).isFalse();
+    }
+
+    /** What is done is said on the other way. */
+    @Test
+    void resultThatCannotBeWrittenIsAFailure() throws Exception {
+        var cli = new Cli(folder);
+        try (var full = new PrintWriter("/dev/full", StandardCharsets.UTF_8)) {
+            Outcome outcome = cli.run(full, "run", "-o", folder.resolve("log").toString(), "--", "sleep", "1000");
+            Matcher pid = Pattern.compile("rekindle: sleep runs with pid (\\d+), but " + Output.LOST + "\n")
+                    .matcher(outcome.err());
+            assertThat(pid.matches()).as(outcome.err()).isTrue();
+            Cli.kill(Long.parseLong(pid.group(1)));
+            assertThat(outcome.exitCode()).isEqualTo(1);
+        }
+    }
+
+    @Test
+    void aLinkStaysOneWhateverItNames() throws Exception {
+        Path link = Files.createSymbolicLink(folder.resolve("link"), Path.of("behind"));
+
+        WholeFile.write(link, "first");
+        WholeFile.write(link, "second");
+
+        assertThat(link).isSymbolicLink();
+        assertThat(folder.resolve("behind")).hasContent("second").isRegularFile();
+    }
+
+    @Test
+    void aFileOfAnotherUserStaysHis() throws Exception {
+        Path file = Files.writeString(folder.resolve("his"), "first");
+        Files.setAttribute(file, "unix:uid", 65534);
+
+        WholeFile.write(file, "second");
+
+        assertThat(file).hasContent("second");
+        assertThat(Files.getAttribute(file, "unix:uid")).isEqualTo(65534);
+    }
+
+    @Test
+    void fileThatCannotBeWrittenAsAWholeIsNotThere() {
+        Path file = folder.resolve("file");
+        assertThatThrownBy(() -> WholeFile.write(file, "€", StandardCharsets.ISO_8859_1))
+                .hasMessageContaining(file + " could not be written");
+        assertThat(folder).isEmptyDirectory();
+    }
+
     /** The others' values are still worth having, but not all is well. */
     @Test
     void metricsSayWhatTheyLeaveOut() throws Exception {
@@ -277,6 +386,12 @@ class RekindleCommandTest {
                 .hasLineCount(1);
         assertThat(outcome.out()).contains("rekindle_pool_up 0");
         assertThat(run("metrics", empty.toString()).exitCode()).isZero();
+    }
+
+    @Test
+    void pathsOfDocumentsAreAbsolute() {
+        assertThat(Json.text(new PoolCommand.Images(Path.of("images"), true)))
+                .contains("\"directory\": \"" + Path.of("images").toAbsolutePath() + "\"");
     }
 
     @Test
@@ -413,11 +528,15 @@ class RekindleCommandTest {
                 .containsPattern("(?m)^ +130, 143 +SIGINT or SIGTERM");
     }
 
+    /** It leads a session already. */
     private static Process sleeper() throws IOException {
-        return new ProcessBuilder("setsid", "sleep", "1000")
+        Process process = new ProcessBuilder("setsid", "sleep", "1000")
                 .redirectInput(new File("/dev/null"))
                 .redirectOutput(ProcessBuilder.Redirect.DISCARD)
                 .redirectError(ProcessBuilder.Redirect.DISCARD)
                 .start();
+        Path name = Path.of("/proc", String.valueOf(process.pid()), "comm");
+        Cli.await("the process to sleep", () -> Files.readString(name).equals("sleep\n"));
+        return process;
     }
 }

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.rekindle.cli.Cli.Outcome;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -51,6 +52,27 @@ class SetupCommandTest {
         assertThat(criu).content().isEqualTo("tcp-established\n");
         assertThat(device).content().isEqualTo("{}\n");
         assertThat(program).content().isEqualTo("somebody's own\n");
+    }
+
+    /** Of any encoding. */
+    @Test
+    void linesOfOthersStayAsTheyAre() throws IOException {
+        Path criu = write("etc/criu/default.conf", "");
+        byte[] own = "# für uns\n".getBytes(StandardCharsets.ISO_8859_1);
+        Files.write(criu, own);
+        podman();
+        assertThat(criu).content(StandardCharsets.ISO_8859_1).startsWith("# für uns\n" + MarkedLines.BEGIN);
+        podman("--undo");
+        assertThat(criu).hasBinaryContent(own);
+    }
+
+    /** What is somebody else's gives containers no agent of ours. */
+    @Test
+    void deviceOfSomebodyElseIsNotOurs() throws IOException {
+        write("etc/cdi/rekindle.json", "{}\n");
+        assertThat(podman().out()).contains("which stays").doesNotContain("podman run --device");
+        Files.delete(root.resolve("etc/cdi/rekindle.json"));
+        assertThat(podman().out()).contains("podman run --device");
     }
 
     /** As Debian has it. CRIU does not restore a mount of a link. */
@@ -152,9 +174,10 @@ class SetupCommandTest {
         return Files.writeString(file, content);
     }
 
-    private void podman(String... options) {
+    private Outcome podman(String... options) {
         Outcome outcome = run(options);
         assertThat(outcome.exitCode()).as(outcome.err()).isZero();
+        return outcome;
     }
 
     private Outcome run(String... options) {

@@ -2,6 +2,7 @@
 package dev.rekindle.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.google.gson.JsonObject;
 import dev.rekindle.cli.Cli.Outcome;
@@ -58,6 +59,54 @@ class SwapTest extends OperatorFolder {
         JsonObject pool = cli.succeed("pool", "status", "--json").json().getAsJsonObject("pool");
         assertThat(pool.get("device_held_bytes").getAsLong()).isZero();
         assertThat(pool.get("runs").getAsLong()).isZero();
+    }
+
+    /** What was restored is known to be A, and what stands in the way of B is found before A is stopped. */
+    @Test
+    void damagedNoteOfAPidIsNone() throws Exception {
+        Files.write(folder.resolve(ServicePid.FILE), new byte[] {(byte) 0xe4});
+        assertThatThrownBy(() -> ServicePid.find(folder)).hasMessageContaining("name it with --pid");
+    }
+
+    @Test
+    void firstSwapAfterARestore() throws Exception {
+        Path one = sleeperIn("one");
+        long second =
+                pid(cli.succeed("run", "--json", "-o", folder.resolve("log").toString(), "--", "sleep", "1000"));
+        Path two = folder.resolve("two");
+        cli.succeed("checkpoint", String.valueOf(second), two.toString(), "--leave-running");
+        long first = pid(cli.succeed("restore", one.toString(), "--json"));
+        Outcome held = cli.run("swap", one.toString(), two.toString());
+        assertThat(held.exitCode()).as(held.err()).isEqualTo(4);
+        assertThat(held.err()).contains("the process id " + second).contains("nothing was stopped");
+        assertThat(ProcessStat.runs(first)).isTrue();
+        Cli.kill(second);
+        Outcome swapped = cli.succeed("swap", one.toString(), two.toString());
+        assertThat(swapped.out()).contains("put " + first + " away in").doesNotContain("well after");
+        assertThat(ProcessStat.runs(second)).isTrue();
+        pid(cli.succeed("swap", two.toString(), one.toString(), "--json"));
+    }
+
+    /** Which is seen only when the first has been put away. */
+    @Test
+    void firstIsBackWhereTheOtherCannotBeRestored() throws Exception {
+        Path two = sleeperIn("two");
+        try (Stream<Path> files = Files.list(two)) {
+            Path memory = files.filter(file -> file.toString().matches(".*/mm-\\d+\\.img"))
+                    .findFirst()
+                    .orElseThrow();
+            Files.write(memory, new byte[(int) Files.size(memory)]);
+        }
+        Path one = folder.resolve("one");
+        Path log = folder.resolve("log");
+        long first = pid(cli.succeed("run", "--json", "-o", log.toString(), "--", "sleep", "1000"));
+        Outcome swapped = cli.run("swap", one.toString(), two.toString(), "--pid", String.valueOf(first), "--json");
+        assertThat(swapped.exitCode()).as(swapped.err()).isNotZero();
+        assertThat(swapped.err())
+                .contains("the service in " + two + " did not come back, and the first one runs again, with pid "
+                        + first);
+        assertThat(ProcessStat.runs(first)).isTrue();
+        assertThat(ServicePid.find(one)).isEqualTo(first);
     }
 
     /** Nothing that is there more often after ten swaps than after two. */

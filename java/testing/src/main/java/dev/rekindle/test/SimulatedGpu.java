@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /**
  * The simulated driver, and a folder for what a test makes with it. Any threads may use it.
@@ -19,6 +20,7 @@ public final class SimulatedGpu implements AutoCloseable {
     private final Programs programs;
     private final Path folder;
     private final List<Worker> workers = new CopyOnWriteArrayList<>();
+    private final AtomicInteger names = new AtomicInteger();
 
     SimulatedGpu(Programs programs, Path folder) {
         this.programs = programs;
@@ -95,7 +97,7 @@ public final class SimulatedGpu implements AutoCloseable {
      */
     public Worker startWorker(String... options) {
         List<String> all = List.of(Objects.requireNonNull(options, "options"));
-        Worker worker = Worker.start(this, programs, "worker-" + workers.size(), all);
+        Worker worker = Worker.start(this, programs, "worker-" + names.getAndIncrement(), all);
         workers.add(worker);
         return worker;
     }

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle.cli;
+
+import dev.rekindle.ErrorCode;
+import java.io.IOException;
+import java.nio.charset.Charset;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileSystemException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.PosixFilePermissions;
+
+/** A file that others see as it was or as it is to be, and never half of it, whatever happens in between. */
+final class WholeFile {
+    /** As the kernel says it; the JVM has no exception of its own for it. */
+    private static final String FULL = "No space left on device";
+
+    private WholeFile() {}
+
+    /**
+     * Writes it in a folder that exists. A link to a file elsewhere stays one; what is no regular file, is somebody else's, or
+     * lies where no other can be made, is written to as it is.
+     */
+    static void write(Path file, String content) {
+        write(file, content, StandardCharsets.UTF_8);
+    }
+
+    static void write(Path file, String content, Charset charset) {
+        try {
+            Path real = behindLinks(file);
+            if (!Files.exists(real) || canBeReplaced(real)) {
+                replace(real, content, charset);
+            } else {
+                Files.writeString(real, content, charset);
+            }
+        } catch (IOException failure) {
+            throw failure(file, failure);
+        }
+    }
+
+    /** Of a link to nothing yet, what it names. */
+    private static Path behindLinks(Path file) throws IOException {
+        if (Files.exists(file)) {
+            return file.toRealPath();
+        }
+        Path named = Files.isSymbolicLink(file) ? file.resolveSibling(Files.readSymbolicLink(file)) : file;
+        return named.toAbsolutePath();
+    }
+
+    /** Another one would be ours, and not its owner's. */
+    private static boolean canBeReplaced(Path file) throws IOException {
+        return Files.isRegularFile(file)
+                && Files.isWritable(file.resolveSibling(""))
+                && Files.getAttribute(file, "unix:uid").equals(Files.getAttribute(Path.of("/proc/self"), "unix:uid"));
+    }
+
+    private static void replace(Path file, String content, Charset charset) throws IOException {
+        Path unfinished = Files.createTempFile(
+                file.resolveSibling(""),
+                ".rekindle-",
+                ".unfinished",
+                PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-r--r--")));
+        try {
+            Files.writeString(unfinished, content, charset);
+            if (!Files.exists(file)) {
+                Files.move(unfinished, file, StandardCopyOption.ATOMIC_MOVE);
+                return;
+            }
+            Files.setPosixFilePermissions(unfinished, Files.getPosixFilePermissions(file));
+            try {
+                Files.move(unfinished, file, StandardCopyOption.ATOMIC_MOVE);
+            } catch (FileSystemException mountedThere) { // a file of a container, for example
+                Files.writeString(file, content, charset);
+            }
+        } finally {
+            Files.deleteIfExists(unfinished);
+        }
+    }
+
+    private static CommandException failure(Path file, IOException failure) {
+        String reason = failure instanceof FileSystemException named ? named.getReason() : failure.getMessage();
+        if (failure instanceof AccessDeniedException) {
+            reason = "permission denied";
+        }
+        var sentence = new CommandException(
+                FULL.equals(reason)
+                        ? ErrorCode.NO_SPACE
+                        : failure instanceof AccessDeniedException ? ErrorCode.PERMISSION : ErrorCode.INTERNAL,
+                file + " could not be written: "
+                        + (reason == null ? failure.getClass().getSimpleName() : reason));
+        sentence.initCause(failure);
+        return sentence;
+    }
+}
