@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Times dumps, restores and swaps of GPU processes with REKINDLE_PARK=device, and without, whole and as differences to what was
-dumped before. parks.sh starts it.
+"""Times dumps, restores and swaps of GPU processes with REKINDLE_PARK=device or pinned, and without, whole and as differences
+to what was dumped before. parks.sh starts it.
 
-Two processes of a kind take turns, each with a folder of its own: one is dumped, and the other restored, from /dev/shm (in the page cache) or parked in a
-pool that lasts. Contents are compared after every restore. A swap is counted from the start of criu dump to the first step of
-the other process. Prints a line a run: what=restore park=device parent=none seconds=S resident_gib=G written_gib=G phases: ...
+Two processes of a kind take turns, each with a folder of its own: one is dumped, and the other restored, from /dev/shm (in the
+page cache) or parked in a pool that lasts. Contents are compared after every restore. A swap is counted from the start of criu
+dump to the first step of the other process. A restore from pinned memory begins when all is there; one line with what=pin has
+the time from the end of the dump until then, and park=pinned-early restores while it is on its way. Prints a line a run:
+what=restore park=device parent=none seconds=S resident_gib=G written_gib=G phases: ...
 """
 import argparse
 import json
@@ -15,8 +17,10 @@ import sys
 import time
 from pathlib import Path
 
-from bench import GIB, Bench, Parts, Pytorch, Side, Worker, collect_orphans, criu_own_seconds, say
+from bench import GIB, Bench, Parts, Pytorch, Side, Worker, collect_orphans, criu_own_seconds, say, wait_until
 from measure import machine
+
+PINNED_BUDGET_MIB = 20 << 10  # for what one process has, and no more
 
 
 class Parked:
@@ -40,6 +44,12 @@ class Parked:
         self.tell("dump", side, began, ended)
         return began
 
+    def wait_pinned(self, side, before):
+        """Until what was dumped is in pinned memory. before: how often anything had come there before the dump."""
+        began = time.monotonic()
+        wait_until("the way to pinned memory", lambda: times_pinned(self.bench) > before, 60)
+        self.tell("pin", side, began, time.monotonic())
+
     def restore(self, side, began_with=None):
         """began_with: when the swap began that this is the end of."""
         pidfile = self.images / "pid"
@@ -57,7 +67,7 @@ class Parked:
 
     def tell(self, what, side, began, ended, **more):
         statistics = self.bench.statistics(self.images, side)
-        park, parent = side.environment["REKINDLE_PARK"], side.environment.get("REKINDLE_PARENT", "its own")
+        park, parent = side.name.partition("-none")[0], side.environment.get("REKINDLE_PARENT", "its own")
         self.bench.raw.append(dict(case=self.subject.name, what=what, park=park, parent=parent, seconds=ended - began,
                                    statistics=statistics, **more))
         phases = "" if what == "swap" else " phases: " + ", ".join(
@@ -71,22 +81,33 @@ class Parked:
         os.waitpid(self.pid, 0)
 
 
+def times_pinned(bench):
+    return (bench.work / "rekindled.log").read_text(errors="replace").count("MiB went to pinned memory")
+
+
 def measure(bench, make, rounds):
-    warm = bench.side("patched")
-    sides = [Side("-".join(settings.values()), warm.dump, warm.criu, warm.plugin, warm.pool, warm.options, settings)
-             for settings in ({"REKINDLE_PARK": "file", "REKINDLE_PARENT": "none"}, {"REKINDLE_PARK": "file"},
-                              {"REKINDLE_PARK": "device", "REKINDLE_PARENT": "none"}, {"REKINDLE_PARK": "device"})]
+    warm = bench.side(f"patched/REKINDLE_PINNED_BUDGET={PINNED_BUDGET_MIB}M")
+    sides = [Side(name, warm.dump, warm.criu, warm.plugin, warm.pool, warm.options,
+                  {**warm.environment, "REKINDLE_PARK": name.partition("-")[0],
+                   **({"REKINDLE_PARENT": "none"} if name.endswith("-none") else {})})
+             for name in ("file-none", "file", "device-none", "device", "pinned-none", "pinned-early-none")]
     bench.set_pool(warm)
     first, second = Parked(bench, make(), 1), Parked(bench, make(), 2)
     bench.touch(3 * first.subject.device_bytes + 8 * GIB)
     # Alone, so that nothing of the other is in the way.
     for _ in range(rounds):
         for side in sides:
+            before = times_pinned(bench)
             first.dump(side)
-            time.sleep(1)
+            if side.name == "pinned-none":
+                first.wait_pinned(side, before)
+            elif side.name == "pinned-early-none":
+                time.sleep(0.1)
+            else:
+                time.sleep(1)
             first.restore(side)
     # There and back, with both parked or none.
-    for side in sides:
+    for side in sides[:4]:
         second.dump(side)
         for _ in range(rounds):
             began = first.dump(side)
@@ -99,7 +120,7 @@ def measure(bench, make, rounds):
         one.end()
     log = (bench.work / "rekindled.log").read_text(errors="replace")
     for line in log.splitlines():
-        if any(word in line for word in ("parked", "stay for the next", "hashes", "error", "warning")):
+        if any(word in line for word in ("parked", "pinned", "stay for the next", "hashes", "error", "warning")):
             say("# pool: " + line)
 
 

@@ -297,8 +297,8 @@ int prefetch_pin(struct prefetch *prefetch, const struct room_wait *wait, struct
 	}
 	free(pinnings);
 	if (result == 0)
-		log_debug("%llu MiB went to pinned memory in %.3f s", (unsigned long long)(prefetch->bytes >> 20),
-			  (double)(monotonic_nanoseconds() - began) / 1e9);
+		log_info("%llu MiB went to pinned memory in %.3f s", (unsigned long long)(prefetch->bytes >> 20),
+			 (double)(monotonic_nanoseconds() - began) / 1e9);
 	else if (result == -ECANCELED)
 		log_info("%s", error->text);
 	else
