@@ -261,5 +261,5 @@ int main(void)
 		cmocka_unit_test(a_call_that_begins_after_the_export_stops_the_release),
 	};
 
-	return cmocka_run_group_tests(tests, offload_start, offload_end);
+	return cmocka_run_group_tests(tests, offload_start_with_agent, offload_end);
 }

@@ -478,5 +478,5 @@ int main(void)
 		cmocka_unit_test(what_is_withdrawn_takes_nothing),
 	};
 
-	return cmocka_run_group_tests(tests, offload_start, offload_end);
+	return cmocka_run_group_tests(tests, offload_start_with_agent, offload_end);
 }

@@ -24,6 +24,18 @@ int offload_start(void **state)
 	return 0;
 }
 
+int offload_start_with_agent(void **state)
+{
+	struct virtual_memory memory;
+
+	if (offload_start(state))
+		return -1;
+	memory = make_virtual_memory(CU_MEM_HANDLE_TYPE_NONE);
+	agent_wait_for_page();
+	drop_virtual_memory(&memory);
+	return 0;
+}
+
 int offload_end(void **state)
 {
 	(void)state;

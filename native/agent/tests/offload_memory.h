@@ -12,6 +12,8 @@ extern struct agent_message reply;
 
 /* Set-up and tear-down: CUDA and injection. */
 int offload_start(void **state);
+/* Likewise; and the agent's thread, which begins with the first memory that it looks after: not every case has such. */
+int offload_start_with_agent(void **state);
 int offload_end(void **state);
 
 void fill(CUdeviceptr address, size_t bytes, unsigned int seed);

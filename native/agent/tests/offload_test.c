@@ -347,13 +347,13 @@ static void a_child_of_the_middle_of_an_export_starts_afresh(void **state)
 
 static void a_child_starts_afresh(void **state)
 {
-	int control = agent_find_page()->control_descriptor;
 	CUdeviceptr plain, childs;
-	int status;
+	int control, status;
 	pid_t child;
 
 	(void)state;
 	assert_success(cuMemAlloc_v2(&plain, 4 * MIB));
+	control = agent_wait_for_page()->control_descriptor;
 	fill(plain, 4 * MIB, 4);
 	child = fork();
 	assert_true(child >= 0);
