@@ -13,7 +13,7 @@ start_program() {
 	) &
 	pid=$!
 	disown
-	wait_until 20 test -e "$work/$1/ready"
+	wait_until 60 test -e "$work/$1/ready"
 }
 
 # tell NAME COMMAND...: its answer
@@ -23,7 +23,7 @@ tell() {
 	rm -f "$work/$name/answer"
 	echo "$*" >"$work/$name/go.new"
 	mv "$work/$name/go.new" "$work/$name/go"
-	wait_until 30 test -e "$work/$name/answer"
+	wait_until 90 test -e "$work/$name/answer"
 	cat "$work/$name/answer"
 }
 
@@ -39,7 +39,7 @@ signal.pause()
 END
 	holder=$!
 	disown
-	wait_until 20 test -e held
+	wait_until 60 test -e held
 }
 
 has_name() { grep -q "@rekindle-ipc-${1:16:32}$" /proc/net/unix; }
@@ -107,8 +107,8 @@ test_an_exporter_is_restored_twice() {
 	# And once more, with nobody in the way: the handle of before the dump is good.
 	: >program.log # CRIU asks for the size that it had
 	kill -KILL "$pid" "$holder"
-	wait_until 20 is_gone "$pid"
-	! has_name "$handle" || wait_until 20 is_gone "$holder"
+	wait_until 60 is_gone "$pid"
+	! has_name "$handle" || wait_until 60 is_gone "$holder"
 	must_restore image
 	expect "the peer's opening" "$(tell peer open "$handle")" good
 	expect "the handle" "$(tell program share)" "$handle"
@@ -160,13 +160,13 @@ test_a_peer_opens_during_a_dump() {
 	for round in {1..5}; do
 		rm -f peer/answer
 		dump "$pid" "image$round" --leave-running &
-		wait_until 20 test -s "image$round/dump.log"
+		wait_until 60 test -s "image$round/dump.log"
 		echo "open $handle" >peer/go.new
 		mv peer/go.new peer/go
 		# Memory that somebody outside has open by then refuses it, and nothing else does.
 		wait $! || expect_line "image$round/dump.log" \
 			"Process $pid shares device memory with process $peer .*, which has it mapped and is not dumped with it"
-		wait_until 30 test -e peer/answer
+		wait_until 90 test -e peer/answer
 		expect "the peer's opening" "$(cat peer/answer)" good
 		expect "the contents" "$(tell program check)" good
 	done

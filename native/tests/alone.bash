@@ -19,10 +19,10 @@ for descriptor in /proc/self/fd/*; do
 	((descriptor < 3 || descriptor == 255)) || eval "exec $descriptor>&-"
 done
 
-# wait_until SECONDS COMMAND...: polls, as there is nothing to wait on for what a foreign process does; three times as long,
-# as a machine may be busier than the one on which the SECONDS were plenty. Needs a function fail.
+# wait_until SECONDS COMMAND...: polls, as there is nothing to wait on for what a foreign process does. SECONDS is far from
+# what it takes on a machine with nothing else to do: others are busier. Needs a function fail.
 wait_until() {
-	local deadline=$((SECONDS + 3 * $1))
+	local deadline=$((SECONDS + $1))
 	shift
 	until "$@"; do
 		[ $SECONDS -lt $deadline ] || fail "waited in vain for: $*"

@@ -19,7 +19,7 @@ start_changing() {
 	(unset REKINDLE_CUDA_DRIVER; exec env LD_PRELOAD="$preload" LD_LIBRARY_PATH="$simcuda" setsid "$work/changing_memory" "$work/steps" "$1" </dev/null >"$work/changing_memory.log" 2>&1) &
 	pid=$!
 	disown
-	wait_until 120 has_changed_more_than 10
+	wait_until 360 has_changed_more_than 10
 }
 changes() { [ -s "$work/steps" ] && od -An -t u8 -N 8 "$work/steps" || echo 0; }
 has_changed_more_than() { [ "$(changes)" -gt "$1" ]; }
@@ -27,7 +27,7 @@ has_changed_more_than() { [ "$(changes)" -gt "$1" ]; }
 goes_on() {
 	local before
 	before=$(changes)
-	wait_until 120 has_changed_more_than $((before + $1)) || true
+	wait_until 360 has_changed_more_than $((before + $1)) || true
 	is_running "$pid" || { cat changing_memory.log; fail "the program has ended"; }
 	has_changed_more_than $((before + $1)) || { show_threads; fail "the program does not go on"; }
 }
@@ -43,7 +43,7 @@ test_a_program_that_writes_allocates_and_frees_all_the_time() {
 			expect_mode image offload
 			goes_on 150
 			kill -KILL "$pid"
-			wait_until 20 is_gone "$pid"
+			wait_until 60 is_gone "$pid"
 		else
 			REKINDLE_CHUNK_SIZE=2M must_dump "$pid" image
 			expect_mode image offload
@@ -86,7 +86,7 @@ test_unchanged_memory_is_not_copied_again() {
 	expect "what was copied when it stood" "$(phase_bytes running copy_out)" 0
 	check_worker worker "$before"
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore running
 	check_worker worker "$before"
 }
@@ -202,7 +202,7 @@ slow_dump() {
 	REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=500ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
 		"$criu" dump -t "$pid" -D image -L "$plugin" -v4 -o dump.log "$@" >/dev/null 2>&1 </dev/null &
 	criu_pid=$!
-	wait_until 60 copying
+	wait_until 180 copying
 }
 copying() { [ -n "$(find image -name 'rekindle-pages-*' -size +0)" ] && grep -qs "copying device memory of process" image/dump.log; }
 # It ran on all the while: CRIU has not got to it, nor the driver's lock.
@@ -226,7 +226,7 @@ test_criu_is_killed_while_it_is_copied() {
 	goes_on 20
 	kill -KILL "$criu_pid"
 	wait "$criu_pid" 2>/dev/null || true
-	wait_until 60 no_pool
+	wait_until 180 no_pool
 	was_never_stopped "criu was killed"
 	dump_works
 }
@@ -238,7 +238,7 @@ test_the_pool_is_killed_while_it_is_copied() {
 	kill -KILL "$(pool_pid)"
 	wait "$criu_pid" || failed=1
 	expect "whether the dump failed" $failed 1
-	wait_until 60 no_pool
+	wait_until 180 no_pool
 	was_never_stopped "the pool was killed"
 	dump_works
 }
@@ -251,10 +251,10 @@ test_the_pool_is_killed_while_the_agent_answers() {
 	inject worker cuMemExportToShareableHandle=held@1
 	dump "$pid" image &
 	criu_pid=$!
-	wait_until 60 is_held worker
+	wait_until 180 is_held worker
 	kill -KILL "$(pool_pid)"
 	wait "$criu_pid" && fail "the dump succeeded"
-	(wait_until 60 grep -qs "is at work for another run, which is waited for" again/dump.log && inject worker) &
+	(wait_until 180 grep -qs "is at work for another run, which is waited for" again/dump.log && inject worker) &
 	REKINDLE_COPY_WHILE_RUNNING=0 must_dump "$pid" again
 	expect_mode again offload
 	expect_line again/dump.log "the agent of process $pid was at work for another run until now"
@@ -267,7 +267,7 @@ test_both_are_killed_while_it_is_copied() {
 	slow_dump
 	kill -KILL "$(pool_pid)" "$criu_pid"
 	wait "$criu_pid" 2>/dev/null || true
-	wait_until 60 no_pool
+	wait_until 180 no_pool
 	was_never_stopped "both were killed"
 	dump_works
 }
@@ -277,7 +277,7 @@ test_the_disk_is_full_while_it_is_copied() {
 	mkdir image
 	mount -t tmpfs -o size=20m tmpfs image
 	"$criu" dump -t "$pid" -D image -W "$work" -L "$plugin" -v4 -o "$work/dump.log" >/dev/null 2>&1 && fail "the dump succeeded"
-	wait_until 60 no_pool
+	wait_until 180 no_pool
 	expect_line dump.log "Error .*The disk is full"
 	cp dump.log image/dump.log
 	was_never_stopped "the disk was full"
@@ -292,7 +292,7 @@ test_the_process_ends_while_it_is_copied() {
 	kill -KILL "$pid"
 	wait "$criu_pid" || failed=1
 	expect "whether the dump failed" $failed 1
-	wait_until 60 no_pool
+	wait_until 180 no_pool
 	[ -z "$(find image -name 'rekindle-*.img*')" ] || fail "GPU images are left: $(ls image)"
 }
 

@@ -43,7 +43,7 @@ test_what_has_not_changed_is_linked() {
 	no_leftovers image
 	check_worker worker "$before"
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	REKINDLE_VERIFY_IMAGES=1 must_restore image
 	check_worker worker "$before"
 }
@@ -176,7 +176,7 @@ test_a_difference_that_fails_leaves_its_parent() {
 	expect "the images that are there" "$(find image -name 'rekindle-[0-9]*.img' | wc -l)" 1
 	check_worker worker "$(ask worker checksum)"
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	REKINDLE_VERIFY_IMAGES=1 must_restore image
 	check_worker worker "$before"
 }
@@ -195,7 +195,7 @@ test_what_is_copied_while_the_process_runs() {
 	expect_difference image
 	check_worker worker "$before"
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	REKINDLE_VERIFY_IMAGES=1 must_restore image
 	check_worker worker "$before"
 	ask worker free 1

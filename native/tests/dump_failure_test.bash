@@ -139,7 +139,7 @@ test_a_process_without_gpu_after_the_dump_is_told() {
 	expect_line image/dump.log "Error \(rekindle\): .*could not get its GPU back"
 	[[ $(json image/stats-rekindle.json note) = *cuCheckpointProcessRestore* ]] || fail "the statistics have no note of it"
 	# The pool has tried it once more by then, and says what can be done.
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 	expect_line image/rekindled.log "could not be brought back.* rekindled --revive $pid --images $work/image"
 	# What it is now makes no image.
 	must_not_dump "$pid" image2
@@ -147,7 +147,7 @@ test_a_process_without_gpu_after_the_dump_is_told() {
 	[[ $(json image2/stats-rekindle.json failure) = *"not in place since an earlier run failed"* ]] ||
 		fail "the statistics do not say why"
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image
 	check_worker worker "$checksum"
 }
@@ -164,14 +164,14 @@ test_the_gpu_comes_back_at_the_third_try() {
 		[[ $(json image/stats-rekindle.json failure) = *cuCheckpointProcessRestore* ]] ||
 			fail "the statistics do not say why"
 		check_worker worker "$checksum"
-		wait_until 20 no_pool
+		wait_until 60 no_pool
 		[ -z "$(find image -name 'rekindle-*.img*')" ] || fail "a failed dump left GPU images: $(ls image)"
 		rmdir image/inventory.img
 		must_dump "$pid" image
 		must_restore image
 		check_worker worker "$checksum"
 		kill -KILL "$pid"
-		wait_until 20 is_gone "$pid"
+		wait_until 60 is_gone "$pid"
 		rm -rf image worker
 	done
 }
@@ -251,7 +251,7 @@ test_the_folder_is_full() {
 	must_not_dump "$pid" small/image
 	expect_line small/image/dump.log "Error \(rekindle\): .*disk is full"
 	check_worker worker "$checksum"
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 	umount small
 	must_dump "$pid" image
 	must_restore image
@@ -299,7 +299,7 @@ refused_at_once() {
 }
 older_restores() {
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image
 	check_worker worker "$older"
 }

@@ -19,7 +19,7 @@ has_no_device() { ! grep -q nvidia-simulated "/proc/$1/maps" && ! readlink "/pro
 # fork_child NAME NUMBER: sets $child
 fork_child() {
 	ask "$1" fork "$2"
-	wait_until 20 test -s "$work/$1.$2"
+	wait_until 60 test -s "$work/$1.$2"
 	ask "$1.$2" wait-ready
 	child=$(ask "$1.$2" pid)
 	has_device "$child" || fail "the child has not inherited the device"
@@ -56,9 +56,9 @@ test_children_forked_before_and_after_a_restore() {
 		check_worker $kind.2 "$second"
 		# They end as programs do.
 		ask $kind.2 exit
-		wait_until 20 ended_well "$child"
+		wait_until 60 ended_well "$child"
 		kill -KILL "$pid"
-		wait_until 20 is_gone "$pid"
+		wait_until 60 is_gone "$pid"
 	done
 }
 # A zombie that its parent has not waited for: exit code 0 in the last field of stat.
@@ -70,7 +70,7 @@ test_devices_that_are_used_otherwise_are_not_taken() {
 	bash -c 'exec 7<>"$1"; cd /; exec setsid sleep infinity' bash "$REKINDLE_SIMCUDA_DEVICE_FILE" </dev/null >/dev/null 2>&1 &
 	pid=$!
 	disown
-	wait_until 20 grep -q '^sleep' "/proc/$pid/comm"
+	wait_until 60 grep -q '^sleep' "/proc/$pid/comm"
 	must_not_dump "$pid" image
 	expect_line image/dump.log "process $pid has NVIDIA devices open or mapped, and no CUDA that could be saved"
 	is_running "$pid" || fail "the process ended"

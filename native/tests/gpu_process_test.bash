@@ -23,7 +23,7 @@ test_with_agent() {
 	ask worker change
 	[ "$(ask worker checksum)" != "$before" ] || fail "the contents cannot be changed any more"
 	# The private pools have ended with their runs.
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 }
 
 # A large image has a data file for each of those who write it; damage and loss are found in each.
@@ -86,7 +86,7 @@ signal_during_dump() {
 	REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
 		dump "$pid" image --leave-running &
 	local dump_job=$!
-	wait_until 20 copy_has_begun
+	wait_until 60 copy_has_begun
 	kill "-$1" "$pid"
 	wait $dump_job || failed=1
 }
@@ -96,7 +96,7 @@ test_a_stop_signal_waits_for_the_end_of_the_dump() {
 	signal_during_dump STOP
 	[ $failed = 0 ] || { show_log image/dump.log; fail "the dump did not survive the signal"; }
 	expect_mode image offload
-	wait_until 20 is_stopped "$pid"
+	wait_until 60 is_stopped "$pid"
 	kill -CONT "$pid"
 	check_worker worker "$before"
 }
@@ -126,7 +126,7 @@ test_leave_running() {
 		ask $kind change
 		ask $kind advance >/dev/null
 		kill -KILL "$pid"
-		wait_until 20 is_gone "$pid"
+		wait_until 60 is_gone "$pid"
 		must_restore image-$kind
 		check_worker $kind "$before"
 	done
@@ -145,7 +145,7 @@ test_post_dump_script_that_keeps_the_tree_running() {
 	must_not_dump "$pid" image --action-script "$work/script"
 	check_worker worker "$before"
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image
 	check_worker worker "$before"
 }
@@ -165,17 +165,17 @@ test_dump_again_after_a_restore_with_the_pool_alive() {
 test_dump_again_after_a_restore_with_the_pool_gone() {
 	start_worker worker agent
 	cycle worker image1
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 	ask worker change
 	cycle worker image2
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 	ask worker allocate 8
 	ask worker free 1
 	cycle worker image3
 	expect_mode image3 offload
 	# An earlier image is still good.
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image1
 	ask worker advance >/dev/null
 }
@@ -186,7 +186,7 @@ test_two_cuda_processes_in_a_tree() {
 	local parent child child_pid
 	parent=$(ask worker checksum) child=$(ask worker.1 checksum) child_pid=$(ask worker.1 pid)
 	must_dump "$pid" image
-	wait_until 20 is_gone "$child_pid"
+	wait_until 60 is_gone "$child_pid"
 	expect "modes" "$(json image/stats-rekindle.json processes.0.mode)$(json image/stats-rekindle.json processes.1.mode)" \
 		offloadoffload
 	must_restore image
@@ -226,7 +226,7 @@ test_long_gpu_work_within_the_timeout() {
 	inject worker cuMemsetD8Async=3000ms
 	must_dump "$pid" image
 	inject worker
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image
 	check_worker worker "$before"
 }
@@ -236,7 +236,7 @@ test_gpu_work_longer_than_the_timeout() {
 	local before
 	before=$(ask worker checksum)
 	inject worker cuMemsetD8Async=held
-	wait_until 20 is_held worker
+	wait_until 60 is_held worker
 	must_not_dump "$pid" image --timeout 2
 	expect_line image/dump.log "Error \(rekindle\): .*The GPU work of process $pid did not end within [0-9]+ ms"
 	inject worker
@@ -290,7 +290,7 @@ test_seccomp_filters() {
 		check_worker "$kind" "$checksum"
 		note "$kind"
 		kill -KILL "$pid"
-		wait_until 20 is_gone "$pid"
+		wait_until 60 is_gone "$pid"
 	done
 }
 
@@ -303,11 +303,11 @@ kill_criu_in_the_middle() {
 		>/dev/null 2>&1 </dev/null &
 	criu_pid=$!
 	disown
-	wait_until 20 is_held pool
+	wait_until 60 is_held pool
 	compgen -G "$1/rekindle-$pid-*.img" >/dev/null || fail "its image is not there yet"
 	kill -KILL $criu_pid
 	inject pool
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 }
 
 # few_descriptors COUNT: the worker may open so many more than it has open
@@ -333,7 +333,7 @@ test_few_descriptors() {
 			[ $left -lt 3 ] || expect "the mode" "$mode" offload
 			[ $left -gt 0 ] || expect "the mode" "$mode" native
 			kill -KILL "$pid"
-			wait_until 20 is_gone "$pid"
+			wait_until 60 is_gone "$pid"
 		done
 	done
 }

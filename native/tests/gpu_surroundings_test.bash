@@ -30,7 +30,7 @@ test_through_rpc() {
 	mkdir image
 	echo "libdir $plugin" >criu.conf
 	rpc DUMP "pid: $pid log_file: 'dump.log'"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	expect_mode image offload
 	rm image/stats-rekindle.json
 	rpc RESTORE "log_file: 'restore.log'"
@@ -64,7 +64,7 @@ test_a_lasting_pool_ends_when_idle() {
 	export CRIU_CUDA_CONTEXT_POOL=1 REKINDLE_POOL_IDLE=1
 	start_worker worker agent
 	cycle worker image
-	wait_until 30 no_pool
+	wait_until 90 no_pool
 	# And the next run starts another one in its place.
 	cycle worker image2
 	expect_mode image2 offload
@@ -97,14 +97,14 @@ test_restored_in_the_foreground() {
 	# Without -d CRIU waits for the tree, and tells the plugin of the end only then.
 	"$criu" restore -D image -L "$plugin" -v4 -o restore.log >restore.out 2>&1 </dev/null &
 	criu_job=$!
-	wait_until 20 test -e image/stats-rekindle.json
+	wait_until 60 test -e image/stats-rekindle.json
 	check_worker worker "$before"
 	expect_mode image offload
 	is_running $criu_job || fail "CRIU ended before the tree"
 	ask worker exit
 	wait $criu_job || fail "CRIU says $? though the worker ended well"
 	expect_mode image offload
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 }
 
 test_in_a_pid_namespace() {
@@ -113,14 +113,14 @@ test_in_a_pid_namespace() {
 	unshare --pid --fork setsid sh -c 'exec env LD_PRELOAD="$1" LD_LIBRARY_PATH="$2" \
 		"$3" --state worker --mib 24 --pieces 6 </dev/null >worker.log 2>&1' sh "$preload" "$simcuda" "$worker" 2>unshare.log &
 	disown
-	wait_until 20 test -s worker
+	wait_until 60 test -s worker
 	ask worker wait-ready
 	expect "the worker's own id" "$(ask worker pid)" 1
 	outside=$(processes_named rekindle-worker)
 	local before
 	before=$(ask worker checksum)
 	must_dump "$outside" image
-	wait_until 20 is_gone "$outside"
+	wait_until 60 is_gone "$outside"
 	expect_mode image offload
 	must_restore image
 	check_worker worker "$before"
@@ -152,7 +152,7 @@ test_in_a_container() {
 		--preload /lib/librekindle-preload.so --library-path "/lib:$(dirname "$(ldd "$worker" | grep -oE '/[^ ]*libc\.so\.6')")" \
 		/worker --state /state --mib 24 --pieces 6 &
 	disown
-	wait_until 20 test -s root/state
+	wait_until 60 test -s root/state
 	ask root/state wait-ready
 	expect "the worker's own id" "$(ask root/state pid)" 1
 	outside=$(processes_named ld-linux-x86-64.so.2)
@@ -209,7 +209,7 @@ test_stock_image_is_restored_by_ours() {
 	before=$(ask worker checksum)
 	mkdir image
 	CRIU_FAULT=138 PATH=$cuda_checkpoint:$PATH "$criu" dump -t "$pid" -D image -L "$work/stock" -v4 -o dump.log
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image
 	check_worker worker "$before"
 	expect_mode image native

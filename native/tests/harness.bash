@@ -136,7 +136,7 @@ show_log() { grep -E "Error|Warn|cuda_plugin:" "$1" | tail -n 25 | sed 's/^/    
 
 must_dump() {
 	dump "$@" || { show_log "$2/dump.log"; fail "the dump failed"; }
-	[[ " $* " = *" --leave-running "* ]] || wait_until 20 is_gone "$1"
+	[[ " $* " = *" --leave-running "* ]] || wait_until 60 is_gone "$1"
 	expect "what CRIU printed" "$(cat "$2/dump.out")" ""
 }
 must_restore() {
@@ -160,7 +160,7 @@ start_worker() {
 	) &
 	pid=$!
 	disown
-	wait_until 20 test -s "$work/$name"
+	wait_until 60 test -s "$work/$name"
 	ask "$name" wait-ready
 }
 

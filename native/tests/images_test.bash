@@ -22,7 +22,7 @@ list_images() { (cd "$1" && find . -name '*.img' -type f -printf '%P %s %i\n' | 
 # The worker runs on with its contents, the folder is as before, and the older checkpoint restores.
 after_failed_dump() {
 	check_worker worker "$now"
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 	diff before <(list_images image) || fail "the folder is not as it was"
 	[ ! -e image/.rekindle-new ] && [ ! -e image/.rekindle-older ] || fail "something was left: $(ls -A image)"
 	restore_older
@@ -30,7 +30,7 @@ after_failed_dump() {
 
 restore_older() {
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image
 	check_worker worker "$older"
 }
@@ -58,7 +58,7 @@ test_criu_fails_late_in_a_dump_over_an_older_checkpoint() {
 	REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
 		"$criu" dump -t "$pid" -D image -L "$plugin" -v4 -o dump.log >/dev/null 2>&1 &
 	criu_pid=$!
-	wait_until 30 mkdir image/.rekindle-new/inventory.img 2>/dev/null
+	wait_until 90 mkdir image/.rekindle-new/inventory.img 2>/dev/null
 	! wait $criu_pid || fail "the dump succeeded"
 	expect_line image/dump.log "Unable to open inventory.img"
 	after_failed_dump
@@ -77,13 +77,13 @@ test_scripts_find_the_checkpoint_sealed_and_in_its_place() {
 	must_not_dump "$pid" image --action-script "$work/look.sh"
 	check_worker worker "$now"
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	rm -rf carried/.rekindle-*
 	for folder in carried carried-by-name image; do
 		must_restore "$folder"
 		check_worker worker "$now"
 		kill -KILL "$pid"
-		wait_until 20 is_gone "$pid"
+		wait_until 60 is_gone "$pid"
 	done
 }
 
@@ -93,7 +93,7 @@ dump_and_kill() { # DELAY CONDITION criu|pool|both|all
 	REKINDLE_SIMCUDA_DELAY=$1 CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M "$criu" dump -t "$pid" -D image -L "$plugin" \
 		-v4 -o dump.log --action-script "$work/wait.sh" >/dev/null 2>&1 &
 	criu_pid=$!
-	wait_until 30 "$2"
+	wait_until 90 "$2"
 	case $3 in
 	criu) victims=$criu_pid ;;
 	pool) victims=$(pool_pid) ;;
@@ -143,7 +143,7 @@ test_revive_beside_an_older_checkpoint() {
 		export REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999
 		dump_and_kill cuInit=0ms at_the_end criu
 	)
-	wait_until 60 no_pool
+	wait_until 180 no_pool
 	! diff before <(list_images image) >/dev/null || fail "the only copy of the memory is gone"
 	# shellcheck disable=SC2046 # words of a command
 	"$build/bin/"$(grep -ao "rekindled --revive .*" image/rekindled.log | tail -n1) 2>revive.log || { cat revive.log; fail "it was not brought back"; }
@@ -165,10 +165,10 @@ test_criu_and_pool_are_killed() {
 		make_older
 		write_wait_script post-dump
 		dump_and_kill "$([ $where = copying ] && echo cuMemcpyDtoHAsync=1000ms || echo cuInit=0ms)" $where both
-		wait_until 60 no_guardian
+		wait_until 180 no_guardian
 		after_failed_dump
 		kill -KILL "$pid"
-		wait_until 20 is_gone "$pid"
+		wait_until 60 is_gone "$pid"
 	done
 }
 
@@ -192,11 +192,11 @@ test_the_guardian_leaves_a_checkpoint_that_succeeded() {
 	chmod +x end-pool.sh
 	must_dump "$pid" image --leave-running --action-script "$work/end-pool.sh"
 	expect_line image/dump.log "Error \(rekindle\): .*process $pid could not get its GPU back"
-	wait_until 60 no_guardian
+	wait_until 180 no_guardian
 	check_worker worker "$now"
 	[ ! -e image/.rekindle-new ] && [ ! -e image/.rekindle-older ] || fail "something was left: $(ls -A image)"
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	plugin=$build/lib/criu
 	must_restore image
 	check_worker worker "$now"
@@ -220,9 +220,9 @@ test_all_are_killed_at_the_end() {
 	make_older
 	write_wait_script post-dump
 	dump_and_kill cuInit=0ms at_the_end all
-	wait_until 20 no_pool # whose lock of the folder goes with them
+	wait_until 60 no_pool # whose lock of the folder goes with them
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	# CRIU has read the newer tree before the plugin puts the older one back.
 	must_not_restore image
 	expect_line image/restore.log "Error \(rekindle\): .*restore it again"
@@ -241,7 +241,7 @@ test_a_tree_without_cuda_is_as_safe() {
 	) &
 	pid=$!
 	disown
-	wait_until 20 grep -q '^sleep' "/proc/$pid/comm"
+	wait_until 60 grep -q '^sleep' "/proc/$pid/comm"
 	must_dump "$pid" image --leave-running
 	list_images image >before
 	must_not_dump "$pid" image --ghost-limit 32K
@@ -249,7 +249,7 @@ test_a_tree_without_cuda_is_as_safe() {
 	is_running "$pid" || fail "the process ended"
 	diff before <(list_images image) || fail "the folder is not as it was"
 	must_dump "$pid" image
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image
 	is_running "$pid" || fail "it does not run"
 }
@@ -275,7 +275,7 @@ m[32] = 1'; $script; }"
 		must_not_dump "$pid" image
 		expect_line image/dump.log "Error \(rekindle\): .*rekindle-seal, which flushes the checkpoint to the disk, was ended"
 		check_worker worker "$now"
-		wait_until 20 no_pool
+		wait_until 60 no_pool
 		diff before <(list_images image) || fail "the folder is not as it was"
 	done
 	restore_older
@@ -316,7 +316,7 @@ test_two_dumps_into_one_folder() {
 	write_wait_script post-dump
 	"$criu" dump -t "${pids[0]}" -D image -L "$plugin" -v4 -o dump.log --action-script "$work/wait.sh" >/dev/null 2>&1 &
 	criu_pid=$!
-	wait_until 30 at_the_end
+	wait_until 90 at_the_end
 	"$criu" dump -t "${pids[1]}" -D image -W logs -L "$plugin" -v4 -o dump.log >/dev/null 2>&1 || failed=1
 	expect "the second dump" $failed 1
 	expect_line logs/dump.log "Error \(rekindle\): .*process $criu_pid \(criu\) is at work in this folder"
@@ -339,7 +339,7 @@ test_a_dump_into_a_folder_that_is_being_restored() {
 	write_wait_script post-restore
 	"$criu" restore -d -D image -L "$plugin" -v4 -o restore.log --action-script "$work/wait.sh" >/dev/null 2>&1 &
 	criu_pid=$!
-	wait_until 20 test -e waiting
+	wait_until 60 test -e waiting
 	! "$criu" dump -t "$pid" -D image -W logs -L "$plugin" -v4 -o dump.log >/dev/null 2>&1 || fail "the dump succeeded"
 	touch go-on
 	expect_line logs/dump.log "Error \(rekindle\): .*process $criu_pid \(criu\) is at work in this folder"
@@ -356,7 +356,7 @@ test_the_pool_holds_the_folder_until_it_has_finished() {
 	REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=500ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
 		"$criu" dump -t "$pid" -D image -L "$plugin" -v4 -o dump.log >/dev/null 2>&1 &
 	criu_pid=$!
-	wait_until 20 copying
+	wait_until 60 copying
 	kill -STOP "$(pool_pid)"
 	kill -KILL $criu_pid
 	wait $criu_pid 2>/dev/null || true
@@ -445,7 +445,7 @@ test_the_disk_is_full_in_an_empty_folder() {
 		mount -t tmpfs -o size=${size}m tmpfs image
 		failed=0
 		"$criu" dump -t "$pid" -D image -W "$work" -L "$plugin" -v4 -o dump.log --leave-running >/dev/null 2>&1 || failed=1
-		wait_until 20 no_pool
+		wait_until 60 no_pool
 		check_worker worker "$checksum"
 		if [ $failed = 1 ]; then
 			refused=$((refused + 1))
@@ -472,7 +472,7 @@ test_the_disk_is_full_at_different_levels() {
 		dd if=/dev/null of=image/fill bs=1M seek=$(($(stat -c %s image/fill) / 1048576 - free)) 2>/dev/null
 		failed=0
 		"$criu" dump -t "$pid" -D image -W "$work" -L "$plugin" -v4 -o dump.log --leave-running >/dev/null 2>&1 || failed=1
-		wait_until 20 no_pool
+		wait_until 60 no_pool
 		check_worker worker "$now"
 		if [ $failed = 1 ]; then
 			refused=$((refused + 1))

@@ -112,8 +112,8 @@ start_tree() {
 		"$3" --state worker --mib 24 --pieces 6 & wait' bash "$preload" "$simcuda" "$worker" </dev/null >tree.log 2>&1 &
 	pid=$!
 	disown
-	wait_until 20 test -e made
-	wait_until 20 test -s worker
+	wait_until 60 test -e made
+	wait_until 60 test -s worker
 	ask worker wait-ready
 }
 

@@ -28,7 +28,7 @@ kill_criu() {
 	wait "$criu_pid" 2>/dev/null || true
 }
 undone() {
-	wait_until 60 no_pool
+	wait_until 180 no_pool
 	expect_line image/rekindled.log "Process $pid was brought back: its dump did not end"
 	[ -z "$(find image -name 'rekindle-*.img*')" ] || fail "a cancelled dump left GPU images: $(ls image)"
 	is_in_state "$pid" T && fail "the process is left stopped"
@@ -42,10 +42,10 @@ test_threads_that_wait_in_cuda_calls() {
 	(unset REKINDLE_CUDA_DRIVER; exec env LD_PRELOAD="$preload" LD_LIBRARY_PATH="$simcuda" setsid "$work/waiting_calls" "$work/steps" 6 </dev/null >"$work/waiting_calls.log" 2>&1) &
 	pid=$!
 	disown
-	wait_until 20 test -s steps
+	wait_until 60 test -s steps
 	for round in 1 2 3; do
 		slow_dump cuMemcpyDtoHAsync=400ms # for whoever has to kill it on a busy machine
-		wait_until 30 copying
+		wait_until 90 copying
 		kill_criu
 		undone
 		dump "$pid" image --leave-running || { show_log image/dump.log; fail "the dump after it failed"; }
@@ -56,7 +56,7 @@ test_threads_that_wait_in_cuda_calls() {
 ask_for_steps() {
 	local before
 	before=$(count)
-	wait_until 20 has_more_than $((before + 10))
+	wait_until 60 has_more_than $((before + 10))
 	is_running "$pid" || { cat waiting_calls.log; fail "the program has ended"; }
 }
 
@@ -75,14 +75,14 @@ strike() {
 	local step=$1
 	# With these delays alone the GPU part takes 1080 ms.
 	slow_dump cuMemcpyDtoHAsync=40ms,cuCheckpointProcessCheckpoint=60ms --leave-running
-	[ "$step" = before ] || wait_until 30 grep -qs "locking CUDA" image/dump.log
+	[ "$step" = before ] || wait_until 90 grep -qs "locking CUDA" image/dump.log
 	[ "$step" = before ] || sleep "$((step / 1000)).$(printf '%03d' $((step % 1000)))"
 	if gpu_part_is_over 2; then
 		late=$((late + 1))
 		wait "$criu_pid" || { show_log image/dump.log; fail "the dump that was not killed failed"; }
 	else
 		"$kill"
-		wait_until 60 "$quiet"
+		wait_until 180 "$quiet"
 		if gpu_part_is_over 2; then
 			late=$((late + 1)) name=worker$late
 			kill -KILL "$pid" || true # broken, maybe, and busy beside all that follows
@@ -120,8 +120,8 @@ test_after_the_release() {
 	start_worker worker agent --busy
 	checksum=$(ask worker checksum)
 	slow_dump cuCheckpointProcessCheckpoint=2000ms
-	wait_until 30 is_released
-	wait_until 30 pool_is_held_up
+	wait_until 90 is_released
+	wait_until 90 pool_is_held_up
 	kill_criu
 	undone
 	check_worker worker "$checksum"
@@ -133,7 +133,7 @@ test_a_sigcont_from_outside() {
 	start_worker worker agent --busy
 	checksum=$(ask worker checksum)
 	slow_dump cuMemcpyDtoHAsync=200ms --leave-running
-	wait_until 30 copying
+	wait_until 90 copying
 	kill -CONT "$pid"
 	wait "$criu_pid" || { show_log image/dump.log; fail "the dump failed"; }
 	check_worker worker "$checksum"
@@ -157,7 +157,7 @@ test_the_guardian() {
 	start_worker worker agent
 	checksum=$(ask worker checksum)
 	slow_dump cuCheckpointProcessCheckpoint=2000ms
-	wait_until 30 is_released
+	wait_until 90 is_released
 	kill -STOP "$criu_pid" # so that they are there for as long as it takes to look
 	guard=$(guardian)
 	scores=$(cat "/proc/$pid/oom_score_adj" "/proc/$(pool_pid)/oom_score_adj" "/proc/$guard/oom_score_adj" | xargs)
@@ -169,7 +169,7 @@ test_the_guardian() {
 		expect "the program's score" "${scores%% *}" 0
 	fi
 	wait "$criu_pid" || fail "the dump failed"
-	wait_until 20 nobody_left
+	wait_until 60 nobody_left
 	must_restore image
 	check_worker worker "$checksum"
 }
@@ -185,7 +185,7 @@ test_what_somebody_else_has_locked_stays_so() { # rounds: agent or none, who is 
 		checksum=$(ask worker checksum)
 		"$simcuda/bin/cuda-checkpoint" --action lock --pid "$pid"
 		slow_dump $delay
-		wait_until 30 $moment
+		wait_until 90 $moment
 		case $who in
 		criu) kill_criu ;;
 		both) kill_both ;;
@@ -194,13 +194,13 @@ test_what_somebody_else_has_locked_stays_so() { # rounds: agent or none, who is 
 			! wait "$criu_pid" || fail "the dump did not fail"
 			;;
 		esac
-		wait_until 60 nobody_left
+		wait_until 180 nobody_left
 		expect "the state of one with $kind, $who killed while $moment" \
 			"$("$simcuda/bin/cuda-checkpoint" --get-state --pid "$pid")" locked
 		"$simcuda/bin/cuda-checkpoint" --action unlock --pid "$pid"
 		check_worker worker "$checksum"
 		kill -KILL "$pid"
-		wait_until 20 is_gone "$pid"
+		wait_until 60 is_gone "$pid"
 		rm -rf image worker
 	done <<-END
 		agent criu copying
@@ -216,10 +216,10 @@ test_what_somebody_else_has_locked_stays_so() { # rounds: agent or none, who is 
 
 # As by one kill of a cgroup: what the dump has written so far is worth nothing, and the older checkpoint is in its place.
 all_killed() { # WHAT: what is left of images
-	wait_until 30 is_released
+	wait_until 90 is_released
 	kill -KILL $(pool_pid) "$criu_pid" "$pid"
 	wait "$criu_pid" 2>/dev/null || true
-	wait_until 60 nobody_left
+	wait_until 180 nobody_left
 	expect "what was left" "$(cd image && find . -name '*.img*' -type f -printf '%P %i\n' -o -name '.rekindle-*' | sort)" "$1"
 }
 test_the_process_is_killed_with_them() {
@@ -234,12 +234,12 @@ test_the_process_is_killed_with_them() {
 	must_dump "$pid" image --leave-running
 	older=$(cd image && find . -name '*.img*' -type f -printf '%P %i\n' | sort)
 	kill -KILL "$pid" # and its child with it
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image
 	slow_dump cuCheckpointProcessCheckpoint=2000ms
-	wait_until 30 test -e image/.rekindle-new
+	wait_until 90 test -e image/.rekindle-new
 	all_killed "$older"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image
 	check_worker worker "$checksum"
 }
@@ -250,10 +250,10 @@ test_the_command_when_the_guardian_died_too() {
 		start_worker worker $kind
 		checksum=$(ask worker checksum)
 		slow_dump cuCheckpointProcessRestore=100ms,cuCheckpointProcessUnlock=1ms --action-script "$(script)"
-		wait_until 30 test -e paused
+		wait_until 90 test -e paused
 		kill -KILL $(guardian)
 		kill_both
-		wait_until 20 nobody_left
+		wait_until 60 nobody_left
 		expect "its state" "$("$simcuda/bin/cuda-checkpoint" --get-state --pid "$pid")" checkpointed
 		if [ $kind = agent ]; then
 			must_not_dump "$pid" other
@@ -271,7 +271,7 @@ test_the_command_when_the_guardian_died_too() {
 		must_restore image
 		check_worker worker "$checksum"
 		kill -KILL "$pid"
-		wait_until 20 is_gone "$pid"
+		wait_until 60 is_gone "$pid"
 		rm -rf image worker
 	done
 }
@@ -297,10 +297,10 @@ test_the_command_while_the_agent_is_at_work() {
 	checksum=$(ask worker checksum)
 	inject worker cuMemCreate=9000ms # until everybody is gone, and one was told that it takes long
 	slow_dump cuMemcpyDtoHAsync=1ms
-	wait_until 30 agent_sleeps
+	wait_until 90 agent_sleeps
 	kill -KILL $(guardian)
 	kill_both
-	wait_until 20 nobody_left
+	wait_until 60 nobody_left
 	REKINDLE_TIMEOUT=1 "$build/bin/rekindled" --revive "$pid" --images image 2>revive.log && fail "nobody waited for the agent"
 	expect_line revive.log "Process $pid goes on, but what allocates or frees device memory in it may wait for its agent"
 	inject worker
@@ -330,13 +330,13 @@ test_the_command_that_cannot_hold_the_threads() {
 	(unset REKINDLE_CUDA_DRIVER; exec env LD_PRELOAD="$preload" LD_LIBRARY_PATH="$simcuda" setsid "$work/waiting_calls" "$work/steps" 6 </dev/null >"$work/waiting_calls.log" 2>&1) &
 	pid=$!
 	disown
-	wait_until 20 test -s steps
+	wait_until 60 test -s steps
 	slow_dump cuMemcpyDtoHAsync=1000ms
-	wait_until 30 copying
+	wait_until 90 copying
 	expect_line image/rekindled.log "CUDA calls wait for the end of the dump"
 	kill -KILL "$criu_pid" $(processes_named rekindled) $(processes_named rekindle-guard)
 	wait "$criu_pid" 2>/dev/null || true
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 	REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessGetRestoreThreadId=999@1 "$build/bin/rekindled" --revive "$pid" --images image \
 		2>revive.log || { cat revive.log; fail "it was not brought back"; }
 	expect_line revive.log "cuCheckpointProcessGetRestoreThreadId of process $pid failed"
@@ -354,10 +354,10 @@ test_the_command_after_another_dump_into_the_folder() {
 	left=$pid
 	export REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999
 	slow_dump cuCheckpointProcessCheckpoint=1000ms
-	wait_until 30 is_released
+	wait_until 90 is_released
 	kill_criu
 	unset REKINDLE_SIMCUDA_FAIL
-	wait_until 60 nobody_left
+	wait_until 180 nobody_left
 	expect_line image/rekindled.log "Process $left could not be brought back; its GPU image stays in the folder"
 	start_worker other agent --seed 5
 	must_dump "$pid" image
@@ -376,7 +376,7 @@ test_the_only_memory_is_in_the_older_checkpoint() {
 	left=$pid
 	REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999 dump "$pid" image --leave-running || true
 	expect_line image/dump.log "Error \(rekindle\): .*could not get its GPU back"
-	wait_until 20 nobody_left
+	wait_until 60 nobody_left
 	start_worker other agent --seed 5
 	other=$(ask other checksum)
 	must_not_dump "$pid" image
@@ -395,7 +395,7 @@ test_revive_refuses_what_is_in_other_hands() {
 	start_worker worker agent
 	checksum=$(ask worker checksum)
 	slow_dump cuMemcpyDtoHAsync=200ms --leave-running
-	wait_until 30 copying
+	wait_until 90 copying
 	"$build/bin/rekindled" --revive "$pid" --images image 2>revive.log && fail "it was taken out of criu's hands"
 	expect_line revive.log "process $pid is in the hands of another run, process $criu_pid \(criu\)"
 	wait "$criu_pid" || fail "the dump failed"

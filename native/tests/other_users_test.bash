@@ -12,7 +12,7 @@ start_pool_of_other() {
 	chown 65534:65534 other
 	export REKINDLE_POOL_SOCKET=$work/other/pool.sock
 	as_other "$build/bin/rekindled" --log "$work/other/log" &
-	wait_until 20 test -S "$REKINDLE_POOL_SOCKET"
+	wait_until 60 test -S "$REKINDLE_POOL_SOCKET"
 }
 
 # start_locking_user PID FOLDER: locks both for himself, as far as he may open them
@@ -26,7 +26,7 @@ for path in "/proc/%s" % sys.argv[1], sys.argv[2]:
     lock(path, os.open(path, os.O_RDONLY))
 print("all", flush=True)
 time.sleep(1000)' "$@" >locked &
-	wait_until 20 grep -qx all locked
+	wait_until 60 grep -qx all locked
 }
 
 test_what_another_user_has_locked_is_passed_over() {
@@ -83,7 +83,7 @@ test_device_memory_is_not_handed_to_a_pool_of_another_user() {
 	expect_line image2/dump.log "The pool at .* belongs to another user"
 	check_worker worker "$checksum"
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_not_restore image
 	expect_line image/restore.log "The pool at .* belongs to another user"
 	REKINDLE_POOL_SOCKET=$own must_restore image

@@ -31,7 +31,7 @@ test_a_restore_takes_what_a_dump_has_left() {
 	expect_mode image offload
 	expect "what stays" "$(resident image)" $bytes
 	expect_line image/dump.log "$bytes bytes of device memory stay in the pool"
-	wait_until 20 is_parked image
+	wait_until 60 is_parked image
 	expect "what the pool holds" "$(pool_says held)" $bytes
 	copied=$(pool_says bytes_to_device)
 	must_restore image
@@ -51,7 +51,7 @@ test_the_second_restore_reads_the_images() {
 	expect "what was there" "$(resident image)" $bytes
 	check_worker worker "$before"
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image
 	expect "what was there" "$(resident image)" 0
 	expect "the checksum of worker" "$(ask worker checksum)" "$before"
@@ -83,8 +83,8 @@ test_who_needs_the_room_gets_it() {
 	start_worker two agent --seed 5
 	two=$(ask two checksum)
 	must_dump "$pid" two.images
-	wait_until 20 is_parked one.images
-	wait_until 20 is_parked two.images
+	wait_until 60 is_parked one.images
+	wait_until 60 is_parked two.images
 	# What was asked for last stays, and nothing is read for it.
 	client prefetch one.images >/dev/null
 	expect "what was copied" "$(pool_says bytes_to_device)" 0
@@ -112,7 +112,7 @@ test_no_more_than_the_budget() {
 	must_dump "$pid" one.images
 	start_worker two agent --seed 5
 	must_dump "$pid" two.images
-	wait_until 20 is_parked two.images
+	wait_until 60 is_parked two.images
 	is_not_parked one.images || fail "48 MiB are parked"
 	start_worker three agent --mib 48
 	must_dump "$pid" three.images
@@ -128,7 +128,7 @@ test_pinned_memory() {
 	before=$(ask worker checksum)
 	must_dump "$pid" image
 	expect "what stays" "$(resident image)" $bytes
-	wait_until 20 is_pinned image
+	wait_until 60 is_pinned image
 	expect "what the pool holds" "$(pool_says held)" 0
 	expect "what it has pinned" "$(pool_says pinned)" $bytes
 	must_restore image
@@ -137,18 +137,18 @@ test_pinned_memory() {
 	# It is the older one that makes room for that of the next dump.
 	before=$(ask worker checksum)
 	must_dump "$pid" image
-	wait_until 20 is_pinned image
+	wait_until 60 is_pinned image
 	expect "what it has pinned" "$(pool_says pinned)" $bytes
 	must_restore image
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image
 	expect "what was there for the second time" "$(resident image)" $bytes
 	expect "images that came from pinned memory" "$(pool_says images_pinned)" 3
 	check_worker worker "$before"
 	client prefetch-pinned image >client.out || fail "$(cat client.out)"
 	rm -rf image
-	wait_until 20 is_not_parked image
+	wait_until 60 is_not_parked image
 	expect "what it has pinned" "$(pool_says pinned)" 0
 }
 
@@ -162,10 +162,10 @@ test_who_needs_the_room_sends_others_to_pinned_memory() {
 	start_worker one agent
 	one=$(ask one checksum)
 	must_dump "$pid" one.images
-	wait_until 20 is_parked one.images
+	wait_until 60 is_parked one.images
 	start_worker two agent --seed 5
 	must_dump "$pid" two.images
-	wait_until 20 is_parked two.images
+	wait_until 60 is_parked two.images
 	must_restore three.images
 	check_worker three "$three"
 	is_pinned one.images || fail "it is the one that was used before the other"
@@ -183,20 +183,20 @@ test_an_image_that_is_replaced_or_removed_is_dropped() {
 	local before
 	start_worker one agent
 	must_dump "$pid" image
-	wait_until 20 is_parked image
+	wait_until 60 is_parked image
 	start_worker two agent --seed 5
 	before=$(ask two checksum)
 	REKINDLE_PARK=file must_dump "$pid" image
 	expect "what stays" "$(resident image)" 0
-	wait_until 20 is_not_parked image
+	wait_until 60 is_not_parked image
 	must_restore image
 	expect "what was there" "$(resident image)" 0
 	check_worker two "$before"
 	rm -rf image
 	must_dump "$pid" image
-	wait_until 20 is_parked image
+	wait_until 60 is_parked image
 	rm -rf image
-	wait_until 20 is_not_parked image
+	wait_until 60 is_not_parked image
 	expect "what the pool holds" "$(pool_says held)" 0
 }
 
@@ -205,9 +205,9 @@ test_a_pool_that_is_killed_leaves_the_images() {
 	start_worker worker agent
 	before=$(ask worker checksum)
 	must_dump "$pid" image
-	wait_until 20 is_parked image
+	wait_until 60 is_parked image
 	kill -KILL "$(pool_pid)"
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 	must_restore image
 	expect "what was there" "$(resident image)" 0
 	check_worker worker "$before"
@@ -217,7 +217,7 @@ test_a_pool_that_is_killed_leaves_the_images() {
 test_a_cut_image_is_refused() {
 	start_worker worker agent
 	must_dump "$pid" image
-	wait_until 20 is_parked image
+	wait_until 60 is_parked image
 	truncate -s -4096 image/rekindle-pages-*.img
 	must_not_restore image
 	expect_line image/restore.log "Error .*rekindle-pages-"
@@ -242,9 +242,9 @@ test_what_goes_on_running_is_not_parked() {
 	start_worker worker agent
 	must_dump "$pid" image --leave-running
 	before=$(ask worker checksum)
-	wait_until 20 is_not_parked image
+	wait_until 60 is_not_parked image
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	must_restore image
 	expect "what was there" "$(resident image)" 0
 	check_worker worker "$before"

@@ -7,7 +7,7 @@ start_sleeper() {
 	setsid sleep infinity </dev/null >/dev/null 2>&1 &
 	sleeper=$!
 	disown
-	wait_until 20 grep -q '^sleep' "/proc/$sleeper/comm"
+	wait_until 60 grep -q '^sleep' "/proc/$sleeper/comm"
 }
 
 # Names of CRIU's image files, without what only names a file by its id.
@@ -16,7 +16,7 @@ image_files() { (cd "$1" && find . -name '*.img' ! -name rekindle-checkpoint.img
 test_is_dumped_and_restored_as_without_the_plugin() {
 	start_sleeper
 	dump "$sleeper" with
-	wait_until 20 is_gone "$sleeper"
+	wait_until 60 is_gone "$sleeper"
 	must_restore with
 	is_running "$sleeper" || fail "the restored process does not run"
 	mkdir without
@@ -27,7 +27,7 @@ test_is_dumped_and_restored_as_without_the_plugin() {
 	[ ! -e with/rekindled.log ] || fail "a pool was started"
 	expect "pools that run" "$(pool_pid)" ""
 	# And it is restored where the plugin is not installed.
-	wait_until 20 is_gone "$sleeper"
+	wait_until 60 is_gone "$sleeper"
 	"$criu" restore -d -D with -L "$(mktemp -d -p "$work")" -v4 -o restore.log
 	is_running "$sleeper" || fail "the restored process does not run"
 }
@@ -37,7 +37,7 @@ test_stays_as_it_is_where_nothing_of_rekindle_works() {
 	export REKINDLE_POOL_PROGRAM=/nonexistent/rekindled REKINDLE_CUDA_DRIVER=/nonexistent/libcuda.so.1
 	must_dump "$sleeper" image --leave-running
 	kill -KILL "$sleeper"
-	wait_until 20 is_gone "$sleeper"
+	wait_until 60 is_gone "$sleeper"
 	must_restore image
 	is_running "$sleeper" || fail "the restored process does not run"
 }

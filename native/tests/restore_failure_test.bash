@@ -21,12 +21,12 @@ after_failure() {
 	expect_line "$folder/restore.log" "Error \(rekindle\): cuda_plugin: ."
 	expect "succeeded in the statistics" "$(json "$folder/stats-rekindle.json" succeeded)" false
 	[ -n "$(json "$folder/stats-rekindle.json" failure)" ] || fail "the statistics do not say why"
-	wait_until 20 no_worker
+	wait_until 60 no_worker
 }
 
 end_worker() {
 	kill -KILL "$pid"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 }
 
 restore_with_every_rule() { # SUFFIX FUNCTION...
@@ -108,7 +108,7 @@ test_the_second_of_two_processes_fails() {
 	ask worker.1 wait-ready
 	checksum=$(ask worker checksum) child=$(ask worker.1 checksum)
 	must_dump "$pid" image
-	wait_until 20 no_worker
+	wait_until 60 no_worker
 	(
 		export REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999@2
 		must_not_restore image
@@ -128,8 +128,8 @@ test_criu_itself_fails() {
 		must_not_restore image
 		mv kept "image/core-$1.img"
 	)
-	wait_until 20 no_worker
-	wait_until 20 no_pool
+	wait_until 60 no_worker
+	wait_until 60 no_pool
 	must_restore image
 	check_worker worker "$checksum"
 }
@@ -249,7 +249,7 @@ start_lasting_pool() {
 	inject pool
 	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules "$build/bin/rekindled" --log "$work/pool.log" </dev/null >/dev/null 2>&1 &
 	pool=$!
-	wait_until 20 test -S "$REKINDLE_POOL_SOCKET"
+	wait_until 60 test -S "$REKINDLE_POOL_SOCKET"
 }
 
 # pool_gives_way: it lost its GPU, says so, and ends as a failed one, which whoever keeps it running starts anew

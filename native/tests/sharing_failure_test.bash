@@ -86,14 +86,14 @@ kill_pool_at() { # CALL [also|at-once]: of the simulated driver in the pool
 	inject pool "$1=held"
 	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules dump "$pid" image --leave-running &
 	dumped=$!
-	wait_until 60 is_held pool
-	pool=$(wait_until 60 held_up_pool)
+	wait_until 180 is_held pool
+	pool=$(wait_until 180 held_up_pool)
 	[ "${2:-}" != at-once ] || signal_criu STOP
 	kill -KILL "$pool"
 	[ -z "${2:-}" ] || signal_criu KILL
 	inject pool
 	wait $dumped || true
-	wait_until 120 no_pool
+	wait_until 360 no_pool
 	is_as_remembered pair
 	check_pair pair
 }
@@ -127,11 +127,11 @@ lose_criu() { # CALL=ERROR@N,... COUNT
 	inject pool cuCheckpointProcessCheckpoint=held
 	REKINDLE_SIMCUDA_FAIL=$1 REKINDLE_SIMCUDA_CONTROL=$work/pool.rules dump "$pid" image &
 	dumped=$!
-	wait_until 60 is_held pool
+	wait_until 180 is_held pool
 	signal_criu KILL
 	inject pool
 	wait $dumped || true
-	wait_until 60 no_pool
+	wait_until 180 no_pool
 	left=$(grep -ao "rekindled --revive .*" image/rekindled.log) || fail "no process was left behind"
 	expect "processes that are left behind" "$(wc -l <<<"$left")" "$2"
 }

@@ -17,7 +17,7 @@ start_ranks() {
 	) &
 	pid=$!
 	disown
-	for ((rank = 0; rank < count; rank++)); do wait_until 60 test -e "$name/$rank/ready"; done
+	for ((rank = 0; rank < count; rank++)); do wait_until 180 test -e "$name/$rank/ready"; done
 }
 
 # tell RANK COMMAND...: prints the answer
@@ -27,7 +27,7 @@ tell() {
 	rm -f "$folder/answer"
 	echo "$*" >"$folder/next"
 	mv "$folder/next" "$folder/go"
-	wait_until 120 test -e "$folder/answer"
+	wait_until 360 test -e "$folder/answer"
 	cat "$folder/answer"
 }
 must_tell() { local got; got=$(tell "$@"); [ "$got" = good ] || fail "rank $1 says to $2 $3: '$got'"; }

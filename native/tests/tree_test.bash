@@ -148,7 +148,7 @@ test_one_that_fails_ends_the_tree_when_the_others_are_through() {
 	expect "the processes that came back first" "$(grep -c "has its GPU back: offload mode" image/restore.log)" 2
 	expect "succeeded" "$(json image/stats-rekindle.json succeeded)" false
 	expect "where it failed" "$(json image/stats-rekindle.json failure_phase)" 8
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	mapfile -t names < <(processes_named rekindle-worker)
 	expect "processes of the tree" "${#names[@]}" 0
 	must_restore image
@@ -162,7 +162,7 @@ test_a_pool_that_is_lost_ends_the_tree() {
 	must_dump "$pid" image
 	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessRestore=3000ms restore image &
 	local restore_job=$!
-	wait_until 20 grep -qs "being restored side by side" image/restore.log
+	wait_until 60 grep -qs "being restored side by side" image/restore.log
 	kill -KILL "$(pool_pid)"
 	! wait $restore_job || fail "the restore succeeded"
 	expect_line image/restore.log "the pool ended while it worked for this run"
@@ -207,7 +207,7 @@ test_a_pool_that_is_lost_in_a_dump() {
 	start_tree agent
 	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessCheckpoint=3000ms dump "$pid" image &
 	local dump_job=$!
-	wait_until 20 grep -qs "being saved side by side" image/dump.log
+	wait_until 60 grep -qs "being saved side by side" image/dump.log
 	kill -KILL "$(pool_pid)"
 	! wait $dump_job || fail "the dump succeeded"
 	check_tree
@@ -223,10 +223,10 @@ test_a_criu_that_is_lost_in_a_dump() {
 	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessCheckpoint=2000ms "$criu" dump -t "$pid" -D image -L "$plugin" -v4 \
 		-o dump.log </dev/null >image/dump.out 2>&1 &
 	local dump_job=$!
-	wait_until 20 grep -qs "being saved side by side" image/dump.log
+	wait_until 60 grep -qs "being saved side by side" image/dump.log
 	kill -KILL $dump_job
 	wait $dump_job || true
-	wait_until 30 no_pool
+	wait_until 90 no_pool
 	check_tree
 	must_dump "$pid" image
 	must_restore image

@@ -23,10 +23,10 @@ start_slow_restore() {
 
 kill_criu_while_it_fills() { # [ARGUMENT...]
 	start_slow_restore "$@"
-	wait_until 30 grep -qs "Run late stage hook" image/restore.log
+	wait_until 90 grep -qs "Run late stage hook" image/restore.log
 	sleep 0.5
 	kill -KILL "$criu_pid"
-	wait_until 20 no_worker
+	wait_until 60 no_worker
 	inject pool
 }
 
@@ -68,15 +68,15 @@ test_criu_killed_in_a_tree() {
 	) &
 	pid=$!
 	disown
-	wait_until 20 test -s "$work/worker"
-	wait_until 20 test -s "$work/worker.1"
+	wait_until 60 test -s "$work/worker"
+	wait_until 60 test -s "$work/worker.1"
 	ask worker wait-ready
 	ask worker.1 wait-ready
 	checksum=$(ask worker checksum) child=$(ask worker.1 checksum)
 	REKINDLE_CHUNK_SIZE=2M must_dump "$pid" image
-	wait_until 20 no_worker
+	wait_until 60 no_worker
 	kill_criu_while_it_fills -d
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	[ -z "$(processes_named sleep)" ] || fail "the process without CUDA lives on"
 	must_restore image
 	check_worker worker "$checksum"
@@ -87,10 +87,10 @@ test_criu_killed_in_a_tree() {
 test_pool_killed_while_it_fills() {
 	make_image agent
 	start_slow_restore -d
-	wait_until 30 grep -qs "Run late stage hook" image/restore.log
+	wait_until 90 grep -qs "Run late stage hook" image/restore.log
 	kill -KILL "$(pool_pid)"
-	wait_until 20 is_gone "$criu_pid"
-	wait_until 20 no_worker
+	wait_until 60 is_gone "$criu_pid"
+	wait_until 60 no_worker
 	must_restore image
 	check_worker worker "$checksum"
 }
@@ -101,7 +101,7 @@ restore_and_wait() {
 	"$criu" restore -D image -L "$plugin" -v4 -o restore.log >/dev/null 2>&1 </dev/null &
 	criu_pid=$!
 	disown
-	wait_until 30 grep -qs "Restore finished successfully" image/restore.log
+	wait_until 90 grep -qs "Restore finished successfully" image/restore.log
 }
 
 # From the moment at which criu is done, nothing that happens to it or to the pool concerns what it has restored, and
@@ -110,16 +110,16 @@ test_what_is_restored_lives_on() {
 	make_image agent --children 1
 	restore_and_wait
 	must_dump "$pid" image2
-	wait_until 20 is_gone "$criu_pid"
-	wait_until 20 no_worker
+	wait_until 60 is_gone "$criu_pid"
+	wait_until 60 no_worker
 	restore_and_wait
 	kill -KILL "$criu_pid"
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 	check_worker worker "$checksum"
 	must_dump "$pid" image2
-	wait_until 20 no_worker
+	wait_until 60 no_worker
 	must_restore image2 --leave-stopped
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 	sleep 0.2
 	expect "the state of the restored process" "$(awk '/^State:/ {print $2}' "/proc/$pid/status")" T
 	kill -CONT "$pid"
@@ -152,7 +152,7 @@ test_released_memory_without_an_agent_page() {
 	must_not_restore image
 	expect_line image/restore.log "Error \(rekindle\): .*No restored process has taken .* process $pid"
 	expect "succeeded in the statistics" "$(json image/stats-rekindle.json succeeded)" false
-	wait_until 20 no_worker
+	wait_until 60 no_worker
 	must_restore kept
 	check_worker worker "$checksum"
 }
@@ -163,7 +163,7 @@ test_released_memory_of_the_first_of_two() {
 	rm image/rekindle-checkpoint.img image/rekindle-"$pid"-*.img
 	must_not_restore image
 	expect_line image/restore.log "Error \(rekindle\): .*Process $pid needs its GPU image"
-	wait_until 20 no_worker
+	wait_until 60 no_worker
 }
 
 run_tests "$@"

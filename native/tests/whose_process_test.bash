@@ -30,7 +30,7 @@ test_a_pool_outside_serves_a_pid_namespace() {
 		others+=($!)
 	done
 	"$build/bin/rekindled" --socket "$REKINDLE_POOL_SOCKET" 2>pool.log &
-	wait_until 20 listens
+	wait_until 60 listens
 	inside '
 		start_worker worker agent --children 1
 		ask worker.1 wait-ready
@@ -58,7 +58,7 @@ test_a_pool_that_does_not_see_the_process_refuses() {
 	start_worker worker agent
 	before=$(ask worker checksum)
 	inside 'exec "$build/bin/rekindled" --socket "$REKINDLE_POOL_SOCKET" 2>pool.log' &
-	wait_until 20 listens
+	wait_until 60 listens
 	must_not_dump "$pid" image
 	expect_line image/dump.log "Error \(rekindle\): .*Process $pid is not visible in the pid namespace of this pool"
 	expect "its state" "$(state)" running
@@ -66,7 +66,7 @@ test_a_pool_that_does_not_see_the_process_refuses() {
 	REKINDLE_POOL_SOCKET=$work/other.sock must_dump "$pid" image
 	must_not_restore image
 	expect_line image/restore.log "Error \(rekindle\): .*is not visible in the pid namespace of this pool"
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	REKINDLE_POOL_SOCKET=$work/other.sock must_restore image
 	check_worker worker "$before"
 }
@@ -104,7 +104,7 @@ test_a_traced_process_is_refused() {
 ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), None, None)
 print(flush=True); time.sleep(1000)' "$pid" >traced &
 	tracer=$!
-	wait_until 30 test -s traced
+	wait_until 90 test -s traced
 	must_not_dump "$pid" image
 	expect_line image/dump.log "Error \(rekindle\): .*process $pid is traced by process $tracer \(python3\)"
 	[ ! -e image/rekindled.log ] || fail "a pool was started for it"
@@ -125,7 +125,7 @@ test_unlocked_meanwhile() {
 		suspender --action lock
 		inject pool cuCheckpointProcessGetState=held@$moment
 		REKINDLE_SIMCUDA_CONTROL=$work/pool.rules dump "$pid" image --leave-running &
-		wait_until 60 is_held pool
+		wait_until 180 is_held pool
 		suspender --action unlock
 		inject pool
 		wait $! || true
@@ -140,8 +140,8 @@ test_locked_meanwhile() {
 	before=$(ask worker checksum)
 	# Time enough for the other one, or it would come later, when the process is unlocked for its agent.
 	REKINDLE_TIMEOUT=30 REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessLock=4000ms dump "$pid" image --leave-running &
-	wait_until 20 grep -qs "locking CUDA" image/dump.log
-	wait_until 20 pool_is_held_up
+	wait_until 60 grep -qs "locking CUDA" image/dump.log
+	wait_until 60 pool_is_held_up
 	suspender --action lock
 	wait $! && fail "the dump succeeded"
 	# Whoever locked it finds it locked.
@@ -161,7 +161,7 @@ test_a_suspended_process_that_never_was_restored() {
 		must_restore image
 		check_worker worker "$before"
 		kill -KILL "$pid"
-		wait_until 20 is_gone "$pid"
+		wait_until 60 is_gone "$pid"
 		rm -rf image worker
 	done
 }
@@ -209,12 +209,12 @@ test_an_agent_at_the_lock() {
 	inject worker cuMemExportToShareableHandle=held@1
 	REKINDLE_COPY_WHILE_RUNNING=1 dump "$pid" image &
 	job=$!
-	wait_until 60 is_held worker
+	wait_until 180 is_held worker
 	kill -KILL "$(pool_pid)"
 	suspender --action lock
 	inject worker
 	wait $job && fail "the dump succeeded"
-	wait_until 60 agent_is_in 202 # futex: at the lock
+	wait_until 180 agent_is_in 202 # futex: at the lock
 	# At its end the agent is asked once more, which cannot answer before the process is unlocked.
 	REKINDLE_TIMEOUT=3 must_dump "$pid" again
 	expect_mode again native
@@ -227,7 +227,7 @@ test_an_agent_at_the_lock() {
 locked_while_the_agent_works() {
 	inject worker "$1"
 	REKINDLE_TIMEOUT=60 dump "$pid" image --leave-running &
-	wait_until 60 is_held worker
+	wait_until 180 is_held worker
 	suspender --action lock
 	inject worker
 	wait $! && fail "the dump succeeded"

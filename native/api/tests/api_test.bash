@@ -97,7 +97,7 @@ test_cancelled_in_the_copy_of_a_dump() {
 	expect "the driver's state" "$("$simcuda/bin/cuda-checkpoint" --pid "$pid" --get-state)" running
 	check_worker worker "$before"
 	[ -z "$(find image -name 'rekindle-*.img')" ] || fail "a cancelled dump left a GPU image"
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 	api 0 checkpoint "$pid" image
 	api 0 restore image
 	check_worker worker "$before"
@@ -143,7 +143,7 @@ test_cancelled_restore() {
 	REKINDLE_SIMCUDA_DELAY=cuMemcpyHtoDAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
 		api -15 --cancel-phase 7 --cancel-bytes 2097152 restore image
 	expect "workers" "$(processes_named rekindle-worker)" ""
-	wait_until 20 no_pool
+	wait_until 60 no_pool
 	expect "criu" "$(processes_named criu)" ""
 	api 0 restore image
 	check_worker worker "$before"

@@ -38,12 +38,12 @@ if [ -z "$ZOO" ]; then
 	${CC:-cc} -O2 -o "$ZOO" "$tests"/zoo*.c -lpthread
 fi
 
-await() { wait_until 20 test -e "$1"; } # FILE
+await() { wait_until 60 test -e "$1"; } # FILE
 
 gone() { # PID...
 	local p
 	for p; do
-		wait_until 10 is_gone "$p"
+		wait_until 30 is_gone "$p"
 	done
 }
 
@@ -66,7 +66,7 @@ start_zoo() { # MODE
 	await "$work/zoo.d/pid"
 	pid=$(cat "$work/zoo.d/pid")
 	pids+=("$pid")
-	wait_until 20 asleep "$pid"
+	wait_until 60 asleep "$pid"
 	snapshot "$pid" >"$work/before"
 }
 
@@ -137,5 +137,5 @@ start_tids_zoo() {
 	pid=$(cat /proc/$!/task/$!/children)
 	pid=${pid%% *}
 	pids+=("$pid")
-	wait_until 20 asleep "$pid"
+	wait_until 60 asleep "$pid"
 }
