@@ -56,6 +56,15 @@ static struct application *dump(struct pool_fixture *fixture, int *client)
 	return application;
 }
 
+static void wait_until_it_begins(void)
+{
+	int tries;
+
+	for (tries = 0; tries < 60000 && !atomic_load(&entered); tries++)
+		usleep(1000);
+	assert_true(atomic_load(&entered));
+}
+
 static int check(int client, unsigned int timeout_ms, struct pool_reply *reply)
 {
 	struct pool_request request = {.type = POOL_CHECK, .timeout_ms = timeout_ms};
@@ -140,8 +149,7 @@ static void a_lost_client_cancels_the_check(void **state)
 
 	atomic_store(&hold, true);
 	application = dump(fixture, &client);
-	while (!atomic_load(&entered))
-		usleep(1000);
+	wait_until_it_begins();
 	close(client);
 	wait_until_nothing_is_held(fixture);
 	assert_true(atomic_load(&was_cancelled));
