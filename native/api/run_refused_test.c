@@ -184,42 +184,39 @@ static void a_log_in_the_place_of_an_image_is_refused(void **state)
 	assert_string_equal(text_of(f->arguments), "");
 }
 
-static void arguments_that_the_library_gives_are_refused(void **state)
+/* Each of them by itself, with a sentence that names it and says why. */
+static void assert_arguments_refused(struct fixture *f, const char *const *refused, size_t count, const char *why)
 {
-	static const char *const refused[] = {
+	size_t i;
+
+	f->dump.argument_count = 1;
+	for (i = 0; i < count; i++) {
+		f->dump.arguments = &refused[i];
+		assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
+		assert_non_null(strstr(f->error.message, refused[i]));
+		assert_non_null(strstr(f->error.message, why));
+	}
+	assert_string_equal(text_of(f->arguments), "");
+}
+
+static void arguments_are_refused_or_passed_on(void **state)
+{
+	static const char *const given_by_the_library[] = {
 		"--help", "-h",	       "-V",	  "-D",	 "-D/elsewhere",   "-lR", "--tree", "--images-dir=/x",
 		"--imag", "--pidfile", "--log-f", "-t1", "--leave-running"};
+	static const char *const without_pages[] = {"--page-server", "--page", "--stream", "--lazy-pages"};
 	static const char *const passed_on[] = {"-v", "4",	     "-vt", "--external", "dev[1:3]:hd",
 						"-l", "--timeout=5", "-",   "-x/t"};
 	struct fixture *f = *state;
 	size_t i;
 
-	f->dump.argument_count = 1;
-	for (i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-		f->dump.arguments = &refused[i];
-		assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
-		assert_non_null(strstr(f->error.message, refused[i]));
-	}
+	assert_arguments_refused(f, given_by_the_library, sizeof(given_by_the_library) / sizeof(char *),
+				 "by the library itself");
+	assert_arguments_refused(f, without_pages, sizeof(without_pages) / sizeof(char *), "out of the folder");
 	for (i = 0; i < sizeof(passed_on) / sizeof(passed_on[0]); i++) {
 		f->dump.arguments = &passed_on[i];
 		assert_int_equal(dump(f, "ok"), REKINDLE_OK);
 	}
-}
-
-static void arguments_without_pages_in_the_folder_are_refused(void **state)
-{
-	static const char *const refused[] = {"--page-server", "--page", "--stream", "--lazy-pages"};
-	struct fixture *f = *state;
-	size_t i;
-
-	f->dump.argument_count = 1;
-	for (i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-		f->dump.arguments = &refused[i];
-		assert_int_equal(dump(f, "ok"), REKINDLE_ERROR_INVALID_ARGUMENT);
-		assert_non_null(strstr(f->error.message, refused[i]));
-		assert_non_null(strstr(f->error.message, "out of the folder"));
-	}
-	assert_string_equal(text_of(f->arguments), "");
 }
 
 /* Writes into a mapping without room behind it would end this process. */
@@ -330,8 +327,7 @@ int main(void)
 		TEST(structures_of_another_header_are_refused),
 		TEST(wrong_values_are_named),
 		TEST(a_log_in_the_place_of_an_image_is_refused),
-		TEST(arguments_that_the_library_gives_are_refused),
-		TEST(arguments_without_pages_in_the_folder_are_refused),
+		TEST(arguments_are_refused_or_passed_on),
 		TEST(a_full_disk_is_named),
 		TEST(a_missing_or_old_criu_is_named),
 		TEST(a_check_warns_where_criu_keeps_nothing),

@@ -68,6 +68,22 @@ static bool is_known(const char *name)
 	return false;
 }
 
+/* What the number is of. Returns what follows. */
+static char *take_unit(struct rule *rule, unsigned long number, char *unit)
+{
+	if (!strncmp(unit, "ms", 2)) {
+		rule->delay_nanoseconds = number * 1000000u;
+		return unit + 2;
+	}
+	if (!strncmp(unit, "us", 2)) {
+		rule->delay_nanoseconds = number * 1000u;
+		return unit + 2;
+	}
+	rule->failure = (CUresult)number;
+	rule->breaks = *unit == '!';
+	return unit + rule->breaks;
+}
+
 static void add_rule(struct rule_set *set, const char *text)
 {
 	struct rule *rule = &set->rules[set->count];
@@ -93,19 +109,8 @@ static void add_rule(struct rule_set *set, const char *text)
 		fprintf(stderr, "SIMULATED GPU: the injection rule \"%s\" names no function of this driver\n", text);
 		abort();
 	}
-	if (rule->held) {
-		; /* there is no number */
-	} else if (!strncmp(end, "ms", 2)) {
-		rule->delay_nanoseconds = number * 1000000u;
-		end += 2;
-	} else if (!strncmp(end, "us", 2)) {
-		rule->delay_nanoseconds = number * 1000u;
-		end += 2;
-	} else {
-		rule->failure = (CUresult)number;
-		rule->breaks = *end == '!';
-		end += rule->breaks;
-	}
+	if (!rule->held)
+		end = take_unit(rule, number, end);
 	if (*end == '+') {
 		rule->alone = rule->delay_nanoseconds != 0;
 		end++;

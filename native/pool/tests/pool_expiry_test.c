@@ -145,17 +145,7 @@ static int set_up(void **state)
 	return pool_fixture_set_up(state);
 }
 
-/* With what the test has left in the pool. */
-static int tear_down(void **state)
-{
-	struct pool_fixture *fixture = *state;
-
-	pool_server_stop(fixture->server);
-	fixture->server = NULL;
-	return pool_fixture_tear_down(state);
-}
-
-#define TEST_HERE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST_HERE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down_with_what_is_left)
 
 int main(void)
 {

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/tests/restore_test_support.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "store/gpu_image.h"
 
 /*
  * Several restores of one image at the same time. There is one application, so one of them brings it back; the others are
@@ -60,21 +57,14 @@ static void bring_back(int client, struct application *application, const uint8_
 	client_finish(client, 0);
 }
 
-/* Puts an image of so much later in its place, under its id; the contents are left alone. */
-static void forge(struct pool_fixture *fixture, pid_t pid, int seconds)
+static void make_later(struct gpu_image *image)
 {
-	struct gpu_image_name name = {.pid = pid, .has_id = true};
-	char temporary[GPU_IMAGE_NAME_MAX];
-	struct gpu_image *image = NULL;
-	struct error_text error;
+	image->created++;
+}
 
-	image_id_of(fixture, pid, name.id);
-	assert_int_equal(gpu_image_read(fixture->folder, &name, &image, &error), 0);
-	image->created += (uint64_t)seconds;
-	snprintf(temporary, sizeof(temporary), "%s.tmp", image->files[0].name);
-	assert_int_equal(renameat(fixture->folder, image->files[0].name, fixture->folder, temporary), 0);
-	assert_int_equal(gpu_image_commit(fixture->folder, image, &error), 0);
-	gpu_image_free(image);
+static void make_earlier(struct gpu_image *image)
+{
+	image->created--;
 }
 
 static void several_restores_read_the_files_once(void **state)
@@ -224,7 +214,7 @@ static void another_image_with_its_id_is_read(void **state)
 	int first = begin_restore(fixture, &reply), last;
 
 	wait_until_read(fixture, IMAGE_BYTES);
-	forge(fixture, application->pid, 1);
+	rewrite_manifest(fixture, application->pid, make_later);
 	last = begin_restore(fixture, &reply);
 	bring_back(last, application, image_id);
 	client_finish(first, -1);
@@ -242,11 +232,11 @@ static void what_is_filled_ahead_is_for_no_other_image_with_its_id(void **state)
 
 	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, POOL_TIER_DEVICE, &error), 0);
 	wait_until_read(fixture, IMAGE_BYTES);
-	forge(fixture, application->pid, 1);
+	rewrite_manifest(fixture, application->pid, make_later);
 	assert_int_equal(pool_server_prefetched(fixture->server, fixture->path, &bytes, &error), -ENOENT);
 	bring_back(begin_restore(fixture, &reply), application, image_id);
 	assert_int_equal(bytes_read(fixture), 2 * IMAGE_BYTES);
-	forge(fixture, application->pid, -1);
+	rewrite_manifest(fixture, application->pid, make_earlier);
 	assert_int_equal(pool_server_drop(fixture->server, fixture->path, &error), 0);
 }
 

@@ -257,16 +257,11 @@ static int set_up_with_budgets(void **state)
 	return set_up_with(state, "80M", "40M");
 }
 
-/* With what the test has left in the pool. */
 static int tear_down(void **state)
 {
-	struct pool_fixture *fixture = *state;
-
 	atomic_store(&holds, false);
 	atomic_store(&cancels, false);
-	pool_server_stop(fixture->server);
-	fixture->server = NULL;
-	return pool_fixture_tear_down(state);
+	return tear_down_with_what_is_left(state);
 }
 
 #define TEST_WITH(name, set_up) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

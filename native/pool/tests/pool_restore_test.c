@@ -327,24 +327,9 @@ static void every_image_has_to_be_taken(void **state)
 	client_finish(client, 0);
 }
 
-/* Makes the manifest of a process's image say that it is of a real GPU. */
-static void say_it_is_of_a_real_gpu(struct pool_fixture *fixture, pid_t pid)
+static void say_it_is_of_a_real_gpu(struct gpu_image *image)
 {
-	char temporary[GPU_IMAGE_NAME_MAX];
-	struct gpu_image_name name = {.pid = pid, .has_id = true};
-	struct gpu_image *image = NULL;
-	struct error_text error;
-
-	image_id_of(fixture, pid, name.id);
-	assert_int_equal(gpu_image_read(fixture->folder, &name, &image, &error), 0);
 	image->simulated = false;
-	if (image->allocation_count) {
-		/* Where a dump has it until the manifest is written. */
-		snprintf(temporary, sizeof(temporary), "%s.tmp", image->files[0].name);
-		assert_int_equal(renameat(fixture->folder, image->files[0].name, fixture->folder, temporary), 0);
-	}
-	assert_int_equal(gpu_image_commit(fixture->folder, image, &error), 0);
-	gpu_image_free(image);
 }
 
 static void image_of_a_real_gpu_needs_one(void **state)
@@ -355,7 +340,7 @@ static void image_of_a_real_gpu_needs_one(void **state)
 	struct application *application = dumped(fixture, true, image_id);
 	int client;
 
-	say_it_is_of_a_real_gpu(fixture, application->pid);
+	rewrite_manifest(fixture, application->pid, say_it_is_of_a_real_gpu);
 	client = begin_restore(fixture, &reply);
 	assert_int_equal(client_resume(client, application, image_id, &reply), -ENOTSUP);
 	assert_non_null(strstr(reply.error.text, "from a real GPU and this pool uses a simulated one"));
@@ -370,7 +355,7 @@ static void image_of_a_real_gpu_without_memory_in_it_is_the_drivers_business(voi
 	struct application *application = dumped(fixture, false, image_id);
 	int client;
 
-	say_it_is_of_a_real_gpu(fixture, application->pid);
+	rewrite_manifest(fixture, application->pid, say_it_is_of_a_real_gpu);
 	client = begin_restore(fixture, &reply);
 	assert_int_equal(client_resume(client, application, NULL, &reply), 0);
 	assert_int_equal(application_checksum(application), application->checksum);

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/tests/tier_test_support.h"
 
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pool/memory/memory_hashes.h"
 #include "pool/memory/prefetch.h"
-#include "store/gpu_image.h"
 
 /* Images in pinned memory of the host: how they come there, who copies from there, and who makes room for whom. */
 
@@ -240,21 +237,10 @@ static void what_cannot_be_moved_is_given_up(void **state)
 }
 
 /* As an image that was written before there were any, in one allocation. */
-static void forget_hashes(struct pool_fixture *fixture, pid_t pid)
+static void forget_hashes(struct gpu_image *image)
 {
-	struct gpu_image_name name = {.pid = pid, .has_id = true};
-	char temporary[GPU_IMAGE_NAME_MAX];
-	struct gpu_image *image = NULL;
-	struct error_text error;
-
-	image_id_of(fixture, pid, name.id);
-	assert_int_equal(gpu_image_read(fixture->folder, &name, &image, &error), 0);
 	free(image->allocations[2].hashes);
 	image->allocations[2].hashes = NULL;
-	snprintf(temporary, sizeof(temporary), "%s.tmp", image->files[0].name);
-	assert_int_equal(renameat(fixture->folder, image->files[0].name, fixture->folder, temporary), 0);
-	assert_int_equal(gpu_image_commit(fixture->folder, image, &error), 0);
-	gpu_image_free(image);
 }
 
 static void what_cannot_be_compared_is_given_up(void **state)
@@ -267,7 +253,7 @@ static void what_cannot_be_compared_is_given_up(void **state)
 	native = dumped(fixture, false, image_id);
 	put_away(fixture, "native", path);
 	application = dumped(fixture, true, image_id);
-	forget_hashes(fixture, application->pid);
+	rewrite_manifest(fixture, application->pid, forget_hashes);
 	prefetch(fixture, fixture->path, POOL_TIER_DEVICE);
 	need_room(fixture, native, "");
 	assert_int_equal(status_of(fixture).moved_to_pinned, 0);

@@ -2,6 +2,7 @@
 #include "pool/tests/restore_test_support.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 struct application *dumped(struct pool_fixture *fixture, bool with_agent, uint8_t *image_id)
@@ -35,4 +36,23 @@ void damage(struct pool_fixture *fixture, pid_t pid, off_t offset)
 	file = openat(fixture->folder, name, O_WRONLY);
 	assert_int_equal(pwrite(file, "damage", 6, offset), 6);
 	close(file);
+}
+
+void rewrite_manifest(struct pool_fixture *fixture, pid_t pid, void (*change)(struct gpu_image *image))
+{
+	struct gpu_image_name name = {.pid = pid, .has_id = true};
+	char temporary[GPU_IMAGE_NAME_MAX];
+	struct gpu_image *image = NULL;
+	struct error_text error;
+
+	image_id_of(fixture, pid, name.id);
+	assert_int_equal(gpu_image_read(fixture->folder, &name, &image, &error), 0);
+	change(image);
+	if (image->file_count) {
+		/* Where a dump has it until the manifest is written. */
+		snprintf(temporary, sizeof(temporary), "%s.tmp", image->files[0].name);
+		assert_int_equal(renameat(fixture->folder, image->files[0].name, fixture->folder, temporary), 0);
+	}
+	assert_int_equal(gpu_image_commit(fixture->folder, image, &error), 0);
+	gpu_image_free(image);
 }

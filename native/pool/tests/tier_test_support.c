@@ -101,3 +101,12 @@ void need_room(struct pool_fixture *fixture, struct application *application, co
 	client_finish(client, 0);
 	inject("");
 }
+
+int tear_down_with_what_is_left(void **state)
+{
+	struct pool_fixture *fixture = *state;
+
+	pool_server_stop(fixture->server);
+	fixture->server = NULL;
+	return pool_fixture_tear_down(state);
+}

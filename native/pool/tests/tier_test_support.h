@@ -20,5 +20,7 @@ void restore(struct pool_fixture *fixture, struct application *application, cons
 void put_away(struct pool_fixture *fixture, const char *name, char *path);
 /* The driver's own restore of another one finds no room; `also` may go wrong beside that. */
 void need_room(struct pool_fixture *fixture, struct application *application, const char *also);
+/* The fixture's, with what the test has left in the pool. */
+int tear_down_with_what_is_left(void **state);
 
 #endif
