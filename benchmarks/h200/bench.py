@@ -219,9 +219,10 @@ class Pytorch(Subject):
 class Side:
     """One way to dump and restore."""
 
-    def __init__(self, name, dump, criu, plugin, pool, options=(), environment=None):
+    def __init__(self, name, dump, criu, plugin, pool, options=(), environment=None, dump_options=()):
+        """options: of criu restore."""
         self.name, self.dump, self.criu, self.plugin, self.pool = name, dump, criu, plugin, pool
-        self.options = list(options)
+        self.options, self.dump_options = list(options), list(dump_options)
         self.environment = environment or {}
 
     def with_setting(self, text):
@@ -229,7 +230,8 @@ class Side:
         name, value = text.split("=", 1)
         environment = {**self.environment, name: value}
         pool = f"{self.pool} {text}" if self.pool else None
-        return Side(f"{self.name}/{text}", self.dump, self.criu, self.plugin, pool, self.options, environment)
+        return Side(f"{self.name}/{text}", self.dump, self.criu, self.plugin, pool, self.options, environment,
+                    self.dump_options)
 
 
 class KernelData:
@@ -274,6 +276,9 @@ class Bench:
             "native-huge": Side("native-huge", "native", patched, ours, "warm", [*threads, "--restore-thp", "always"]),
             "serial": Side("serial", "agent", stock, ours, "warm", environment={"CRIU_CUDA_PARALLEL_RESTORE": "0"}),
         }
+        for side in self.sides.values():
+            if side.criu == patched:
+                side.dump_options = ["--dump-threads", "0"]
 
     def environment(self, side):
         environment = dict(os.environ)
@@ -312,6 +317,8 @@ class Bench:
 
     def criu(self, side, action, folder, options, limit=400):
         command = [side.criu, action, "-D", folder, "-o", f"{action}.log", "-v4", "-L", side.plugin, *options]
+        if action == "dump":
+            command += side.dump_options
         began = time.monotonic()
         result = subprocess.run(command, env=self.environment(side), stdin=subprocess.DEVNULL,
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=limit)

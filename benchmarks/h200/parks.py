@@ -89,7 +89,7 @@ def measure(bench, make, rounds):
     warm = bench.side(f"patched/REKINDLE_PINNED_BUDGET={PINNED_BUDGET_MIB}M")
     sides = [Side(name, warm.dump, warm.criu, warm.plugin, warm.pool, warm.options,
                   {**warm.environment, "REKINDLE_PARK": name.partition("-")[0],
-                   **({"REKINDLE_PARENT": "none"} if name.endswith("-none") else {})})
+                   **({"REKINDLE_PARENT": "none"} if name.endswith("-none") else {})}, warm.dump_options)
              for name in ("file-none", "file", "device-none", "device", "pinned-none", "pinned-early-none")]
     bench.set_pool(warm)
     first, second = Parked(bench, make(), 1), Parked(bench, make(), 2)

@@ -83,12 +83,18 @@ static void a_patched_criu_gets_threads_and_huge_pages(void **state)
 	assert_int_equal(restore(f, "ok", &pid), REKINDLE_OK);
 	kill(pid, SIGKILL);
 	assert_true(passed(f, "--restore-threads\n0\n--restore-thp\nalways\n"));
+	assert_false(passed(f, "--dump-threads"));
+	assert_int_equal(dump(f, "ok"), REKINDLE_OK);
+	assert_true(passed(f, "--dump-threads\n0\n"));
+	assert_false(passed(f, "--restore-th"));
 	f->environment.restore_threads = -1;
 	f->environment.restore_hugepages = REKINDLE_HUGEPAGES_DEFAULT;
 	assert_int_equal(restore(f, "ok", &pid), REKINDLE_OK);
 	kill(pid, SIGKILL);
 	assert_false(passed(f, "--restore-threads"));
 	assert_false(passed(f, "--restore-thp"));
+	assert_int_equal(dump(f, "ok"), REKINDLE_OK);
+	assert_false(passed(f, "--dump-threads"));
 }
 
 static void settings_reach_criu_alone(void **state)

@@ -162,8 +162,9 @@ struct rekindle_environment {
 	int32_t streams;	      /**< copy workers, 1 to 64; 0: as configured */
 	int32_t parallel_restore;     /**< 0 or 1; -1: as configured */
 	int32_t checksums;	      /**< 0 or 1; -1: as configured */
-	int32_t restore_threads;      /**< --restore-threads of a CRIU that has it: N; 0: automatic; -1: do not use */
-	int32_t restore_hugepages;    /**< --restore-thp of a CRIU that has it: enum rekindle_hugepages */
+	/** --dump-threads and --restore-threads of a CRIU that has them: N; 0: automatic; -1: do not use */
+	int32_t restore_threads;
+	int32_t restore_hugepages; /**< --restore-thp of a CRIU that has it: enum rekindle_hugepages */
 	uint32_t reserved;
 };
 

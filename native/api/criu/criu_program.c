@@ -104,6 +104,7 @@ static int ask(struct criu_program *program, struct rekindle_error *error)
 			      OLDEST_MAJOR, OLDEST_MINOR);
 	/* Usage goes to stdout and the exit status says nothing. */
 	if (run(program, "restore", "--help", output, sizeof(output), &text) >= 0) {
+		program->has_dump_threads = strstr(output, "--dump-threads");
 		program->has_restore_threads = strstr(output, "--restore-threads");
 		program->has_restore_hugepages = strstr(output, "--restore-thp");
 	}

@@ -11,6 +11,7 @@
 struct criu_program {
 	char path[PATH_MAX];
 	char version[REKINDLE_NAME_MAX];
+	bool has_dump_threads;	    /* --dump-threads */
 	bool has_restore_threads;   /* --restore-threads */
 	bool has_restore_hugepages; /* --restore-thp */
 };

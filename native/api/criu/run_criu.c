@@ -71,7 +71,16 @@ static void add_flags(struct arguments *arguments, const struct criu_run *run)
 			add(arguments, options[i].option);
 }
 
-static void add_memory_options(struct arguments *arguments, struct criu_run *run)
+static void add_dump_threads(struct arguments *arguments, const struct criu_run *run)
+{
+	const struct run_environment *environment = run->environment;
+
+	if (environment->criu.has_dump_threads && environment->restore_threads >= 0)
+		add_pair(arguments, "--dump-threads",
+			 number(arguments, "%u", (unsigned int)environment->restore_threads));
+}
+
+static void add_restore_options(struct arguments *arguments, struct criu_run *run)
 {
 	static const char *const modes[] = {NULL, "advised", "always", "never"};
 	const struct run_environment *environment = run->environment;
@@ -91,11 +100,12 @@ static void make_arguments(struct arguments *arguments, struct criu_run *run)
 	if (run->restore) {
 		add(arguments, "--restore-detached");
 		add_pair(arguments, "--pidfile", run->pid_path);
-		add_memory_options(arguments, run);
+		add_restore_options(arguments, run);
 	} else {
 		add_pair(arguments, "--tree", number(arguments, "%u", (unsigned int)run->pid));
 		if (run->timeout_seconds)
 			add_pair(arguments, "--timeout", number(arguments, "%u", run->timeout_seconds));
+		add_dump_threads(arguments, run);
 	}
 	add_pair(arguments, "--images-dir", run->directory);
 	add_pair(arguments, "--work-dir", run->work_directory);

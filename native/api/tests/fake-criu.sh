@@ -5,7 +5,7 @@ case "$1 $2" in
 --version*) echo "Version: ${REKINDLE_TEST_CRIU_VERSION:-4.2.1}"; exit 0 ;;
 "restore --help")
 	echo "  -d|--restore-detached"
-	[ -z "$REKINDLE_TEST_CRIU_PATCHED" ] || printf '  --restore-threads NUM\n  --restore-thp MODE\n'
+	[ -z "$REKINDLE_TEST_CRIU_PATCHED" ] || printf '  --dump-threads NUM\n  --restore-threads NUM\n  --restore-thp MODE\n'
 	exit 1 ;;
 check*)
 	[ "$REKINDLE_TEST_CRIU" = check-fails ] || { echo "Looks good."; exit 0; }

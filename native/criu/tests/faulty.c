@@ -1,11 +1,12 @@
 /*
- * Preloaded into criu: reads of pages images fail or are short, or criu dies at one certain step.
+ * Preloaded into criu: reads of pages images or of memory fail or are short, or criu dies at one certain step.
  *
  *   FAULTY_EIO=OFFSET  a read that touches this offset fails with EIO
  *   FAULTY_ONCE=1      only the first one does
  *   FAULTY_DIRECT=1    reads with O_DIRECT fail with EINVAL, as on a filesystem that wants another alignment
  *   FAULTY_SHORT=1     no read returns more than one page and a half
  *   FAULTY_SLOW=MS     each read takes so much longer
+ *   FAULTY_MEMORY=N    the Nth read of another process's memory fails with EIO; with 0 all do, with EPERM
  *   FAULTY_KILL=1      who asks to be told of its parent's death kills that first, and asks when it is dead
  */
 #ifndef _GNU_SOURCE
@@ -73,6 +74,8 @@ static void be_slow(int fd)
 static ssize_t (*real_pread64)(int, void *, size_t, off64_t);
 static ssize_t (*real_preadv64)(int, const struct iovec *, int, off64_t);
 static ssize_t (*real_preadv64v2)(int, const struct iovec *, int, off64_t, int);
+static ssize_t (*real_process_vm_readv)(pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long,
+					unsigned long);
 
 /*
  * Before there are threads: CRIU's reader threads share the first one's libc state, so that locks of libc, which
@@ -83,6 +86,8 @@ __attribute__((constructor)) static void resolve(void)
 	real_pread64 = (ssize_t(*)(int, void *, size_t, off64_t))dlsym(RTLD_NEXT, "pread64");
 	real_preadv64 = (ssize_t(*)(int, const struct iovec *, int, off64_t))dlsym(RTLD_NEXT, "preadv64");
 	real_preadv64v2 = (ssize_t(*)(int, const struct iovec *, int, off64_t, int))dlsym(RTLD_NEXT, "preadv64v2");
+	real_process_vm_readv = (ssize_t(*)(pid_t, const struct iovec *, unsigned long, const struct iovec *,
+					    unsigned long, unsigned long))dlsym(RTLD_NEXT, "process_vm_readv");
 }
 
 ssize_t pread64(int fd, void *buf, size_t len, off64_t off)
@@ -124,6 +129,20 @@ ssize_t preadv64v2(int fd, const struct iovec *iov, int nr, off64_t off, int fla
 	if (fails(fd, off, len))
 		return -1;
 	return real_preadv64v2(fd, iov, nr, off, flags);
+}
+
+ssize_t process_vm_readv(pid_t pid, const struct iovec *to, unsigned long nr_to, const struct iovec *from,
+			 unsigned long nr_from, unsigned long flags)
+{
+	static int calls;
+	const char *text = getenv("FAULTY_MEMORY");
+	int failing = text ? atoi(text) : -1;
+
+	if (failing == 0 || __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) == failing) {
+		errno = failing ? EIO : EPERM;
+		return -1;
+	}
+	return real_process_vm_readv(pid, to, nr_to, from, nr_from, flags);
 }
 
 static void kill_parent(void)

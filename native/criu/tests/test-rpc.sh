@@ -54,7 +54,7 @@ rpc_restore ""
 check_zoo "RPC, no options"
 kill_zoo
 
-for bad in "restore_threads: 4294967295"; do
+for bad in "restore_threads: 4294967295" "dump_threads: 4294967295"; do
 	request "$bad"
 	grep -q 'success: false' "$work/out" || fail "$bad is taken"
 	[ ! -e "/proc/$pid" ] || fail "$bad restores"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # CRIU's own tests of memory, mappings, threads and process trees with the
-# restore options on, in the tree that provide-criu.sh has built.
+# options for threads and huge pages on, in the tree that provide-criu.sh has built.
 set -euo pipefail
 tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$tests/readahead.sh"
@@ -71,7 +71,7 @@ but() { sed -E "s/($1):[a-z,]*//g" <<<"$memory"; } # the tests of memory without
 # less (the log of the restore has "page-readers: Read"), and with "never" those that have memory for a huge page.
 large="maps04:h,ns,uns maps05:h maps_grow00:h,ns maps09:h thp00:h,ns,uns thp02:h
 	transition/maps008:h transition/shmem:h mem-touch:h cow00:h cow01:h cow02:h,ns memfd00:h shm:ns,uns"
-runs=("$memory $others|" "$(but maps_grow00) $others|--restore-threads 3 --restore-thp always" "$large|--restore-threads 0"
+runs=("$memory $others|" "$(but maps_grow00) $others|--dump-threads 3 --restore-threads 3 --restore-thp always" "$large|--restore-threads 0"
 	"thp01:h,ns thp03:h maps04:h,uns maps05:h maps_grow00:h,ns mem-touch:h cow00:h cow02:h shm:ns|--restore-threads 2 --restore-thp never")
 
 failed=() make=() n=0 skipped=0

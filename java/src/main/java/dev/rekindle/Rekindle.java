@@ -415,7 +415,7 @@ public interface Rekindle extends AutoCloseable {
         }
 
         /**
-         * With how many threads CRIU restores the memory of a process, where it can.
+         * With how many threads CRIU restores the memory of a process, and writes it at a dump, where it can.
          *
          * @param threads 1 to 1024; 0 is automatic (the default), -1 is CRIU's own way
          * @return this builder

@@ -122,7 +122,7 @@ final class SetupCommand {
             List<String> all = new ArrayList<>(plugins);
             all.addAll(OF_CONTAINERS);
             if (linked(installation.patchedCriu())) {
-                all.add("restore-threads 0");
+                all.addAll(List.of("dump-threads 0", "restore-threads 0"));
             }
             note(runc, ofRunc.write(all));
             note(init.file(), ofInit.write(PodmanInit.SECTION, init.lines()));
