@@ -42,7 +42,7 @@ final class Doctor {
         capabilities();
         if (areSettingsRead()) {
             parts();
-            findings.addAll(new GpuDoctor(settings).examine());
+            findings.addAll(new GpuDoctor(settings.cudaDriver(), GpuDoctor.Sources.ofTheMachine()).examine());
             pool();
         }
         limits();

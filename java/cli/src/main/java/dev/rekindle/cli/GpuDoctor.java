@@ -18,15 +18,31 @@ final class GpuDoctor {
     private static final Pattern VERSION = Pattern.compile("\\b(\\d{3}(\\.\\d+)+)\\b");
     private static final String OLDEST = "570";
 
-    private final Settings settings;
+    private final Optional<String> named;
+    private final Sources sources;
     private final List<Finding> findings = new ArrayList<>();
 
-    GpuDoctor(Settings settings) {
-        this.settings = settings;
+    /**
+     * Where the driver says what it is.
+     *
+     * @param version its file
+     * @param smi its program, where it is installed
+     * @param mps what the programs of MPS are called, from the beginning on
+     */
+    record Sources(String version, Optional<Path> smi, String mps) {
+        static Sources ofTheMachine() {
+            return new Sources("/proc/driver/nvidia/version", Machine.program("nvidia-smi"), "nvidia-cuda-mps");
+        }
+    }
+
+    /** Of the driver that the settings name, if they do. */
+    GpuDoctor(Optional<String> named, Sources sources) {
+        this.named = named;
+        this.sources = sources;
     }
 
     List<Finding> examine() {
-        Optional<String> version = Machine.text("/proc/driver/nvidia/version").map(text -> {
+        Optional<String> version = Machine.text(sources.version()).map(text -> {
             Matcher matcher = VERSION.matcher(text);
             return matcher.find() ? matcher.group(1) : text;
         });
@@ -37,7 +53,7 @@ final class GpuDoctor {
                 "NVIDIA " + text,
                 OLDEST + " or newer, which has the checkpoint calls",
                 "install a newer driver")));
-        if (version.isEmpty() && settings.cudaDriver().isEmpty()) {
+        if (version.isEmpty() && named.isEmpty()) {
             findings.add(new Finding(
                     "driver",
                     WARN,
@@ -45,7 +61,7 @@ final class GpuDoctor {
                     "one from " + OLDEST + " on, for processes that use CUDA",
                     "nothing where only others are checkpointed"));
         } else {
-            library(settings.cudaDriver().orElse("libcuda.so.1"));
+            library(named.orElse("libcuda.so.1"));
         }
         gpus();
         return findings;
@@ -75,7 +91,7 @@ final class GpuDoctor {
     }
 
     private void gpus() {
-        Optional<Path> smi = Machine.program("nvidia-smi");
+        Optional<Path> smi = sources.smi();
         if (smi.isPresent()) {
             String query = "--query-gpu=name,memory.free,memory.total,persistence_mode,mig.mode.current";
             Optional<String> answer = Machine.output(smi.get().toString(), query, "--format=csv,noheader");
@@ -91,10 +107,17 @@ final class GpuDoctor {
                 String[] values = line.split(" *, *", -1);
                 if (values.length == 5) {
                     gpu(values[0], values[1], values[2], values[3].equals("Enabled"), values[4].equals("Enabled"));
+                } else if (!line.isBlank()) { // "No devices were found", for example
+                    findings.add(new Finding(
+                            "GPU",
+                            WARN,
+                            smi.get() + " says: " + line,
+                            "a GPU, for processes that use CUDA",
+                            "see what the kernel's log (dmesg) says of the driver"));
                 }
             });
         }
-        boolean service = Machine.processNamed("nvidia-cuda-mps");
+        boolean service = Machine.processNamed(sources.mps());
         findings.add(Finding.of(
                 WARN,
                 !service,
