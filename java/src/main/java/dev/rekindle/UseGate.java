@@ -48,14 +48,22 @@ final class UseGate {
         }
     }
 
-    /** Returns true to the one caller that is to free the handle, once nobody uses it any more. */
+    /**
+     * Returns true to the one caller that is to free the handle, once nobody uses it any more. An interrupt does not end the
+     * wait, as the handle cannot be freed before; the thread has it again afterwards.
+     */
     boolean closeAndWait() {
-        closer = Thread.currentThread();
         if ((users.getAndAccumulate(CLOSED, (now, mark) -> now | mark) & CLOSED) != 0) {
             return false;
         }
+        closer = Thread.currentThread(); // who left before has been seen below, and who leaves later sees this
+        boolean interrupted = false;
         while (users.get() != CLOSED) {
-            LockSupport.parkNanos(this, 1_000_000);
+            LockSupport.park(this);
+            interrupted |= Thread.interrupted(); // or it would not wait any more
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
         }
         return true;
     }

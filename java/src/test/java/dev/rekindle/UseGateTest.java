@@ -30,6 +30,45 @@ class UseGateTest {
                 .hasMessage("shut");
     }
 
+    /** It waits all the same, without a turn of a loop meanwhile, and has its interrupt afterwards. */
+    @Test
+    void interruptedCloserSleepsUntilUsersHaveLeft() throws Exception {
+        var gate = new UseGate("shut");
+        gate.enter();
+        var interruptedAfter = new AtomicBoolean();
+        Thread closer = Thread.ofPlatform().start(() -> {
+            Thread.currentThread().interrupt();
+            gate.closeAndWait();
+            interruptedAfter.set(Thread.currentThread().isInterrupted());
+        });
+        try {
+            long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
+            while (closer.getState() != Thread.State.WAITING) {
+                assertThat(System.nanoTime()).as(closer.getState().toString()).isLessThan(end);
+                Thread.sleep(1);
+            }
+            closer.interrupt(); // once more, in the middle
+        } finally {
+            gate.exit();
+        }
+        closer.join();
+        assertThat(interruptedAfter).isTrue();
+    }
+
+    /** A second one must not take the wait from the first. */
+    @RepeatedTest(50)
+    void firstOfTwoClosersIsWoken() throws Exception {
+        var gate = new UseGate("shut");
+        gate.enter();
+        CompletableFuture<Boolean> first = CompletableFuture.supplyAsync(gate::closeAndWait);
+        while (!gate.isClosed()) {
+            Thread.onSpinWait();
+        }
+        assertThat(gate.closeAndWait()).isFalse();
+        gate.exit();
+        assertThat(first.get(120, TimeUnit.SECONDS)).isTrue();
+    }
+
     @RepeatedTest(50)
     void nobodyIsInsideOnceItIsClosed() throws Exception {
         var gate = new UseGate("shut");
