@@ -37,7 +37,8 @@ public interface RunObserver {
         /**
          * The run has failed, or was cancelled.
          *
-         * @param failure what its call throws: a {@link RekindleException} but for wrong arguments
+         * @param failure what its call throws: a {@link RekindleException} but for wrong arguments; of an {@link Error}, an
+         *     {@link IllegalStateException} with that as its cause
          */
         default void fail(RuntimeException failure) {}
     }

@@ -51,8 +51,8 @@ final class Runner {
         var observation = observer.begin(new RunStart(RunKind.CHECKPOINT, images, OptionalLong.of(request.pid)));
         try {
             statistics = dump(request, images, operation);
-        } catch (RuntimeException failure) {
-            observation.fail(failure);
+        } catch (Throwable failure) {
+            observation.fail(told(failure));
             NativeOperation.rethrow(operation, failure);
             throw failure;
         }
@@ -125,8 +125,8 @@ final class Runner {
         var observation = observer.begin(new RunStart(RunKind.RESTORE, images, OptionalLong.empty()));
         try {
             process = revive(request, images, operation);
-        } catch (RuntimeException failure) {
-            observation.fail(failure);
+        } catch (Throwable failure) {
+            observation.fail(told(failure));
             NativeOperation.rethrow(operation, failure);
             throw failure;
         }
@@ -179,6 +179,13 @@ final class Runner {
             return new RestoredTree(
                     root, statistics.decodeOrRead(work, RunKind.RESTORE), handle, RestoredChild.watch(root));
         }
+    }
+
+    /** As observers are told of it: an error, which nobody expects, goes on as it is, and theirs has it as its cause. */
+    private static RuntimeException told(Throwable failure) {
+        return failure instanceof RuntimeException unchecked
+                ? unchecked
+                : new IllegalStateException("the run ended in " + failure, failure);
     }
 
     /** Where logs and statistics go. */

@@ -8,6 +8,7 @@ import ch.qos.logback.classic.Level;
 import ch.qos.logback.classic.Logger;
 import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.core.AppenderBase;
+import java.lang.reflect.Proxy;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -77,6 +78,43 @@ class RunObserverTest {
             Throwable thrown = catchThrowable(() -> rekindle.restore(RestoreRequest.of(folder.resolve("nothing"))));
             assertThat(thrown).isInstanceOf(NoImageException.class);
             assertThat(told.all).last().isSameAs(thrown);
+        }
+    }
+
+    /** As of a broken class path in the middle of a run: a path whose class is not whole stands for it. */
+    @Test
+    void anErrorIsToldAsAFailureAndThrown() {
+        var told = new Told();
+        Path broken =
+                (Path) Proxy.newProxyInstance(Path.class.getClassLoader(), new Class<?>[] {Path.class}, (_, _, _) -> {
+                    throw new NoClassDefFoundError("dev/rekindle/Missing");
+                });
+        try (Rekindle rekindle = Rekindle.builder()
+                .criu(TestMachine.criu())
+                .cudaDriver(TestMachine.SIMULATED_DRIVER)
+                .observer(told)
+                .build()) {
+            CheckpointRequest dump = CheckpointRequest.builder(4194305, folder)
+                    .workDirectory(broken)
+                    .build();
+            Throwable thrown = catchThrowable(() -> rekindle.checkpoint(dump));
+            assertThat(thrown).isInstanceOf(NoClassDefFoundError.class);
+            assertThat(told.all)
+                    .hasSize(2)
+                    .last()
+                    .satisfies(failure -> assertThat((Throwable) failure)
+                            .isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("dev/rekindle/Missing")
+                            .hasCause(thrown));
+            told.all.clear();
+            RestoreRequest restore =
+                    RestoreRequest.builder(folder).workDirectory(broken).build();
+            Throwable another = catchThrowable(() -> rekindle.restore(restore));
+            assertThat(another).isInstanceOf(NoClassDefFoundError.class);
+            assertThat(told.all)
+                    .hasSize(2)
+                    .last()
+                    .satisfies(failure -> assertThat((Throwable) failure).hasCause(another));
         }
     }
 

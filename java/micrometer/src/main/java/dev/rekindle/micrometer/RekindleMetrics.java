@@ -66,7 +66,12 @@ public final class RekindleMetrics implements RunObserver {
 
             @Override
             public void fail(RuntimeException failure) {
-                over(lower(failure instanceof RekindleException known ? known.code() : ErrorCode.INVALID_ARGUMENT));
+                over(lower(
+                        switch (failure) {
+                            case RekindleException known -> known.code();
+                            case IllegalArgumentException _ -> ErrorCode.INVALID_ARGUMENT;
+                            default -> ErrorCode.INTERNAL;
+                        }));
             }
 
             private void over(String outcome) {

@@ -8,11 +8,14 @@ import dev.rekindle.CheckpointRequest;
 import dev.rekindle.NoImageException;
 import dev.rekindle.Rekindle;
 import dev.rekindle.RestoreRequest;
+import dev.rekindle.RunKind;
+import dev.rekindle.RunStart;
 import dev.rekindle.test.SimulatedGpu;
 import dev.rekindle.test.SimulatedGpuExtension;
 import dev.rekindle.test.Worker;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import java.nio.file.Path;
+import java.util.OptionalLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.ExtendWith;
 
@@ -48,6 +51,17 @@ class RekindleMetricsTest {
                 .isEqualTo(8 << 20);
         assertThat(registry.get("rekindle.run.active").longTaskTimers())
                 .allSatisfy(active -> assertThat(active.activeTasks()).isZero());
+    }
+
+    /** Wrong arguments are the caller's; an error that came up in a run is nobody's. */
+    @Test
+    void whatIsNoExceptionOfTheLibraryIsCountedByItsKind() {
+        var metrics = new RekindleMetrics(registry);
+        var run = new RunStart(RunKind.RESTORE, Path.of("/images"), OptionalLong.empty());
+        metrics.begin(run).fail(new IllegalArgumentException("no such folder"));
+        metrics.begin(run).fail(new IllegalStateException(new NoClassDefFoundError()));
+        assertThat(count("restore", "invalid_argument")).isEqualTo(1);
+        assertThat(count("restore", "internal")).isEqualTo(1);
     }
 
     private long count(String kind, String outcome) {
