@@ -24,6 +24,7 @@ static const struct {
 	{"--file-locks", REKINDLE_ERROR_CRIU_FAILED,
 	 "give --file-locks, or the preset that has it, to dump and restore"},
 	{"--shell-job", REKINDLE_ERROR_CRIU_FAILED, "give --shell-job to dump and restore"},
+	{CRIU_LOG_NO_LOOPBACK, REKINDLE_ERROR_CRIU_FAILED, CRIU_LOG_NO_LOOPBACK_ADVICE},
 };
 
 /* Likewise, of the images that are read; elsewhere the same words mean other files. */

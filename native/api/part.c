@@ -28,28 +28,32 @@ static int find_agent(char *path, struct rekindle_error *error)
 							"librekindle.so has it: install all of the release.");
 }
 
+/* Each by itself: what is wrong with another part is said where that one is asked for. */
 static int find(const struct rekindle_environment *environment, int32_t part, char *path, struct rekindle_error *error)
 {
-	struct run_environment run;
+	struct rekindle_environment defaults;
+	struct criu_program criu;
+	struct settings settings;
 	int result;
 
-	switch (part) {
-	case REKINDLE_PART_POOL:
+	if (part == REKINDLE_PART_POOL)
 		return find_pool(environment, path, error);
-	case REKINDLE_PART_AGENT:
+	if (part == REKINDLE_PART_AGENT)
 		return find_agent(path, error);
-	case REKINDLE_PART_CRIU:
-	case REKINDLE_PART_PLUGIN:
-		result = run_environment_resolve(&run, environment, error);
-		if (!result) {
-			strcpy(path, part == REKINDLE_PART_CRIU ? run.criu.path : run.plugin_directory);
-			run_environment_free(&run);
-		}
-		return result;
-	default:
+	if (part != REKINDLE_PART_CRIU && part != REKINDLE_PART_PLUGIN)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "part is %d: set it to an enum rekindle_part.", part);
-	}
+	rekindle_environment_defaults(&defaults);
+	if (!environment)
+		environment = &defaults;
+	result = environment_settings(&settings, environment, error);
+	if (!result && part == REKINDLE_PART_PLUGIN)
+		return environment_find_plugin(path, environment->plugin_directory, error);
+	if (!result)
+		result = criu_program_find(&criu, environment->criu, error);
+	if (!result)
+		strcpy(path, criu.path);
+	return result;
 }
 
 int rekindle_find_part(const struct rekindle_environment *environment, int32_t part, char *path, uint32_t capacity,

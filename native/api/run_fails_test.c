@@ -44,6 +44,9 @@ static void known_causes_have_codes(void **state)
 	assert_non_null(strstr(f->error.message, "allow more time (--timeout)"));
 	assert_int_equal(dump(f, "terminal"), REKINDLE_ERROR_CRIU_FAILED);
 	assert_non_null(strstr(f->error.message, "give --shell-job to dump and restore"));
+	assert_int_equal(dump(f, "no-loopback"), REKINDLE_ERROR_CRIU_FAILED);
+	assert_non_null(strstr(f->error.message, "Network is unreachable"));
+	assert_non_null(strstr(f->error.message, "'ip link set lo up'"));
 	assert_int_equal(dump(f, "killed"), REKINDLE_ERROR_CRIU_FAILED);
 	assert_non_null(strstr(f->error.message, "signal 9"));
 	assert_int_equal(dump(f, "no-log"), REKINDLE_ERROR_CRIU_FAILED);

@@ -2,6 +2,7 @@
 #include "api/run_test_support.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -275,6 +276,31 @@ static void a_missing_or_old_criu_is_named(void **state)
 	setenv("REKINDLE_TEST_CRIU", "check-fails", 1);
 	assert_int_equal(rekindle_check(&f->environment, &f->error), REKINDLE_ERROR_CRIU_FAILED);
 	assert_non_null(strstr(f->error.message, "vDSO"));
+	assert_non_null(strstr(f->error.message, "use a newer CRIU"));
+	setenv("REKINDLE_TEST_CRIU", "no-loopback", 1);
+	assert_int_equal(rekindle_check(&f->environment, &f->error), REKINDLE_ERROR_CRIU_FAILED);
+	assert_non_null(strstr(f->error.message, "Network is unreachable"));
+	assert_non_null(strstr(f->error.message, "'ip link set lo up'"));
+	assert_null(strstr(f->error.message, "newer CRIU"));
+}
+
+static void a_wrong_part_hides_no_other(void **state)
+{
+	struct fixture *f = *state;
+	char path[PATH_MAX];
+
+	f->environment.plugin_directory = f->root;
+	assert_int_equal(rekindle_find_part(&f->environment, REKINDLE_PART_PLUGIN, path, sizeof(path), &f->error),
+			 REKINDLE_ERROR_INVALID_ARGUMENT);
+	assert_int_equal(rekindle_find_part(&f->environment, REKINDLE_PART_CRIU, path, sizeof(path), &f->error),
+			 REKINDLE_OK);
+	assert_string_equal(path, FAKE_CRIU);
+	f->environment.plugin_directory = f->plugin;
+	f->environment.criu = "/nonexistent/criu";
+	assert_int_equal(rekindle_find_part(&f->environment, REKINDLE_PART_CRIU, path, sizeof(path), &f->error),
+			 REKINDLE_ERROR_CRIU_NOT_FOUND);
+	assert_int_equal(rekindle_find_part(&f->environment, REKINDLE_PART_PLUGIN, path, sizeof(path), &f->error),
+			 REKINDLE_OK);
 }
 
 static void note_warning(int32_t level, const char *line, void *context)
@@ -330,6 +356,7 @@ int main(void)
 		TEST(arguments_are_refused_or_passed_on),
 		TEST(a_full_disk_is_named),
 		TEST(a_missing_or_old_criu_is_named),
+		TEST(a_wrong_part_hides_no_other),
 		TEST(a_check_warns_where_criu_keeps_nothing),
 	};
 

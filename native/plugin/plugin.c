@@ -19,6 +19,8 @@ static int plugin_init(int stage)
 	int code = 0;
 
 	criu_log_open();
+	/* `rekindle doctor` looks for it: CRIU's own plugin has the same name. */
+	log_debug("this is Rekindle's plugin, version " REKINDLE_VERSION);
 	enabled = false;
 	if (!criu_get_image_dir || !add_inventory_plugin || !check_and_remove_inventory_plugin) {
 		log_error("this CRIU is too old: version 4.1 or newer is needed");

@@ -4,6 +4,10 @@
 
 #include <stddef.h>
 
+/* How it learns what the kernel does with TCP, where it has not kept that of an earlier run: it connects to itself. */
+#define CRIU_LOG_NO_LOOPBACK "Unable to connect a socket: Network is unreachable"
+#define CRIU_LOG_NO_LOOPBACK_ADVICE "the network that criu runs in has no loopback: run 'ip link set lo up' there"
+
 /* What a log of CRIU says about a failure. */
 struct criu_log_excerpt {
 	char lines[4096];	/* the last error lines that fit, whole, newline after each but the last */

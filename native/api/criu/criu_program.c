@@ -11,6 +11,7 @@
 
 #include "api/call/report.h"
 #include "api/criu/child_process.h"
+#include "api/criu/criu_log.h"
 #include "support/layout.h"
 
 #define OLDEST_MAJOR 4
@@ -157,8 +158,9 @@ int criu_program_find(struct criu_program *program, const char *given, struct re
 int criu_program_check(const struct criu_program *program, struct rekindle_error *error)
 {
 	struct error_text text = {""};
-	char output[4096];
+	char output[4096] = "";
 	int status = run(program, "check", NULL, output, sizeof(output), &text);
+	bool no_loopback = strstr(output, CRIU_LOG_NO_LOOPBACK);
 	size_t length = strlen(output);
 
 	if (status == 0)
@@ -166,9 +168,10 @@ int criu_program_check(const struct criu_program *program, struct rekindle_error
 	while (length && output[length - 1] == '\n')
 		output[--length] = '\0';
 	report(error, REKINDLE_ERROR_CRIU_FAILED, REKINDLE_PHASE_CRIU,
-	       "'criu check' fails with %.200s, version %s, on this kernel: use a newer CRIU. It said: %.200s",
-	       program->path, program->version,
-	       status < 0	       ? text.text
+	       "'criu check' fails with %.200s, version %s, on this kernel: %s. It said: %.200s", program->path,
+	       program->version, no_loopback ? CRIU_LOG_NO_LOOPBACK_ADVICE : "use a newer CRIU",
+	       no_loopback	       ? CRIU_LOG_NO_LOOPBACK
+	       : status < 0	       ? text.text
 	       : strrchr(output, '\n') ? strrchr(output, '\n') + 1
 				       : output);
 	if (error)

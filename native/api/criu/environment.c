@@ -100,7 +100,7 @@ int environment_settings(struct settings *settings, const struct rekindle_enviro
 	return REKINDLE_OK;
 }
 
-static int find_plugin(char *directory, const char *given, struct rekindle_error *error)
+int environment_find_plugin(char *directory, const char *given, struct rekindle_error *error)
 {
 	char file[PATH_MAX];
 
@@ -327,7 +327,7 @@ int run_environment_resolve(struct run_environment *run, const struct rekindle_e
 	if (!result)
 		result = criu_program_find(&run->criu, given->criu, error);
 	if (!result)
-		result = find_plugin(run->plugin_directory, given->plugin_directory, error);
+		result = environment_find_plugin(run->plugin_directory, given->plugin_directory, error);
 	if (!result)
 		result = make_variables(run, given, error);
 	run->timeout_seconds = settings.timeout_seconds;

@@ -37,6 +37,9 @@ const char *run_environment_name(const struct run_environment *run);
 int environment_settings(struct settings *settings, const struct rekindle_environment *given,
 			 struct rekindle_error *error);
 
+/* The folder of the plugin, given or else (NULL, "") of this release, into directory[PATH_MAX]. */
+int environment_find_plugin(char *directory, const char *given, struct rekindle_error *error);
+
 /* The capabilities that CRIU needs, or a clear sentence. */
 int environment_check_privileges(struct rekindle_error *error);
 

@@ -8,8 +8,14 @@ case "$1 $2" in
 	[ -z "$REKINDLE_TEST_CRIU_PATCHED" ] || printf '  --dump-threads NUM\n  --restore-threads NUM\n  --restore-thp MODE\n'
 	exit 1 ;;
 check*)
-	[ "$REKINDLE_TEST_CRIU" = check-fails ] || { echo "Looks good."; exit 0; }
-	echo "Error (criu/cr-check.c:1): vDSO is not supported"; exit 1 ;;
+	case $REKINDLE_TEST_CRIU in
+	check-fails) echo "Error (criu/cr-check.c:1): vDSO is not supported"; exit 1 ;;
+	no-loopback)
+		echo "Error (criu/kerndat.c:731): Unable to connect a socket: Network is unreachable"
+		echo "Error (criu/crtools.c:270): Could not initialize kernel features detection."
+		exit 1 ;;
+	esac
+	echo "Looks good."; exit 0 ;;
 esac
 
 if [ -n "$REKINDLE_TEST_ARGUMENTS" ]; then
@@ -55,6 +61,7 @@ busy)
 	exit 1 ;;
 timeout) say "Timeout reached. Try to interrupt: 2"; exit 1 ;;
 terminal) say "The 4026531836 tty is external. Consider to use --shell-job option."; exit 1 ;;
+no-loopback) say "Unable to connect a socket: Network is unreachable"; say "Could not initialize kernel features detection."; exit 1 ;;
 connection-in-image) say "inet: Connected TCP socket in image"; exit 1 ;;
 id-in-use) say "Can't fork for $REKINDLE_TEST_ID: File exists"; say "Restoring FAILED."; exit 1 ;;
 thread-id-in-use) say "Unable to create a thread: -17"; say "Restorer fail 7"; exit 1 ;;
