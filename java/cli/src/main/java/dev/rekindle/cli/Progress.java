@@ -6,6 +6,7 @@ import dev.rekindle.ProgressListener;
 import java.io.Closeable;
 import java.io.Console;
 import java.io.PrintWriter;
+import java.util.function.LongSupplier;
 import me.tongfei.progressbar.ProgressBar;
 import me.tongfei.progressbar.ProgressBarBuilder;
 import me.tongfei.progressbar.ProgressBarStyle;
@@ -20,14 +21,20 @@ final class Progress implements ProgressListener, Closeable {
     private final String task;
     private final PrintWriter err;
     private final @Nullable ProgressBar bar;
-    private long lastLine = System.nanoTime();
+    private final LongSupplier nanoseconds;
+    private long lastLine;
 
-    @SuppressWarnings("SystemConsoleNull") // it is declared to be nullable
     Progress(String task, PrintWriter err) {
+        this(task, err, isTerminal(), System::nanoTime);
+    }
+
+    /** With a clock that counts nanoseconds. */
+    Progress(String task, PrintWriter err, boolean terminal, LongSupplier nanoseconds) {
         this.task = task;
         this.err = err;
-        Console console = System.console();
-        bar = console != null && console.isTerminal()
+        this.nanoseconds = nanoseconds;
+        lastLine = nanoseconds.getAsLong();
+        bar = terminal
                 ? new ProgressBarBuilder()
                         .setTaskName(task)
                         .setUnit(" MiB", MEBIBYTE)
@@ -38,14 +45,23 @@ final class Progress implements ProgressListener, Closeable {
                 : null;
     }
 
+    @SuppressWarnings("SystemConsoleNull") // it is declared to be nullable
+    private static boolean isTerminal() {
+        Console console = System.console();
+        return console != null && console.isTerminal();
+    }
+
     @Override
     public void onProgress(long bytesDone, long bytesTotal, PhaseKind phase) {
         if (bar != null) {
             bar.maxHint(bytesTotal == 0 ? -1 : bytesTotal);
             bar.stepTo(bytesDone);
             bar.setExtraMessage(Texts.lower(phase));
-        } else if (System.nanoTime() - lastLine > LINE_NANOSECONDS) {
-            lastLine = System.nanoTime();
+            return;
+        }
+        long now = nanoseconds.getAsLong();
+        if (now - lastLine >= LINE_NANOSECONDS) {
+            lastLine = now;
             err.printf(
                     "rekindle: %s: %s%s%n",
                     task,
