@@ -10,12 +10,15 @@ import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /** A file that others see as it was or as it is to be, and never half of it, whatever happens in between. */
 final class WholeFile {
-    /** As the kernel says it; the JVM has no exception of its own for it. */
-    private static final String FULL = "No space left on device";
+    /** A device that is full for whoever writes to it. */
+    private static final Path FULL = Path.of("/dev/full");
 
     private WholeFile() {}
 
@@ -80,17 +83,37 @@ final class WholeFile {
     }
 
     private static CommandException failure(Path file, IOException failure) {
-        String reason = failure instanceof FileSystemException named ? named.getReason() : failure.getMessage();
-        if (failure instanceof AccessDeniedException) {
-            reason = "permission denied";
-        }
+        String reason = reason(failure);
         var sentence = new CommandException(
-                FULL.equals(reason)
-                        ? ErrorCode.NO_SPACE
-                        : failure instanceof AccessDeniedException ? ErrorCode.PERMISSION : ErrorCode.INTERNAL,
+                code(failure, full()),
                 file + " could not be written: "
                         + (reason == null ? failure.getClass().getSimpleName() : reason));
         sentence.initCause(failure);
         return sentence;
+    }
+
+    private static @Nullable String reason(IOException failure) {
+        if (failure instanceof AccessDeniedException) {
+            return "permission denied";
+        }
+        return failure instanceof FileSystemException named ? named.getReason() : failure.getMessage();
+    }
+
+    /** The JVM has no exception of its own for a full disk, so its reason is compared with that of one that is surely full. */
+    static ErrorCode code(IOException failure, String full) {
+        if (failure instanceof AccessDeniedException) {
+            return ErrorCode.PERMISSION;
+        }
+        return full.equals(reason(failure)) ? ErrorCode.NO_SPACE : ErrorCode.INTERNAL;
+    }
+
+    /** What that is called here: the system's sentence, in the language of the locale. */
+    static String full() {
+        try {
+            Files.write(FULL, new byte[1], StandardOpenOption.WRITE);
+            return "";
+        } catch (IOException full) {
+            return Objects.requireNonNullElse(reason(full), "");
+        }
     }
 }
