@@ -8,6 +8,9 @@ import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -18,6 +21,9 @@ import picocli.CommandLine.Parameters;
         mixinStandardHelpOptions = true,
         description = "Make a page with charts, and with nothing outside it, of what 'rekindle bench --json' printed.")
 final class ReportCommand implements Callable<Integer> {
+    /** Where the parser has come to. */
+    private static final Pattern LINE = Pattern.compile("\\bat line (\\d+) column \\d+");
+
     @Mixin
     private Output output;
 
@@ -42,34 +48,43 @@ final class ReportCommand implements Callable<Integer> {
         return 0;
     }
 
-    /** Without the names of classes and addresses that the parser has in it. */
-    private static String reason(JsonParseException other) {
-        return String.valueOf(other.getMessage())
-                .lines()
-                .findFirst()
-                .orElse("")
-                .replaceFirst("^([a-z]+\\.)+[A-Za-z]+: ", "");
-    }
-
     private BenchResult read() throws IOException {
         if (!Files.exists(document)) {
             throw new IllegalArgumentException("there is no " + document);
         }
         if (Files.isDirectory(document)) {
-            throw new IllegalArgumentException(document + " is a folder, and no document of 'rekindle bench --json'");
+            throw wrong("it is a folder", null);
         }
         try {
             BenchResult result = Json.read(Files.readString(document), BenchResult.class);
-            if (result != null && result.sides() != null && result.conditions() != null) {
+            if (result != null && isWhole(result)) {
                 return result;
             }
         } catch (CharacterCodingException other) {
-            throw new IllegalArgumentException(
-                    document + " is no document of 'rekindle bench --json': it is not UTF-8", other);
+            throw wrong("it is not UTF-8", other);
         } catch (JsonParseException other) {
-            throw new IllegalArgumentException(
-                    document + " is no document of 'rekindle bench --json': " + reason(other), other);
+            throw wrong(where(other), other);
         }
-        throw new IllegalArgumentException(document + " is no document of 'rekindle bench --json'");
+        throw wrong("some of it is missing", null);
+    }
+
+    private static boolean isWhole(BenchResult result) {
+        return Json.isWhole(result)
+                && result.sides().stream()
+                        .allMatch(side ->
+                                side.summary() == null || !side.seconds().isEmpty());
+    }
+
+    /** The parser's own words are about its classes. */
+    private static String where(JsonParseException wrong) {
+        Matcher line = LINE.matcher(String.valueOf(wrong.getMessage()));
+        return line.find() ? "line " + line.group(1) + " shows" : "one of its values shows";
+    }
+
+    private IllegalArgumentException wrong(String what, @Nullable Exception cause) {
+        return new IllegalArgumentException(
+                document + " is no document of 'rekindle bench --json', as " + what
+                        + ": name a file that holds all that it printed",
+                cause);
     }
 }
