@@ -9,7 +9,7 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 import picocli.CommandLine.Spec.Target;
 
-/** How a command says what it has found or done: all but cdi, which writes a JSON document of others, have this option. */
+/** How a command says what it has found or done: all have this option. */
 final class Output {
     static final String JSON = "--json";
 
