@@ -48,9 +48,7 @@ final class Doctor {
         limits();
         network();
         containers();
-        if (images != null) {
-            findings.addAll(FolderDoctor.examine(images));
-        }
+        findings.addAll(images == null ? List.of(FolderDoctor.NOT_NAMED) : FolderDoctor.examine(images));
         return findings;
     }
 
@@ -97,15 +95,27 @@ final class Doctor {
         return true;
     }
 
-    private void parts() {
+    /** What criu's own check finds missing. A plugin that is nowhere has a line of its own. */
+    private Optional<String> missing(Path criu) {
+        try {
+            rekindle.pluginFolder();
+        } catch (RekindleException elsewhere) {
+            return Machine.succeeds(criu.toString(), "check")
+                    ? Optional.empty()
+                    : Optional.of("'criu check' fails with " + criu);
+        }
+        return rekindle.check().map(Throwable::getMessage);
+    }
+
+    private void parts() throws IOException {
         Optional<Path> criu = part("criu", rekindle::criuProgram, "install the whole release, or name one with --criu");
         if (criu.isPresent()) {
-            Optional<RekindleException> missing = rekindle.check();
+            Optional<String> missing = missing(criu.get());
             findings.add(Finding.of(
                     FAIL,
                     missing.isEmpty(),
                     "criu check",
-                    missing.map(Throwable::getMessage).orElse("looks good"),
+                    missing.orElse("looks good"),
                     "a kernel and privileges that criu can work with",
                     "run '" + criu.get() + " check' to see what it lacks"));
             boolean patched = Machine.output(criu.get().toString(), "restore", "--help")
@@ -127,7 +137,11 @@ final class Doctor {
                     "CONFIG_MEM_SOFT_DIRTY, for criu's pre-dump only",
                     "nothing where pre-dump is not used"));
         }
-        part("plugin", rekindle::pluginFolder, "install the whole release, or name its folder with --plugin-dir");
+        Optional<Path> plugin = part(
+                "plugin", rekindle::pluginFolder, "install the whole release, or name its folder with --plugin-dir");
+        if (criu.isPresent() && plugin.isPresent()) {
+            findings.add(PluginDoctor.examine(criu.get(), plugin.get()));
+        }
         part("agent", rekindle::agent, "install the whole release");
         part("pool program", rekindle::poolProgram, "install the whole release, or set REKINDLE_POOL_PROGRAM");
     }
