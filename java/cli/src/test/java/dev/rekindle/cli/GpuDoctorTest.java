@@ -58,8 +58,8 @@ class GpuDoctorTest {
 
     @Test
     void noDriverIsOnlyMissingWhereCudaIsUsed() {
-        Finding driver = only(
-                new GpuDoctor(Optional.empty(), sources("/nonexistent", null)).examine(), named("driver"));
+        Finding driver =
+                only(new GpuDoctor(Optional.empty(), sources("/nonexistent", null)).examine(), named("driver"));
         assertThat(driver.status()).isEqualTo(Status.WARN);
         assertThat(driver.fix()).isEqualTo("nothing where only others are checkpointed");
     }

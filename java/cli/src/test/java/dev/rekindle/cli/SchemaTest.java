@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+package dev.rekindle.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
+import dev.rekindle.AgentState;
+import dev.rekindle.CudaState;
+import dev.rekindle.ErrorCode;
+import dev.rekindle.ObstacleKind;
+import dev.rekindle.PhaseKind;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Locale;
+import java.util.Objects;
+import java.util.Set;
+import java.util.stream.Collectors;
+import org.junit.jupiter.api.Test;
+
+/** What --json prints is of the schema, which has the names of the library. */
+class SchemaTest {
+    @Test
+    void pathsOfDocumentsAreAbsolute() {
+        assertThat(Json.text(new PoolCommand.Images(Path.of("images"), true)))
+                .contains("\"directory\": \"" + Path.of("images").toAbsolutePath() + "\"");
+    }
+
+    @Test
+    void schemaHasTheNamesOfTheLibrary() throws Exception {
+        JsonObject documents = JsonParser.parseString(new String(
+                        Objects.requireNonNull(Json.class.getResourceAsStream("rekindle-schema.json"))
+                                .readAllBytes(),
+                        StandardCharsets.UTF_8))
+                .getAsJsonObject()
+                .getAsJsonObject("$defs");
+        JsonObject error = documents
+                .getAsJsonObject("failure")
+                .getAsJsonObject("properties")
+                .getAsJsonObject("error")
+                .getAsJsonObject("properties");
+        assertThat(names(error.getAsJsonObject("code"))).isEqualTo(names(ErrorCode.values()));
+        assertThat(names(error.getAsJsonObject("phase"))).isEqualTo(names(PhaseKind.values()));
+        JsonObject tree = documents.getAsJsonObject("check_tree").getAsJsonObject("properties");
+        JsonObject process = entries(tree.getAsJsonObject("processes"));
+        JsonObject obstacle = entries(tree.getAsJsonObject("obstacles"));
+        assertThat(names(process.getAsJsonObject("cuda"))).isEqualTo(names(CudaState.values()));
+        assertThat(names(process.getAsJsonObject("agent"))).isEqualTo(names(AgentState.values()));
+        assertThat(names(obstacle.getAsJsonObject("kind"))).isEqualTo(names(ObstacleKind.values()));
+        for (ErrorCode code : ErrorCode.values()) {
+            assertThat(ExitStatus.descriptions()).containsKey(String.valueOf(ExitStatus.of(code)));
+        }
+    }
+
+    private static JsonObject entries(JsonObject list) {
+        return list.getAsJsonObject("items").getAsJsonObject("properties");
+    }
+
+    private static Set<String> names(JsonObject list) {
+        return list.getAsJsonArray("enum").asList().stream()
+                .map(JsonElement::getAsString)
+                .collect(Collectors.toSet());
+    }
+
+    private static Set<String> names(Enum<?>... values) {
+        return Arrays.stream(values)
+                .map(value -> value.name().toLowerCase(Locale.ROOT))
+                .collect(Collectors.toSet());
+    }
+}
