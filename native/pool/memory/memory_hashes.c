@@ -7,6 +7,9 @@
 
 #include "hash/device_hash.h"
 
+/* For who may be told to stop. What is in pinned memory is read at the pace of the link: 256 MiB of it in 5 to 10 ms. */
+#define STEP_CHUNKS 16u
+
 static size_t count_chunks(const struct gpu_image *image)
 {
 	size_t count = 0;
@@ -38,8 +41,23 @@ static size_t list_chunks(const struct pool_device *device, const struct gpu_ima
 	return count;
 }
 
+static int hash_steps(struct device_hash *kernel, const struct device_chunk *chunks, size_t count,
+		      const struct hash_look *look, struct chunk_hash *hashes, struct error_text *error)
+{
+	size_t most = look ? STEP_CHUNKS : count, at, some;
+	int result = 0;
+
+	for (at = 0; at < count && result == 0; at += some) {
+		some = count - at < most ? count - at : most;
+		result = look && at ? look->look(look->context, error) : 0;
+		if (result == 0)
+			result = device_hash_chunks(kernel, &chunks[at], some, &hashes[at], error);
+	}
+	return result;
+}
+
 static int hash_chunks(struct pool_device *device, const struct device_chunk *chunks, size_t count,
-		       struct chunk_hash *hashes, struct error_text *error)
+		       const struct hash_look *look, struct chunk_hash *hashes, struct error_text *error)
 {
 	struct device_hash *kernel = NULL;
 	int result = pool_device_use(device, error);
@@ -47,13 +65,13 @@ static int hash_chunks(struct pool_device *device, const struct device_chunk *ch
 	if (result == 0)
 		result = device_hash_open(&kernel, &device->pool->driver, error);
 	if (result == 0)
-		result = device_hash_chunks(kernel, chunks, count, hashes, error);
+		result = hash_steps(kernel, chunks, count, look, hashes, error);
 	device_hash_close(kernel);
 	return result;
 }
 
 static int hash_device(struct pool_device *device, const struct gpu_image *image, const struct held_memory *memory,
-		       struct memory_hashes *hashes, struct error_text *error)
+		       const struct hash_look *look, struct memory_hashes *hashes, struct error_text *error)
 {
 	struct device_chunk *chunks = calloc(hashes->count + 1, sizeof(*chunks));
 	struct chunk_hash *results = calloc(hashes->count + 1, sizeof(*results));
@@ -62,7 +80,7 @@ static int hash_device(struct pool_device *device, const struct gpu_image *image
 
 	if (chunks && results && places) {
 		count = list_chunks(device, image, memory, chunks, places);
-		result = hash_chunks(device, chunks, count, results, error);
+		result = hash_chunks(device, chunks, count, look, results, error);
 		for (i = 0; i < count && result == 0; i++)
 			hashes->chunks[places[i]] = results[i];
 	} else {
@@ -83,8 +101,8 @@ static bool is_first_on_its_device(const struct held_memory *memory, uint32_t in
 	return i == index;
 }
 
-int memory_hashes_make(const struct gpu_image *image, const struct held_memory *memory, struct memory_hashes *hashes,
-		       struct error_text *error)
+int memory_hashes_make(const struct gpu_image *image, const struct held_memory *memory, const struct hash_look *look,
+		       struct memory_hashes *hashes, struct error_text *error)
 {
 	size_t count = count_chunks(image);
 	int result = 0;
@@ -95,7 +113,7 @@ int memory_hashes_make(const struct gpu_image *image, const struct held_memory *
 		return fail(error, -ENOMEM, "Out of memory");
 	for (i = 0; i < image->allocation_count && result == 0; i++)
 		if (is_first_on_its_device(memory, i))
-			result = hash_device(memory[i].device, image, memory, hashes, error);
+			result = hash_device(memory[i].device, image, memory, look, hashes, error);
 	if (result)
 		memory_hashes_free(hashes);
 	return result;

@@ -17,9 +17,15 @@ struct memory_hashes {
 	size_t count;
 };
 
-/* memory: one for each allocation of the image, mapped here. Whoever makes them frees them. */
-int memory_hashes_make(const struct gpu_image *image, const struct held_memory *memory, struct memory_hashes *hashes,
-		       struct error_text *error);
+/* Asked between some chunks and the next ones: not 0 is a reason to stop there. */
+struct hash_look {
+	int (*look)(const void *context, struct error_text *error);
+	const void *context;
+};
+
+/* memory: one for each allocation of the image, mapped here. look: NULL for none. Whoever makes them frees them. */
+int memory_hashes_make(const struct gpu_image *image, const struct held_memory *memory, const struct hash_look *look,
+		       struct memory_hashes *hashes, struct error_text *error);
 bool memory_hashes_equal(const struct memory_hashes *one, const struct memory_hashes *other);
 /* Are they those that the image has, as far as it has any? */
 bool memory_hashes_are_of(const struct memory_hashes *hashes, const struct gpu_image *image);

@@ -90,6 +90,12 @@ struct prefetch_options {
 	const char *device_map; /* NULL: no choice; copied */
 };
 
+/* Who takes what is kept may have gone before it is there. */
+struct prefetch_taker {
+	bool (*has_gone)(const void *context);
+	const void *context;
+};
+
 struct prefetch {
 	struct pool *pool;
 	struct prefetch_options options;
@@ -112,7 +118,8 @@ struct prefetch {
 	struct prefetch *next;
 	uint64_t number;
 	bool adopted;
-	bool pinned; /* it is in pinned memory of the host, or is filled there */
+	unsigned int lookers; /* likewise: at its files; nobody ends it meanwhile */
+	bool pinned;	      /* it is in pinned memory of the host, or is filled there */
 	uint64_t since;
 	char directory[sizeof(((struct pool_resident *)0)->directory)];
 
@@ -181,8 +188,11 @@ int prefetch_wait_state(struct prefetch *prefetch, struct prefetch_image *image,
  */
 int prefetch_wait_imports(struct prefetch *prefetch, struct prefetch_image *image, int timeout_ms,
 			  struct error_text *error);
-/* What is parked is somebody's once its process is gone and it was compared: waits for that. False: it is not to be had. */
-bool prefetch_await_check(struct prefetch *prefetch);
+/*
+ * What is parked is somebody's once its process is gone and it was compared: waits for that, as long as there is a taker.
+ * False: it is not to be had yet, or never.
+ */
+bool prefetch_await_check(struct prefetch *prefetch, const struct prefetch_taker *taker);
 /*
  * Lets go of the memory that processes have mapped, once nothing is being filled any more: the driver may wait for all
  * copies before it unmaps. It is done by the prefetch's thread. Returns whether there is some of which it has not let go yet.
@@ -334,8 +344,12 @@ int prefetch_keep(struct pool *pool, int folder, const char *device_map, enum po
 /* How much of that is still to come, wherever it goes. Fails where nothing is kept for the folder, or where filling failed. */
 int prefetch_kept_remaining(struct pool *pool, int folder, const char *device_map, uint64_t *bytes,
 			    struct error_text *error);
-/* Takes what is kept in device memory for exactly the images in the folder on those GPUs, or NULL. The caller owns it then. */
-struct prefetch *prefetch_adopt(struct pool *pool, int folder, const char *device_map, bool verify);
+/*
+ * Takes what is kept in device memory for exactly the images in the folder on those GPUs, or NULL. The caller owns it then.
+ * Where the taker has gone meanwhile it is kept as it was.
+ */
+struct prefetch *prefetch_adopt(struct pool *pool, int folder, const char *device_map, bool verify,
+				const struct prefetch_taker *taker);
 /* Drops what is kept for exactly the images in the folder. -ENOENT: there is nothing. */
 int prefetch_drop_kept(struct pool *pool, int folder, struct error_text *error);
 /* Likewise everything. */
@@ -360,8 +374,13 @@ struct prefetch *prefetch_take_oldest_to_move(struct pool *pool, bool (*fits)(st
 void prefetch_moves_no_more(struct pool *pool);
 /* Has some image of it? */
 bool prefetch_has_failed(struct prefetch *prefetch);
-/* Is one that is parked of an image that was removed, or replaced by a newer one? It is outdated then. */
+/*
+ * Is one that is parked of an image that was removed, or replaced by a newer one? It is outdated then. It asks the file
+ * system: not with the pool's lock, for which everybody would wait with it.
+ */
 bool prefetch_look_whether_gone(struct prefetch *prefetch);
+/* Likewise of all that are parked. */
+void prefetch_look_for_gone(struct pool *pool);
 
 /* ---- prefetch_list.c: all there are ---- */
 

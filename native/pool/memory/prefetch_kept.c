@@ -289,19 +289,27 @@ int prefetch_kept_remaining(struct pool *pool, int folder, const char *device_ma
 	return result;
 }
 
-struct prefetch *prefetch_adopt(struct pool *pool, int folder, const char *device_map, bool verify)
+struct prefetch *prefetch_adopt(struct pool *pool, int folder, const char *device_map, bool verify,
+				const struct prefetch_taker *taker)
 {
 	uint8_t(*sums)[16] = NULL;
 	struct prefetch *prefetch;
 	size_t count = 0;
 	uint64_t bytes;
+	bool whole;
 
 	if (!prefetch_any_kept(pool) || load_sums(folder, &sums, &count, &bytes, NULL))
 		return NULL;
 	prefetch = count ? take(pool, sums, count, device_map, POOL_TIER_DEVICE) : NULL;
 	free(sums);
-	if (prefetch && (!prefetch_await_check(prefetch) || prefetch_has_failed(prefetch) ||
-			 atomic_load(&prefetch->is_outdated) || (verify && !prefetch->options.verify))) {
+	whole = prefetch && prefetch_await_check(prefetch, taker);
+	if (prefetch && taker->has_gone(taker->context)) {
+		atomic_store(&prefetch->called_back, false);
+		prefetch_keep_this(prefetch);
+		return NULL;
+	}
+	if (prefetch && (!whole || prefetch_has_failed(prefetch) || atomic_load(&prefetch->is_outdated) ||
+			 (verify && !prefetch->options.verify))) {
 		prefetch_end(prefetch);
 		prefetch = NULL;
 	}

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "pool/memory/prefetch.h"
@@ -101,17 +102,49 @@ void prefetch_note_use(struct pool *pool, uint64_t number)
 	pthread_mutex_unlock(&pool->lock);
 }
 
+/* Of what a server has, what is known here of it: one that hangs is nobody's to be waited for. */
+static bool has_no_name(int file)
+{
+	struct statx status;
+
+	return statx(file, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_NLINK, &status) == 0 && status.stx_nlink == 0;
+}
+
 bool prefetch_look_whether_gone(struct prefetch *prefetch)
 {
-	struct stat status;
 	size_t i;
 
 	/* Its data may be that of a newer one, too. */
 	for (i = 0; prefetch->parked && i < prefetch->count; i++)
-		if (prefetch->images[i].lock >= 0 && fstat(prefetch->images[i].lock, &status) == 0 &&
-		    status.st_nlink == 0)
+		if (prefetch->images[i].lock >= 0 && has_no_name(prefetch->images[i].lock))
 			atomic_store(&prefetch->is_outdated, true);
 	return atomic_load(&prefetch->is_outdated);
+}
+
+/* The one behind `at` that is parked, or NULL; nobody ends it until it is `at` here. NULL: the first one. */
+static struct prefetch *next_to_look_at(struct pool *pool, struct prefetch *at)
+{
+	struct prefetch *next;
+
+	pthread_mutex_lock(&pool->lock);
+	for (next = at ? at->next : pool->prefetches; next && !next->parked; next = next->next)
+		;
+	if (next)
+		next->lookers++;
+	if (at) {
+		at->lookers--;
+		pthread_cond_broadcast(&pool->changed);
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return next;
+}
+
+void prefetch_look_for_gone(struct pool *pool)
+{
+	struct prefetch *at = NULL;
+
+	while ((at = next_to_look_at(pool, at)))
+		prefetch_look_whether_gone(at);
 }
 
 bool prefetch_any_kept(struct pool *pool)

@@ -34,14 +34,17 @@ void prefetch_list(struct prefetch *prefetch)
 
 void prefetch_unlist(struct prefetch *prefetch)
 {
+	struct pool *pool = prefetch->pool;
 	struct prefetch **at;
 
-	pthread_mutex_lock(&prefetch->pool->lock);
-	for (at = &prefetch->pool->prefetches; *at && *at != prefetch; at = &(*at)->next)
+	pthread_mutex_lock(&pool->lock);
+	while (prefetch->lookers)
+		pthread_cond_wait(&pool->changed, &pool->lock);
+	for (at = &pool->prefetches; *at && *at != prefetch; at = &(*at)->next)
 		;
 	if (*at)
 		*at = prefetch->next;
-	pthread_mutex_unlock(&prefetch->pool->lock);
+	pthread_mutex_unlock(&pool->lock);
 }
 
 void prefetch_note_adoption(struct prefetch *prefetch)

@@ -70,7 +70,7 @@ static int hash_again(struct prefetch_image *image, struct memory_hashes *hashes
 			result = held_memory_map(&image->memory[i], NULL, error);
 	}
 	if (result == 0)
-		result = memory_hashes_make(image->image, image->memory, hashes, error);
+		result = memory_hashes_make(image->image, image->memory, NULL, hashes, error);
 	for (i = 0; i < count; i++)
 		if (image->memory[i].mapped && !pool_device_use(image->memory[i].device, error))
 			held_memory_unmap(&image->memory[i]);

@@ -153,14 +153,19 @@ static bool has_hashes(const struct gpu_image *image)
 	return true;
 }
 
+static int look_at(const void *pinning, struct error_text *error)
+{
+	return look(pinning, error);
+}
+
 /* With the hashes that the image has from when its process stood still. */
 static int compare(const struct pinning *pinning, struct error_text *error)
 {
 	const struct gpu_image *image = pinning->image->image;
+	const struct hash_look between = {look_at, pinning};
 	struct memory_hashes hashes = {.chunks = NULL};
-	int result = 0;
+	int result = memory_hashes_make(image, pinning->memory, &between, &hashes, error);
 
-	result = memory_hashes_make(image, pinning->memory, &hashes, error);
 	if (result == 0 && !memory_hashes_are_of(&hashes, image))
 		result = fail(error, -EBADMSG,
 			      "The device memory of process %d did not come to pinned memory as it was dumped",

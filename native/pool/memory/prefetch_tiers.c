@@ -44,6 +44,11 @@ static bool is_parked_on_device(struct prefetch *prefetch)
 	return is_on_device(prefetch) && prefetch->parked;
 }
 
+static bool is_outdated(struct prefetch *prefetch)
+{
+	return atomic_load(&prefetch->is_outdated);
+}
+
 static bool is_idle_and_pinned(struct prefetch *prefetch)
 {
 	return prefetch->pinned && is_idle(prefetch);
@@ -123,8 +128,9 @@ static int keep_to_pinned_budget(struct pool *pool, uint64_t bytes, struct error
 	if (result)
 		return result;
 	/* What is of no use any more goes first. */
-	while (atomic_load(&pool->pinned_bytes) + bytes > budget &&
-	       (oldest = prefetch_take_oldest(pool, prefetch_look_whether_gone)))
+	if (atomic_load(&pool->pinned_bytes) + bytes > budget)
+		prefetch_look_for_gone(pool);
+	while (atomic_load(&pool->pinned_bytes) + bytes > budget && (oldest = prefetch_take_oldest(pool, is_outdated)))
 		prefetch_end(oldest);
 	while (atomic_load(&pool->pinned_bytes) + bytes > budget &&
 	       (oldest = prefetch_take_oldest(pool, is_idle_and_pinned)))

@@ -8,6 +8,8 @@
 
 /* The images of a prefetch, and who waits for them. */
 
+/* How often a wait looks whether anybody still wants it. */
+#define LOOK_AROUND_MS 20
 /* So long a process that is whole waits for those that copy from its memory, all in all. */
 #define FOLLOWERS_TIMEOUT_NS (UINT64_C(500) * 1000000)
 
@@ -210,14 +212,17 @@ void prefetch_hurry(struct prefetch *prefetch)
 }
 
 /* Half of the operator's limit: whoever waits for the reply has all of it. */
-bool prefetch_await_check(struct prefetch *prefetch)
+bool prefetch_await_check(struct prefetch *prefetch, const struct prefetch_taker *taker)
 {
-	int limit_ms = (int)prefetch->pool->settings.timeout_seconds * 500;
+	uint64_t end = monotonic_nanoseconds() + prefetch->pool->settings.timeout_seconds * UINT64_C(500000000);
 	struct error_text error;
+	int result = 0;
 	size_t i;
 
-	for (i = 0; prefetch->parked && i < prefetch->count; i++)
-		if (prefetch_wait_state(prefetch, &prefetch->images[i], PREFETCH_FILLED, limit_ms, &error))
-			return false;
-	return true;
+	for (i = 0; prefetch->parked && i < prefetch->count && result == 0; i++)
+		do
+			result = prefetch_wait_state(prefetch, &prefetch->images[i], PREFETCH_FILLED, LOOK_AROUND_MS,
+						     &error);
+		while (result == -EINPROGRESS && monotonic_nanoseconds() < end && !taker->has_gone(taker->context));
+	return result == 0;
 }

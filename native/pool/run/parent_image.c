@@ -234,7 +234,7 @@ void run_note_hashes(struct run *run, struct run_process *process, struct gpu_im
 	int result;
 
 	memory_hashes_free(&process->hashes);
-	result = memory_hashes_make(image, process->memory, &process->hashes, &error);
+	result = memory_hashes_make(image, process->memory, NULL, &process->hashes, &error);
 	if (result == 0 && keep_hashes(image, &process->hashes))
 		result = fail(&error, -ENOMEM, "Out of memory");
 	if (result && run->tier != POOL_TIER_FILES)
@@ -303,7 +303,7 @@ bool run_parent_serves(struct run *run, struct run_process *process, const struc
 	run_find_parent(run, process);
 	if (!process->parent)
 		return false;
-	if (memory_hashes_make(image, memory, &hashes, &error)) {
+	if (memory_hashes_make(image, memory, NULL, &hashes, &error)) {
 		log_info("Process %d: its memory cannot be compared with its last image: %s", process->pid, error.text);
 		run_drop_parent(process);
 		return false;

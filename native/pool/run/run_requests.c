@@ -82,6 +82,11 @@ static int hello(struct run *run, const struct pool_request *request, struct rec
 	return 0;
 }
 
+static bool has_gone(const void *run)
+{
+	return run_is_abandoned(run);
+}
+
 static int prefetch(struct run *run, const struct pool_request *request, struct received *received,
 		    struct pool_reply *reply)
 {
@@ -93,6 +98,7 @@ static int prefetch(struct run *run, const struct pool_request *request, struct 
 		.may_move = true,
 		.device_map = run->device_map,
 	};
+	const struct prefetch_taker taker = {has_gone, run};
 	const struct gpu_match *gpus;
 	int folder, result;
 
@@ -110,7 +116,9 @@ static int prefetch(struct run *run, const struct pool_request *request, struct 
 		return fail(&reply->error, -EPROTO, "PREFETCH belongs once into a restore");
 	run_progress(run, NULL, PHASE_PREFETCH, 0, 0);
 	if (run->parallel)
-		run->prefetch = prefetch_adopt(run->pool, run->folder, run->device_map, run->verify);
+		run->prefetch = prefetch_adopt(run->pool, run->folder, run->device_map, run->verify, &taker);
+	if (!run->prefetch && run_is_abandoned(run))
+		return fail(&reply->error, -ECANCELED, "The restore was cancelled");
 	if (!run->prefetch) {
 		result = prefetch_start(run->pool, run->folder, &options, &run->prefetch, &reply->error);
 		if (result)

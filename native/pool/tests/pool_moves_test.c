@@ -2,8 +2,10 @@
 #include "pool/tests/tier_test_support.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "pool/memory/prefetch.h"
 
@@ -14,6 +16,7 @@
 /* The way to pinned memory stops where it looks whether to go on: until it is called back, or nobody holds it any more. */
 static atomic_bool holds, cancels;
 static atomic_uint looks;
+static struct prefetch *_Atomic on_the_way;
 
 int __real_prefetch_room_wait_look(struct pool *pool, const struct room_wait *wait, struct error_text *error);
 int __wrap_prefetch_room_wait_look(struct pool *pool, const struct room_wait *wait, struct error_text *error);
@@ -24,6 +27,7 @@ int __wrap_prefetch_room_wait_look(struct pool *pool, const struct room_wait *wa
 	int i;
 
 	patient.deadline = UINT64_MAX;
+	atomic_store(&on_the_way, wait->prefetch);
 	atomic_fetch_add(&looks, 1);
 	for (i = 0; i < LIMIT_MS && atomic_load(&holds) && !atomic_load(&wait->prefetch->called_back); i++)
 		usleep(1000);
@@ -33,6 +37,26 @@ int __wrap_prefetch_room_wait_look(struct pool *pool, const struct room_wait *wa
 		return __real_prefetch_room_wait_look(pool, &patient, error);
 	snprintf(error->text, sizeof(error->text), "Nobody wants it");
 	return -ECANCELED;
+}
+
+/* A file system that does not answer. */
+static atomic_bool hangs;
+static atomic_uint askers;
+
+int __real_statx(int folder, const char *path, int flags, unsigned int mask, struct statx *status);
+int __wrap_statx(int folder, const char *path, int flags, unsigned int mask, struct statx *status);
+
+int __wrap_statx(int folder, const char *path, int flags, unsigned int mask, struct statx *status)
+{
+	int i;
+
+	atomic_fetch_add(&askers, 1);
+	for (i = 0; i < LIMIT_MS && mask == STATX_NLINK && atomic_load(&hangs); i++)
+		usleep(1000);
+	if (i == LIMIT_MS)
+		atomic_store(&hangs, false);
+	atomic_fetch_sub(&askers, 1);
+	return __real_statx(folder, path, flags, mask, status);
 }
 
 /* Dumps one whose memory is on its way to pinned memory now, and gets no further. */
@@ -81,6 +105,37 @@ static void a_restore_takes_back_what_is_on_its_way(void **state)
 	assert_int_equal(status_of(fixture).images_resident, 1);
 	assert_int_equal(status_of(fixture).bytes_to_device, 0);
 	assert_broken_off(fixture);
+	wait_until_nothing_is_held(fixture);
+}
+
+static void *let_it_go_on_when_it_is_called_back(void *unused)
+{
+	int i;
+
+	(void)unused;
+	for (i = 0; i < LIMIT_MS && !atomic_load(&atomic_load(&on_the_way)->called_back); i++)
+		usleep(1000);
+	inject("");
+	return NULL;
+}
+
+/* It is there, and is only compared any more. */
+static void so_does_one_that_comes_while_it_is_compared(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	uint8_t image_id[16];
+	struct application *application = on_its_way(fixture, image_id);
+	pthread_t thread;
+
+	damage(fixture, application->pid, 15 << 20);
+	inject("cuLaunchKernel=held@1");
+	atomic_store(&holds, false);
+	wait_until_held();
+	assert_int_equal(pthread_create(&thread, NULL, let_it_go_on_when_it_is_called_back, NULL), 0);
+	restore(fixture, application, image_id);
+	pthread_join(thread, NULL);
+	assert_int_equal(status_of(fixture).images_resident, 1);
+	assert_int_equal(status_of(fixture).pinned_bytes_held, 0);
 	wait_until_nothing_is_held(fixture);
 }
 
@@ -159,6 +214,35 @@ static void a_dump_replaces_what_is_on_its_way(void **state)
 	assert_int_equal(status_of(fixture).pinned_bytes_held, 0);
 	restore(fixture, application, image_id);
 	assert_int_equal(status_of(fixture).images_resident, 1);
+}
+
+/* Whoever needs the room of what is gone asks the file system, and nobody else waits for that. */
+static void a_file_that_hangs_stops_nobody_else(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct pool_reply reply;
+	uint8_t image_id[16];
+	char command[128];
+	int i;
+
+	parked(fixture, POOL_TIER_PINNED, image_id, &reply);
+	wait_for(fixture, POOL_TIER_PINNED);
+	atomic_store(&hangs, true);
+	snprintf(command, sizeof(command), "rm %s/rekindle-*.img", fixture->path);
+	assert_int_equal(system(command), 0);
+	parked(fixture, POOL_TIER_PINNED, image_id, &reply);
+	/* Its own thread, and the one that needs its room. */
+	for (i = 0; i < LIMIT_MS && atomic_load(&askers) < 2; i++)
+		usleep(1000);
+	assert_int_equal(atomic_load(&askers), 2);
+	assert_int_equal(tier_of(fixture, 1), POOL_TIER_PINNED);
+	assert_int_equal(tier_of(fixture, 2), POOL_TIER_DEVICE);
+	assert_true(atomic_exchange(&hangs, false));
+	for (i = 0; i < LIMIT_MS && tier_of(fixture, 2) != POOL_TIER_PINNED; i++)
+		usleep(1000);
+	assert_int_equal(tier_of(fixture, 1), POOL_TIER_FILES);
+	assert_int_equal(tier_of(fixture, 2), POOL_TIER_PINNED);
+	assert_int_equal(status_of(fixture).given_up, 0);
 }
 
 static void what_nobody_wants_the_room_of_stays(void **state)
@@ -261,6 +345,7 @@ static int tear_down(void **state)
 {
 	atomic_store(&holds, false);
 	atomic_store(&cancels, false);
+	atomic_store(&hangs, false);
 	return tear_down_with_what_is_left(state);
 }
 
@@ -270,10 +355,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST_WITH(a_restore_takes_back_what_is_on_its_way, set_up),
+		TEST_WITH(so_does_one_that_comes_while_it_is_compared, set_up),
 		TEST_WITH(so_does_who_wants_it_on_the_device_ahead, set_up),
 		TEST_WITH(what_is_dropped_on_its_way_is_gone, set_up),
 		TEST_WITH(a_pool_ends_while_something_is_on_its_way, set_up),
 		TEST_WITH(a_dump_replaces_what_is_on_its_way, set_up),
+		TEST_WITH(a_file_that_hangs_stops_nobody_else, set_up_with_budgets),
 		TEST_WITH(what_nobody_wants_the_room_of_stays, set_up),
 		TEST_WITH(the_budgets_send_what_was_used_longest_ago_down, set_up_with_budgets),
 		TEST_WITH(who_moves_is_not_used_by_that, set_up),

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "store/checkpoint_folder.h"
 
@@ -120,6 +121,44 @@ static void a_restore_waits_until_it_was_compared(void **state)
 	application = parked(fixture, image_id);
 	client = begin_restore(fixture, &reply);
 	inject("");
+	assert_int_equal(client_resume(client, application, image_id, &reply), 0);
+	client_finish(client, 0);
+	assert_int_equal(application_checksum(application), application->checksum);
+	assert_int_equal(copied(fixture), 0);
+}
+
+static bool is_kept(struct pool_fixture *fixture)
+{
+	struct error_text error;
+	uint64_t bytes;
+
+	return pool_server_prefetched(fixture->server, fixture->path, &bytes, &error) == 0;
+}
+
+/* It is still being compared then, and there for the next one. */
+static void a_restore_that_goes_away_meanwhile_takes_nothing(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct pool_request request = {.type = POOL_PREFETCH};
+	uint8_t image_id[16];
+	struct application *application;
+	struct pool_reply reply;
+	int client, tries;
+
+	inject("cuLaunchKernel=held@2"); /* the first is the dump's */
+	application = parked(fixture, image_id);
+	wait_until_held();
+	client = client_begin(fixture, POOL_STAGE_RESTORE);
+	assert_int_equal(send(client, &request, sizeof(request), 0), sizeof(request));
+	for (tries = 0; tries < 50000 && is_kept(fixture); tries++)
+		usleep(1000);
+	assert_false(is_kept(fixture));
+	close(client);
+	for (tries = 0; tries < 50000 && !is_kept(fixture); tries++)
+		usleep(1000);
+	assert_true(is_kept(fixture));
+	inject("");
+	client = begin_restore(fixture, &reply);
 	assert_int_equal(client_resume(client, application, image_id, &reply), 0);
 	client_finish(client, 0);
 	assert_int_equal(application_checksum(application), application->checksum);
@@ -286,6 +325,8 @@ int main(void)
 		TEST(a_restore_maps_what_was_parked),
 		cmocka_unit_test_setup_teardown(a_restore_waits_until_it_was_compared, set_up_with_a_long_limit,
 						pool_fixture_tear_down),
+		cmocka_unit_test_setup_teardown(a_restore_that_goes_away_meanwhile_takes_nothing,
+						set_up_with_a_long_limit, pool_fixture_tear_down),
 		TEST(what_was_changed_meanwhile_is_not_given_to_anybody),
 		TEST(one_that_goes_on_keeps_its_memory_for_itself),
 		TEST(a_checkpoint_that_is_not_in_its_place_is_not_parked),
