@@ -9,12 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "support/clock.h"
+
 /* Flags in /proc/PID/stat. */
 #define PF_EXITING 0x00000004u
 #define PF_KTHREAD 0x00200000u
-/* A killed process ends at once unless it sleeps in the kernel; then it still cannot run another instruction. */
-#define KILL_ROUNDS 200
-#define STOP_ROUNDS 1000
+/* Far from what any takes on a busy machine: one that hangs in the kernel cannot run another instruction either. */
+#define WAIT_NS (60 * UINT64_C(1000000000))
+#define STOP_PAUSE_US 100
+#define END_PAUSE_US 1000
 
 /* The number of the stat line's field, which begins after the name. */
 static int parse_stat(const char *rest, struct process_facts *facts)
@@ -106,16 +109,51 @@ bool process_descends_from(pid_t pid, pid_t ancestor)
 	return pid == ancestor;
 }
 
-void process_wait_stopped(pid_t pid)
+static bool stands_still(pid_t pid)
 {
 	struct process_facts facts;
-	int i;
 
-	for (i = 0; i < STOP_ROUNDS; i++) {
-		if (process_facts_read(pid, &facts) || strchr("TtZX", facts.state))
-			return;
-		usleep(100);
-	}
+	return process_facts_read(pid, &facts) || strchr("TtZX", facts.state);
+}
+
+static void wait_stopped(pid_t pid, uint64_t deadline)
+{
+	while (!stands_still(pid) && monotonic_nanoseconds() < deadline)
+		usleep(STOP_PAUSE_US);
+}
+
+void process_wait_stopped(pid_t pid)
+{
+	wait_stopped(pid, monotonic_nanoseconds() + WAIT_NS);
+}
+
+/*
+ * Every thread of it? A pidfd does not tell: of a traced process it waits until the tracer has seen all threads, which may be
+ * one of those that are to end.
+ */
+static bool has_ended(pid_t pid)
+{
+	struct process_facts thread;
+	struct dirent *entry;
+	bool ended = true;
+	char path[64];
+	DIR *threads;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	threads = opendir(path);
+	if (!threads)
+		return errno == ENOENT;
+	while (ended && (entry = readdir(threads)))
+		ended = entry->d_name[0] == '.' || read_stat((pid_t)strtol(entry->d_name, NULL, 10), &thread) ||
+			strchr("ZX", thread.state);
+	closedir(threads);
+	return ended;
+}
+
+static void wait_ended(pid_t pid, uint64_t deadline)
+{
+	while (!has_ended(pid) && monotonic_nanoseconds() < deadline)
+		usleep(END_PAUSE_US);
 }
 
 /* Calls visit for each child of a process, as its threads list them. */
@@ -186,42 +224,56 @@ struct process_facts *process_descendants(pid_t root, size_t *count)
 	return list.entries;
 }
 
-static void kill_with_descendants(pid_t child, void *context)
-{
-	unsigned int *killed = context;
+struct killing {
+	uint64_t deadline;
+	bool any; /* was killed */
+};
 
-	kill(child, SIGSTOP); /* it forks no more, so no orphan of it escapes */
-	process_wait_stopped(child);
-	for_each_child(child, kill_with_descendants, killed);
-	if (process_alive(child)) {
-		kill(child, SIGKILL);
-		++*killed;
-	}
+static void wait_for_child(pid_t child, void *context)
+{
+	const struct killing *killing = context;
+
+	wait_ended(child, killing->deadline);
 }
 
-/* Kills the living descendants of root, deepest first, and says how many there were. */
-static unsigned int kill_descendants(pid_t root)
-{
-	unsigned int killed = 0;
+static void kill_with_descendants(pid_t child, void *context);
 
-	for_each_child(root, kill_with_descendants, &killed);
-	return killed;
+/* All that there are just now: side by side, and they are gone then. */
+static void kill_children(pid_t parent, struct killing *killing)
+{
+	for_each_child(parent, kill_with_descendants, killing);
+	for_each_child(parent, wait_for_child, killing);
+}
+
+/* Deepest first: whose parent has ended is out of sight. */
+static void kill_with_descendants(pid_t child, void *context)
+{
+	struct killing *killing = context;
+
+	kill(child, SIGSTOP); /* it forks no more, so no orphan of it escapes */
+	wait_stopped(child, killing->deadline);
+	kill_children(child, killing);
+	if (!has_ended(child)) {
+		kill(child, SIGKILL);
+		killing->any = true;
+	}
 }
 
 void process_tree_kill(pid_t root, bool and_root)
 {
-	unsigned int round;
+	struct killing killing = {.deadline = monotonic_nanoseconds() + WAIT_NS};
 
-	/* Those that are forked while we look show up in the next round. Killed ones stay reachable: root does not reap. */
 	if (and_root) {
 		kill(root, SIGSTOP);
-		process_wait_stopped(root);
+		wait_stopped(root, killing.deadline);
 	}
-	for (round = 0; round < KILL_ROUNDS && kill_descendants(root); round++)
-		usleep(1000);
+	/* Those that are forked while we look show up in the next round. Killed ones stay reachable: root does not reap. */
+	do {
+		killing.any = false;
+		kill_children(root, &killing);
+	} while (killing.any && monotonic_nanoseconds() < killing.deadline);
 	if (!and_root)
 		return;
 	kill(root, SIGKILL);
-	for (round = 0; round < KILL_ROUNDS && process_alive(root); round++)
-		usleep(1000);
+	wait_ended(root, killing.deadline);
 }

@@ -27,7 +27,7 @@ struct process_facts *process_children(pid_t parent, size_t *count);
 /* The living processes below one, root not among them. Returns a list to be freed and its length, NULL where there are none. */
 struct process_facts *process_descendants(pid_t root, size_t *count);
 
-/* Waits until a process that was sent SIGSTOP has stopped, or ended; a tenth of a second at most. */
+/* Waits until a process that was sent SIGSTOP has stopped, or ended; a minute at most, for what hangs in the kernel. */
 void process_wait_stopped(pid_t pid);
 
 /* Runs and is no zombie. */
@@ -36,7 +36,10 @@ bool process_alive(pid_t pid);
 /* Is ancestor the process itself or one of those above it? */
 bool process_descends_from(pid_t pid, pid_t ancestor);
 
-/* Kills every descendant of a process, until none is left that lives; and the process itself where and_root is set. */
+/*
+ * Kills every descendant of a process, until none is left that lives; and the process itself where and_root is set. What
+ * hangs in the kernel is waited for a minute.
+ */
 void process_tree_kill(pid_t root, bool and_root);
 
 #endif
