@@ -18,11 +18,12 @@
 /*
  * Rules read "name=CODE" (fail with that result), "name=CODE!" (and break the current context's device for good, see
  * device_break), "name=5ms" / "name=200us" (delay) or "name=held" (until the rules change; a file "*.held" beside the
- * control file says that a call has come that far), each with "@N" for the Nth call only, or "name=20us+" (a delay during
- * which no other thread of the process gets through one of those, as calls of a real driver have: for benchmarks); commas
- * and line ends separate them. REKINDLE_SIMCUDA_FAIL and REKINDLE_SIMCUDA_DELAY hold such rules, and so does the file that
- * REKINDLE_SIMCUDA_CONTROL names, which is read again whenever it changes: the only way to reach a process that was
- * restored. A rule set is never changed once it is visible, so looking rules up takes no lock.
+ * control file says that a call has come that far, "*.held.2" that another one has, and so on), each with "@N" for
+ * the Nth call only, or "name=20us+" (a delay during which no other thread of the process gets through one of those,
+ * as calls of a real driver have: for benchmarks); commas and line ends separate them. REKINDLE_SIMCUDA_FAIL and
+ * REKINDLE_SIMCUDA_DELAY hold such rules, and so does the file that REKINDLE_SIMCUDA_CONTROL names, which is read
+ * again whenever it changes: the only way to reach a process that was restored. A rule set is never changed once it
+ * is visible, so looking rules up takes no lock.
  */
 
 #define RULES_MAX 64
@@ -242,14 +243,20 @@ static bool are_in_force(uint64_t number)
 	return set && set->number == number;
 }
 
-/* Beside the control file, for whoever waits until a call has come this far. */
+/* Beside the control file, for whoever waits until a call, or so many, have come this far. Takes no descriptor. */
 static void say_that_it_is_held(void)
 {
 	const char *path = getenv("REKINDLE_SIMCUDA_CONTROL");
 	char name[PATH_MAX];
+	int number = 1, length;
 
-	if (path && snprintf(name, sizeof(name), "%s.held", path) < (int)sizeof(name))
-		mknod(name, S_IFREG | 0600, 0);
+	if (!path)
+		return;
+	do {
+		length = number == 1 ? snprintf(name, sizeof(name), "%s.held", path)
+				     : snprintf(name, sizeof(name), "%s.held.%d", path, number);
+		number++;
+	} while (length < (int)sizeof(name) && mknod(name, S_IFREG | 0600, 0) && errno == EEXIST);
 }
 
 void spend_delay(uint64_t nanoseconds)

@@ -34,6 +34,10 @@ for name in $(compgen -e); do
 	esac
 done
 export REKINDLE_CUDA_DRIVER=$simcuda/libcuda.so.1
+# CRIU's own limit of 10 s for the freezing of a tree is not for a machine that is busy: whatever runs criu here has another one,
+# unless it names one itself (--timeout).
+export CRIU_CONFIG_FILE=$root/criu.conf
+echo "timeout 120" >"$CRIU_CONFIG_FILE"
 
 # ---- checks ----
 
@@ -190,11 +194,13 @@ inject() {
 	local name=$1
 	shift
 	printf '%s\n' "$@" >"$work/$name.rules.new"
-	rm -f "$work/$name.rules.held" # before the next one may be there
+	rm -f "$work/$name.rules.held"* # before the next one may be there
 	mv "$work/$name.rules.new" "$work/$name.rules"
 }
 # A call of it is there that a rule holds ("CALL=held"), until the next inject.
 is_held() { [ -e "$work/$1.rules.held" ]; }
+# So many, at least two, at the same moment.
+are_held() { [ -e "$work/$1.rules.held.$2" ]; }
 
 # cycle NAME FOLDER: dump and restore of the worker $pid, which must come back with its contents
 cycle() {

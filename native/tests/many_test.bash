@@ -18,12 +18,34 @@ own_run() { mount -t tmpfs none /run; }
 
 number='[0-9]+\.[0-9]+'
 
-# The memory is filled for so long that all of them begin meanwhile: the files are read for one of them only.
-test_four_copies_from_one_reading() {
+# Each of them has asked the pool for its memory, and waits for that.
+all_four_have_begun() {
+	local copy
+	for copy in 0 1 2 3; do
+		grep -qs "Run late stage hook" many/*/copy-$copy/work/restore.log || return 1
+	done
+}
+
+test_one_and_four_copies() {
 	own_run
-	many 0 --gpus 2 --mib 192 --runs 1 --copies 1,4 --sides patched/REKINDLE_SIMCUDA_DELAY=cuMemcpyHtoDAsync=150ms
-	expect_line out "^case=worker patched/.* copies=1 gpus=2 seconds=$number read=1\.0[0-2] runs=$number identical$"
-	expect_line out "^case=worker patched/.* copies=4 gpus=2 seconds=$number times=$number .* read=1\.0[0-2] runs=$number identical$"
+	many 0 --gpus 2 --mib 64 --runs 1 --copies 1,4
+	expect_line out "^case=worker patched copies=1 gpus=2 seconds=$number read=1\.0[0-2] runs=$number identical$"
+	expect_line out "^case=worker patched copies=4 gpus=2 seconds=$number times=$number .* read=$number runs=$number identical$"
+}
+
+# The first filling gets on slowly (who gets nothing done is not waited for) until all of them have begun, and then fast, but
+# not so that the others cannot follow: the files are read for one of them only.
+test_four_copies_from_one_reading() {
+	local many
+	own_run
+	inject pool cuMemcpyHtoDAsync=300ms
+	CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M many 0 --gpus 2 --mib 64 --runs 1 --copies 4 \
+		--sides "patched/REKINDLE_SIMCUDA_CONTROL=$work/pool.rules" &
+	many=$!
+	wait_until 120 all_four_have_begun
+	inject pool cuMemcpyHtoDAsync=20ms
+	wait $many
+	expect_line out "^case=worker patched/.* copies=4 gpus=2 seconds=$number read=1\.0[0-4] runs=$number identical$"
 	python3 - <<'END'
 import json
 

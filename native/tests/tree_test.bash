@@ -28,6 +28,23 @@ check_tree() {
 	expect "the checksums of the tree" "$(checksums)" "$before"
 }
 
+# hold COUNT CALL COMMAND...: until so many of these calls of its pool are held at one moment. Sets $run
+hold() {
+	local count=$1 call=$2
+	shift 2
+	inject pool "$call=held"
+	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules "$@" &
+	run=$!
+	wait_until 40 are_held pool "$count"
+}
+# Likewise, and then it goes on to its end.
+all_at_once() {
+	local run
+	hold "$@"
+	inject pool
+	wait $run
+}
+
 # most_at_once FOLDER PHASE: how many processes of the run were in that phase at one moment, as its record says
 most_at_once() { python3 - "$1/stats-rekindle.json" "$2" <<'END'
 import json, sys
@@ -71,34 +88,31 @@ test_four_and_eight_ranks() {
 	done
 }
 
+# From then on it does not end, until the next inject.
+hold_the_gpu_work() {
+	inject worker cuLaunchHostFunc=held
+	wait_until 20 is_held worker
+}
+
 # What locks and unlocks them runs in their own threads, whatever a filter of theirs forbids those.
 test_ranks_with_a_filter() {
 	start_tree agent --meet --seccomp kill-all
 	must_dump "$pid" image
 	must_restore image
 	check_tree
-	echo "cuLaunchHostFunc=5000ms" >worker.rules
-	local tries=0
-	while dump "$pid" image --leave-running --timeout 4; do
-		((++tries < 20)) || fail "it came to rest"
-		rm -rf image
-	done
-	rm worker.rules
+	hold_the_gpu_work
+	must_not_dump "$pid" image --leave-running --timeout 4
+	inject worker
 	check_tree
 }
 
 # GPU work that does not end in time: that is said, and all go on.
 test_ranks_that_do_not_come_to_rest() {
-	local tries=0
 	start_tree agent --meet
-	echo "cuLaunchHostFunc=5000ms" >worker.rules
-	# It may not have read that yet.
-	while dump "$pid" image --leave-running --timeout 4; do
-		((++tries < 20)) || fail "it came to rest"
-		rm -rf image
-	done
+	hold_the_gpu_work
+	must_not_dump "$pid" image --leave-running --timeout 4
 	expect_line image/dump.log "Error \(rekindle\): .*The GPU work of 3 processes did not come to rest together within"
-	rm worker.rules
+	inject worker
 	check_tree
 	must_dump "$pid" image
 	must_restore image
@@ -111,7 +125,7 @@ test_driver_restores_go_side_by_side() {
 	for generation in 1 2; do
 		rm -rf image
 		must_dump "$pid" image
-		REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessRestore=1000ms must_restore image
+		all_at_once 3 cuCheckpointProcessRestore must_restore image
 		expect "driver restores at once" "$(most_at_once image driver_restore)" 3
 		check_tree
 		expect "succeeded" "$(json image/stats-rekindle.json succeeded)" true
@@ -123,7 +137,7 @@ test_driver_restores_go_side_by_side() {
 test_without_the_agent_as_well() {
 	start_tree plain
 	must_dump "$pid" image
-	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessRestore=1000ms must_restore image
+	all_at_once 3 cuCheckpointProcessRestore must_restore image
 	expect "driver restores at once" "$(most_at_once image driver_restore)" 3
 	check_tree
 }
@@ -141,8 +155,7 @@ test_one_that_fails_ends_the_tree_when_the_others_are_through() {
 	local names=()
 	start_tree agent
 	must_dump "$pid" image
-	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessRestore=1000ms REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999@2 \
-		must_not_restore image
+	REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999@2 all_at_once 3 cuCheckpointProcessRestore must_not_restore image
 	expect_line image/restore.log "cuCheckpointProcessRestore of process [0-9]+ failed: CUDA_ERROR_UNKNOWN"
 	expect_line image/restore.log "ending every process of the tree; its images were only read"
 	expect "the processes that came back first" "$(grep -c "has its GPU back: offload mode" image/restore.log)" 2
@@ -157,14 +170,14 @@ test_one_that_fails_ends_the_tree_when_the_others_are_through() {
 
 # The pool is killed in the middle of three restores.
 test_a_pool_that_is_lost_ends_the_tree() {
-	local names=()
+	local names=() run
 	start_tree agent
 	must_dump "$pid" image
-	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessRestore=3000ms restore image &
-	local restore_job=$!
-	wait_until 60 grep -qs "being restored side by side" image/restore.log
+	hold 3 cuCheckpointProcessRestore restore image
+	expect_line image/restore.log "being restored side by side"
 	kill -KILL "$(pool_pid)"
-	! wait $restore_job || fail "the restore succeeded"
+	inject pool
+	! wait $run || fail "the restore succeeded"
 	expect_line image/restore.log "the pool ended while it worked for this run"
 	mapfile -t names < <(processes_named rekindle-worker)
 	expect "processes of the tree" "${#names[@]}" 0
@@ -174,12 +187,14 @@ test_a_pool_that_is_lost_ends_the_tree() {
 
 test_saving_goes_side_by_side() {
 	start_tree agent
-	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessCheckpoint=1000ms,cuCheckpointProcessRestore=1000ms \
-		must_dump "$pid" image --leave-running
+	all_at_once 3 cuCheckpointProcessCheckpoint must_dump "$pid" image --leave-running
 	expect "driver checkpoints at once" "$(most_at_once image driver_checkpoint)" 3
-	# And so does bringing back what lives on.
-	expect "driver restores at once" "$(most_at_once image driver_restore)" 3
 	expect_line image/dump.log "3 processes are being saved side by side"
+	check_tree
+	# And so does bringing back what lives on.
+	rm -rf image
+	all_at_once 3 cuCheckpointProcessRestore must_dump "$pid" image --leave-running
+	expect "driver restores at once" "$(most_at_once image driver_restore)" 3
 	check_tree
 	rm -rf image
 	REKINDLE_SIDE_BY_SIDE=1 must_dump "$pid" image
@@ -191,8 +206,8 @@ test_saving_goes_side_by_side() {
 # Of three, one fails, and the dump with it: each goes on as it was.
 test_a_dump_that_fails_for_one_leaves_all_as_they_were() {
 	start_tree agent
-	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessCheckpoint=500ms \
-		REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessCheckpoint=999@2 must_not_dump "$pid" image
+	REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessCheckpoint=999@2 \
+		all_at_once 3 cuCheckpointProcessCheckpoint must_not_dump "$pid" image
 	expect_line image/dump.log "cuCheckpointProcessCheckpoint of process [0-9]+ failed: CUDA_ERROR_UNKNOWN"
 	expect "where it failed" "$(json image/stats-rekindle.json failure_phase)" 5
 	check_tree
@@ -204,12 +219,13 @@ test_a_dump_that_fails_for_one_leaves_all_as_they_were() {
 
 # The pool is killed while all three are saved; a fresh one brings each of them back.
 test_a_pool_that_is_lost_in_a_dump() {
+	local run
 	start_tree agent
-	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessCheckpoint=3000ms dump "$pid" image &
-	local dump_job=$!
-	wait_until 60 grep -qs "being saved side by side" image/dump.log
+	hold 3 cuCheckpointProcessCheckpoint dump "$pid" image
+	expect_line image/dump.log "being saved side by side"
 	kill -KILL "$(pool_pid)"
-	! wait $dump_job || fail "the dump succeeded"
+	inject pool
+	! wait $run || fail "the dump succeeded"
 	check_tree
 	must_dump "$pid" image
 	must_restore image
@@ -218,15 +234,13 @@ test_a_pool_that_is_lost_in_a_dump() {
 
 # Criu is killed while all three are saved.
 test_a_criu_that_is_lost_in_a_dump() {
+	local run
 	start_tree agent
-	mkdir image
-	REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessCheckpoint=2000ms "$criu" dump -t "$pid" -D image -L "$plugin" -v4 \
-		-o dump.log </dev/null >image/dump.out 2>&1 &
-	local dump_job=$!
-	wait_until 60 grep -qs "being saved side by side" image/dump.log
-	kill -KILL $dump_job
-	wait $dump_job || true
-	wait_until 90 no_pool
+	hold 3 cuCheckpointProcessCheckpoint dump "$pid" image
+	kill -KILL $(processes_named criu)
+	! wait $run || fail "the dump succeeded"
+	inject pool
+	wait_until 30 no_pool
 	check_tree
 	must_dump "$pid" image
 	must_restore image
@@ -252,10 +266,10 @@ test_devices_warm_side_by_side() {
 	start_worker worker agent --gpus 0,1
 	local before
 	before=$(ask worker checksum)
-	REKINDLE_SIMCUDA_DELAY=cuDevicePrimaryCtxRetain=1500ms must_dump "$pid" image
+	all_at_once 2 cuDevicePrimaryCtxRetain must_dump "$pid" image
 	warmed_at_once image/rekindled.log || fail "the dump has warmed one device after the other"
 	rm image/rekindled.log
-	REKINDLE_SIMCUDA_DELAY=cuDevicePrimaryCtxRetain=1500ms must_restore image
+	all_at_once 2 cuDevicePrimaryCtxRetain must_restore image
 	warmed_at_once image/rekindled.log || fail "the restore has warmed one device after the other"
 	check_worker worker "$before"
 }
