@@ -14,6 +14,9 @@
 #include "support/log.h"
 
 #define FIRST_LIMIT_MS 10u
+/* Whether all come to rest is a matter of luck: of so many attempts one has the full limit, the others a fraction of it. */
+#define ATTEMPTS_PER_LIMIT 9u
+#define SHORT_LIMIT(limit) ((limit) / 8 > FIRST_LIMIT_MS ? (limit) / 8 : FIRST_LIMIT_MS)
 #define MS UINT64_C(1000000)
 
 /* Names those that are not at rest. */
@@ -154,7 +157,7 @@ int dump_lock_tree(struct plugin_run *run, struct dumped_process *processes, uns
 		   struct error_text *error)
 {
 	uint64_t end = monotonic_nanoseconds() + timeout_ms * MS, left;
-	unsigned int limit = FIRST_LIMIT_MS, attempts = 0;
+	unsigned int full = FIRST_LIMIT_MS, limit, attempts = 0;
 	struct run_lock_limits limits;
 	bool at_rest = false, is_last;
 	char busy[256];
@@ -168,10 +171,11 @@ int dump_lock_tree(struct plugin_run *run, struct dumped_process *processes, uns
 			let_agent_end(process, end - timeout_ms * MS / 2);
 	for (;;) {
 		left = end > monotonic_nanoseconds() ? (end - monotonic_nanoseconds()) / MS + 1 : 1;
+		attempts++;
+		limit = attempts % ATTEMPTS_PER_LIMIT ? SHORT_LIMIT(full) : full;
 		is_last = count(processes) < 2 || left + limit <= timeout_ms / 2 || left <= limit;
 		if (is_last)
 			limit = (unsigned int)left;
-		attempts++;
 		limits = (struct run_lock_limits){.driver_ms = limit, .pool_ms = (unsigned int)left};
 		code = attempt(run, processes, &limits, &at_rest, error);
 		if (code || at_rest || is_last)
@@ -180,7 +184,8 @@ int dump_lock_tree(struct plugin_run *run, struct dumped_process *processes, uns
 		if (code)
 			break;
 		wait_a_moment(limit);
-		limit += limit / 4;
+		if (attempts % ATTEMPTS_PER_LIMIT == 0)
+			full += full / 2;
 	}
 	if (!code && at_rest) {
 		if (attempts > 1)
