@@ -70,8 +70,6 @@ processes_named() {
 	done
 }
 pool_pid() { processes_named rekindled | head -n1; }
-# A thread of it sleeps (in clock_nanosleep): it is in a driver call that an injected delay keeps.
-pool_is_held_up() { grep -qs "^230 " "/proc/$(pool_pid)/task/"*/syscall; }
 # Nor anybody who undoes what it was at when it died.
 no_pool() { [ -z "$(pool_pid)" ] && [ -z "$(processes_named rekindle-guard)" ]; }
 

@@ -51,14 +51,25 @@ test_the_driver_fails_in_a_dump_over_an_older_checkpoint() {
 	after_failed_dump
 }
 
+# hold_a_dump RULE [ARGUMENT...]: in the background, sets $criu_pid; what the rule holds goes on at the next inject pool
+hold_a_dump() {
+	inject pool "$1"
+	shift
+	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M "$criu" dump -t "$pid" -D image \
+		-L "$plugin" -v4 -o dump.log "$@" >/dev/null 2>&1 &
+	criu_pid=$!
+}
+# The third of twelve copies: something is written by then.
+in_the_copy=cuMemcpyDtoHAsync=held@3
+
 # CRIU has written nearly everything then.
 test_criu_fails_late_in_a_dump_over_an_older_checkpoint() {
 	local criu_pid
 	make_older
-	REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
-		"$criu" dump -t "$pid" -D image -L "$plugin" -v4 -o dump.log >/dev/null 2>&1 &
-	criu_pid=$!
-	wait_until 90 mkdir image/.rekindle-new/inventory.img 2>/dev/null
+	hold_a_dump $in_the_copy
+	wait_until 30 is_held pool
+	mkdir image/.rekindle-new/inventory.img
+	inject pool
 	! wait $criu_pid || fail "the dump succeeded"
 	expect_line image/dump.log "Unable to open inventory.img"
 	after_failed_dump
@@ -88,13 +99,12 @@ test_scripts_find_the_checkpoint_sealed_and_in_its_place() {
 }
 
 # A dump that waits in the copy, or at its end, and is killed there.
-dump_and_kill() { # DELAY CONDITION criu|pool|both|all
-	local criu_pid victims
-	REKINDLE_SIMCUDA_DELAY=$1 CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M "$criu" dump -t "$pid" -D image -L "$plugin" \
-		-v4 -o dump.log --action-script "$work/wait.sh" >/dev/null 2>&1 &
-	criu_pid=$!
-	wait_until 90 "$2"
-	case $3 in
+dump_and_kill() { # copying|at_the_end criu|pool|both|all
+	local criu_pid victims rule=
+	[ $1 = at_the_end ] || rule=$in_the_copy
+	hold_a_dump "$rule" --action-script "$work/wait.sh"
+	wait_until 30 "$1"
+	case $2 in
 	criu) victims=$criu_pid ;;
 	pool) victims=$(pool_pid) ;;
 	both) victims="$criu_pid $(pool_pid)" ;;
@@ -102,9 +112,10 @@ dump_and_kill() { # DELAY CONDITION criu|pool|both|all
 	esac
 	kill -KILL $victims
 	touch go-on
+	inject pool
 	wait $criu_pid 2>/dev/null || true
 }
-copying() { [ -n "$(find image/.rekindle-new -name 'rekindle-pages-*' -size +0 2>/dev/null)" ]; }
+copying() { is_held pool; }
 at_the_end() { [ -e waiting ]; }
 guardian() { processes_named rekindle-guard; }
 no_guardian() { [ -z "$(guardian)" ]; }
@@ -123,7 +134,7 @@ write_wait_script() { # ACTION
 test_criu_is_killed_in_the_copy() {
 	make_older
 	write_wait_script post-dump
-	dump_and_kill cuMemcpyDtoHAsync=1000ms copying criu
+	dump_and_kill copying criu
 	after_failed_dump
 }
 
@@ -131,7 +142,7 @@ test_criu_is_killed_in_the_copy() {
 test_criu_is_killed_at_the_end() {
 	make_older
 	write_wait_script post-dump
-	dump_and_kill cuInit=0ms at_the_end criu
+	dump_and_kill at_the_end criu
 	after_failed_dump
 }
 
@@ -141,7 +152,7 @@ test_revive_beside_an_older_checkpoint() {
 	write_wait_script post-dump
 	(
 		export REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999
-		dump_and_kill cuInit=0ms at_the_end criu
+		dump_and_kill at_the_end criu
 	)
 	wait_until 180 no_pool
 	! diff before <(list_images image) >/dev/null || fail "the only copy of the memory is gone"
@@ -153,7 +164,7 @@ test_revive_beside_an_older_checkpoint() {
 test_the_pool_is_killed_in_the_copy() {
 	make_older
 	write_wait_script post-dump
-	dump_and_kill cuMemcpyDtoHAsync=1000ms copying pool
+	dump_and_kill copying pool
 	after_failed_dump
 }
 
@@ -164,8 +175,8 @@ test_criu_and_pool_are_killed() {
 		rm -rf image worker go-on waiting
 		make_older
 		write_wait_script post-dump
-		dump_and_kill "$([ $where = copying ] && echo cuMemcpyDtoHAsync=1000ms || echo cuInit=0ms)" $where both
-		wait_until 180 no_guardian
+		dump_and_kill $where both
+		wait_until 60 no_guardian
 		after_failed_dump
 		kill -KILL "$pid"
 		wait_until 60 is_gone "$pid"
@@ -206,7 +217,7 @@ test_the_guardian_leaves_a_checkpoint_that_succeeded() {
 test_all_are_killed_in_the_copy() {
 	make_older
 	write_wait_script post-dump
-	dump_and_kill cuMemcpyDtoHAsync=1000ms copying all
+	dump_and_kill copying all
 	diff before <(list_images image | grep -v '^\.rekindle-new/') || fail "the older checkpoint was touched"
 	restore_older
 	# And the next dump clears what was left.
@@ -219,8 +230,8 @@ test_all_are_killed_in_the_copy() {
 test_all_are_killed_at_the_end() {
 	make_older
 	write_wait_script post-dump
-	dump_and_kill cuInit=0ms at_the_end all
-	wait_until 60 no_pool # whose lock of the folder goes with them
+	dump_and_kill at_the_end all
+	wait_until 20 no_pool # whose lock of the folder goes with them
 	kill -KILL "$pid"
 	wait_until 60 is_gone "$pid"
 	# CRIU has read the newer tree before the plugin puts the older one back.
@@ -353,11 +364,10 @@ test_a_dump_into_a_folder_that_is_being_restored() {
 test_the_pool_holds_the_folder_until_it_has_finished() {
 	local criu_pid
 	make_older
-	REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=500ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
-		"$criu" dump -t "$pid" -D image -L "$plugin" -v4 -o dump.log >/dev/null 2>&1 &
-	criu_pid=$!
-	wait_until 60 copying
+	hold_a_dump $in_the_copy
+	wait_until 30 copying
 	kill -STOP "$(pool_pid)"
+	inject pool
 	kill -KILL $criu_pid
 	wait $criu_pid 2>/dev/null || true
 	mkdir logs

@@ -7,24 +7,29 @@
 
 compile() { gcc -O1 -g -w -I"$REKINDLE_TEST_SOURCE" -o "$work/waiting_calls" "$REKINDLE_TEST_SOURCE/tests/waiting_calls.c" -L"$simcuda" -l:libcuda.so.1 -lpthread; }
 
-copying() { [ -n "$(find image -name 'rekindle-pages-*' -size +0)" ] && [ -n "$(pool_pid)" ]; }
 is_in_state() { [ "$(awk '/^State:/ {print $2}' "/proc/$1/status")" = "$2" ]; }
 # A thread of the program has been let run by nobody for a while: its count, twice.
 count() { od -An -t u8 -N 8 "$work/steps"; }
 has_more_than() { [ "$(count)" -gt "$1" ]; }
 is_released() { [ -n "$(find image -name "rekindle-[0-9]*.img")" ]; }
 
-# slow_dump DELAY [ARGUMENT...]: in the background, sets $criu_pid
+# slow_dump RULE [ARGUMENT...]: in the background, sets $criu_pid. What the rule holds goes on when criu was killed, or with
+# go_on.
 slow_dump() {
-	local delay=$1
+	inject pool "$1"
 	shift
 	mkdir -p image
-	REKINDLE_SIMCUDA_DELAY=$delay CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
+	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
 		"$criu" dump -t "$pid" -D image -L "$plugin" -v4 -o dump.log "$@" >/dev/null 2>&1 </dev/null &
 	criu_pid=$!
 }
+# The third of twelve copies: something is written by then.
+in_the_copy=cuMemcpyDtoHAsync=held@3
+at_the_release=cuCheckpointProcessCheckpoint=held
+go_on() { inject pool; }
 kill_criu() {
 	kill -KILL "$criu_pid" 2>/dev/null || true
+	go_on
 	wait "$criu_pid" 2>/dev/null || true
 }
 undone() {
@@ -44,8 +49,8 @@ test_threads_that_wait_in_cuda_calls() {
 	disown
 	wait_until 60 test -s steps
 	for round in 1 2 3; do
-		slow_dump cuMemcpyDtoHAsync=400ms # for whoever has to kill it on a busy machine
-		wait_until 90 copying
+		slow_dump $in_the_copy
+		wait_until 30 is_held pool
 		kill_criu
 		undone
 		dump "$pid" image --leave-running || { show_log image/dump.log; fail "the dump after it failed"; }
@@ -119,9 +124,9 @@ test_after_the_release() {
 	local checksum
 	start_worker worker agent --busy
 	checksum=$(ask worker checksum)
-	slow_dump cuCheckpointProcessCheckpoint=2000ms
-	wait_until 90 is_released
-	wait_until 90 pool_is_held_up
+	slow_dump $at_the_release
+	wait_until 30 is_held pool
+	is_released || fail "its image is not there yet"
 	kill_criu
 	undone
 	check_worker worker "$checksum"
@@ -132,9 +137,10 @@ test_a_sigcont_from_outside() {
 	local checksum
 	start_worker worker agent --busy
 	checksum=$(ask worker checksum)
-	slow_dump cuMemcpyDtoHAsync=200ms --leave-running
-	wait_until 90 copying
+	slow_dump $in_the_copy --leave-running
+	wait_until 30 is_held pool
 	kill -CONT "$pid"
+	go_on
 	wait "$criu_pid" || { show_log image/dump.log; fail "the dump failed"; }
 	check_worker worker "$checksum"
 }
@@ -145,6 +151,7 @@ guardian() { processes_named rekindle-guard; }
 nobody_left() { [ -z "$(pool_pid)" ] && [ -z "$(guardian)" ]; }
 kill_both() {
 	kill -KILL $(pool_pid) "$criu_pid" 2>/dev/null || true
+	go_on
 	wait "$criu_pid" 2>/dev/null || true
 }
 
@@ -156,12 +163,11 @@ test_the_guardian() {
 	(echo -1000 >"/proc/$BASHPID/oom_score_adj") 2>/dev/null || may_set=false
 	start_worker worker agent
 	checksum=$(ask worker checksum)
-	slow_dump cuCheckpointProcessCheckpoint=2000ms
-	wait_until 90 is_released
-	kill -STOP "$criu_pid" # so that they are there for as long as it takes to look
+	slow_dump $at_the_release
+	wait_until 30 is_held pool
 	guard=$(guardian)
 	scores=$(cat "/proc/$pid/oom_score_adj" "/proc/$(pool_pid)/oom_score_adj" "/proc/$guard/oom_score_adj" | xargs)
-	kill -CONT "$criu_pid"
+	go_on
 	if $may_set; then
 		expect "the scores of program, pool and guardian" "$scores" "0 -1000 -1000"
 	else
@@ -177,20 +183,19 @@ test_the_guardian() {
 # What somebody else had locked is not locked by the run, and is left as it was: also where it had to be unlocked for its
 # agent, by a pool that is gone.
 test_what_somebody_else_has_locked_stays_so() { # rounds: agent or none, who is killed, when
-	local kind who moment delay checksum
+	local kind who moment checksum
 	while read -r kind who moment; do
-		delay=cuMemcpyDtoHAsync=400ms
-		[ $moment = copying ] || delay=cuCheckpointProcessCheckpoint=2000ms
 		start_worker worker $kind
 		checksum=$(ask worker checksum)
 		"$simcuda/bin/cuda-checkpoint" --action lock --pid "$pid"
-		slow_dump $delay
-		wait_until 90 $moment
+		slow_dump ${!moment}
+		wait_until 30 is_held pool
 		case $who in
 		criu) kill_criu ;;
 		both) kill_both ;;
 		pool)
 			kill -KILL $(pool_pid)
+			go_on
 			! wait "$criu_pid" || fail "the dump did not fail"
 			;;
 		esac
@@ -203,21 +208,22 @@ test_what_somebody_else_has_locked_stays_so() { # rounds: agent or none, who is 
 		wait_until 60 is_gone "$pid"
 		rm -rf image worker
 	done <<-END
-		agent criu copying
-		agent both copying
-		agent pool copying
-		agent criu pool_is_held_up
-		agent both pool_is_held_up
-		agent pool pool_is_held_up
-		plain criu pool_is_held_up
-		plain both pool_is_held_up
+		agent criu in_the_copy
+		agent both in_the_copy
+		agent pool in_the_copy
+		agent criu at_the_release
+		agent both at_the_release
+		agent pool at_the_release
+		plain criu at_the_release
+		plain both at_the_release
 	END
 }
 
 # As by one kill of a cgroup: what the dump has written so far is worth nothing, and the older checkpoint is in its place.
 all_killed() { # WHAT: what is left of images
-	wait_until 90 is_released
+	wait_until 30 is_held pool
 	kill -KILL $(pool_pid) "$criu_pid" "$pid"
+	go_on
 	wait "$criu_pid" 2>/dev/null || true
 	wait_until 180 nobody_left
 	expect "what was left" "$(cd image && find . -name '*.img*' -type f -printf '%P %i\n' -o -name '.rekindle-*' | sort)" "$1"
@@ -225,7 +231,7 @@ all_killed() { # WHAT: what is left of images
 test_the_process_is_killed_with_them() {
 	local checksum older
 	start_worker worker agent
-	slow_dump cuCheckpointProcessCheckpoint=2000ms
+	slow_dump $at_the_release
 	all_killed ""
 	rm -rf image worker
 	start_worker worker agent --children 1
@@ -236,8 +242,7 @@ test_the_process_is_killed_with_them() {
 	kill -KILL "$pid" # and its child with it
 	wait_until 60 is_gone "$pid"
 	must_restore image
-	slow_dump cuCheckpointProcessCheckpoint=2000ms
-	wait_until 90 test -e image/.rekindle-new
+	slow_dump $at_the_release
 	all_killed "$older"
 	wait_until 60 is_gone "$pid"
 	must_restore image
@@ -277,13 +282,6 @@ test_the_command_when_the_guardian_died_too() {
 }
 
 # The process was restored before: its agent is still copying what was imported when everybody else is gone.
-agent_sleeps() {
-	local thread
-	for thread in /proc/"$pid"/task/*; do
-		[ "$(cat "$thread/comm")" != rekindle-agent ] || ! grep -q "^230 " "$thread/syscall" || return 0 # clock_nanosleep
-	done
-	return 1
-}
 test_the_command_while_the_agent_is_at_work() {
 	local checksum
 	local -a open
@@ -295,9 +293,9 @@ test_the_command_while_the_agent_is_at_work() {
 	must_restore image
 	rm -rf image
 	checksum=$(ask worker checksum)
-	inject worker cuMemCreate=9000ms # until everybody is gone, and one was told that it takes long
-	slow_dump cuMemcpyDtoHAsync=1ms
-	wait_until 90 agent_sleeps
+	inject worker cuMemCreate=held # until everybody is gone, and one was told that it takes long
+	slow_dump ""
+	wait_until 30 is_held worker
 	kill -KILL $(guardian)
 	kill_both
 	wait_until 60 nobody_left
@@ -330,11 +328,12 @@ test_the_command_that_cannot_hold_the_threads() {
 	(unset REKINDLE_CUDA_DRIVER; exec env LD_PRELOAD="$preload" LD_LIBRARY_PATH="$simcuda" setsid "$work/waiting_calls" "$work/steps" 6 </dev/null >"$work/waiting_calls.log" 2>&1) &
 	pid=$!
 	disown
-	wait_until 60 test -s steps
-	slow_dump cuMemcpyDtoHAsync=1000ms
-	wait_until 90 copying
+	wait_until 20 test -s steps
+	slow_dump $in_the_copy
+	wait_until 30 is_held pool
 	expect_line image/rekindled.log "CUDA calls wait for the end of the dump"
 	kill -KILL "$criu_pid" $(processes_named rekindled) $(processes_named rekindle-guard)
+	go_on
 	wait "$criu_pid" 2>/dev/null || true
 	wait_until 60 no_pool
 	REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessGetRestoreThreadId=999@1 "$build/bin/rekindled" --revive "$pid" --images image \
@@ -353,8 +352,8 @@ test_the_command_after_another_dump_into_the_folder() {
 	checksum=$(ask worker checksum)
 	left=$pid
 	export REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999
-	slow_dump cuCheckpointProcessCheckpoint=1000ms
-	wait_until 90 is_released
+	slow_dump $at_the_release
+	wait_until 30 is_held pool
 	kill_criu
 	unset REKINDLE_SIMCUDA_FAIL
 	wait_until 180 nobody_left
@@ -394,10 +393,11 @@ test_revive_refuses_what_is_in_other_hands() {
 	local checksum
 	start_worker worker agent
 	checksum=$(ask worker checksum)
-	slow_dump cuMemcpyDtoHAsync=200ms --leave-running
-	wait_until 90 copying
+	slow_dump $in_the_copy --leave-running
+	wait_until 30 is_held pool
 	"$build/bin/rekindled" --revive "$pid" --images image 2>revive.log && fail "it was taken out of criu's hands"
 	expect_line revive.log "process $pid is in the hands of another run, process $criu_pid \(criu\)"
+	go_on
 	wait "$criu_pid" || fail "the dump failed"
 	check_worker worker "$checksum"
 	"$build/bin/rekindled" --revive 4194304 2>revive.log && fail "a process that there is not was brought back"

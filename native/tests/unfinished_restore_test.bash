@@ -12,18 +12,21 @@ make_image() { # agent|plain [ARGUMENT...]
 
 no_worker() { ! grep -qsx $'Name:\trekindle-worker' /proc/[0-9]*/status; }
 
-# start_slow_restore [ARGUMENT...]: in the background, sets $criu_pid; it takes seconds to fill
+# start_slow_restore [ARGUMENT...]: in the background, sets $criu_pid; the filling is held at one of twelve copies
 start_slow_restore() {
 	rm -f image/restore.log
-	inject pool cuMemcpyHtoDAsync=500ms
+	inject pool cuMemcpyHtoDAsync=held@6
 	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules CRIU_CUDA_STREAMS=1 "$criu" restore -D image -L "$plugin" -v4 -o restore.log "$@" >/dev/null 2>&1 </dev/null &
 	criu_pid=$!
 	disown
 }
 
+# And CRIU has done its own part.
+is_filling() { is_held pool && grep -qs "Run late stage hook" image/restore.log; }
+
 kill_criu_while_it_fills() { # [ARGUMENT...]
 	start_slow_restore "$@"
-	wait_until 90 grep -qs "Run late stage hook" image/restore.log
+	wait_until 30 is_filling
 	sleep 0.5
 	kill -KILL "$criu_pid"
 	wait_until 60 no_worker
@@ -87,7 +90,7 @@ test_criu_killed_in_a_tree() {
 test_pool_killed_while_it_fills() {
 	make_image agent
 	start_slow_restore -d
-	wait_until 90 grep -qs "Run late stage hook" image/restore.log
+	wait_until 30 is_filling
 	kill -KILL "$(pool_pid)"
 	wait_until 60 is_gone "$criu_pid"
 	wait_until 60 no_worker

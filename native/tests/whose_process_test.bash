@@ -4,7 +4,7 @@
 # program that suspends or resumes the process. Nothing of it may touch another process or leave this one locked.
 . "$(dirname "$0")/harness.bash"
 
-suspender() { timeout -s KILL 15 "$simcuda/bin/cuda-checkpoint" "$@" --pid "$pid" 2>&1; }
+suspender() { timeout -s KILL 120 "$simcuda/bin/cuda-checkpoint" "$@" --pid "$pid" 2>&1; }
 state() { suspender --get-state; }
 
 # inside COMMAND: in pid and mount namespaces of its own, with the functions and variables of this file
@@ -138,11 +138,12 @@ test_locked_meanwhile() {
 	local before
 	start_worker worker agent
 	before=$(ask worker checksum)
-	# Time enough for the other one, or it would come later, when the process is unlocked for its agent.
-	REKINDLE_TIMEOUT=30 REKINDLE_SIMCUDA_DELAY=cuCheckpointProcessLock=4000ms dump "$pid" image --leave-running &
-	wait_until 60 grep -qs "locking CUDA" image/dump.log
-	wait_until 60 pool_is_held_up
+	# The first one: later ones are when the process was unlocked for its agent.
+	inject pool cuCheckpointProcessLock=held@1
+	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules dump "$pid" image --leave-running &
+	wait_until 20 is_held pool
 	suspender --action lock
+	inject pool
 	wait $! && fail "the dump succeeded"
 	# Whoever locked it finds it locked.
 	expect "its state" "$(state)" locked

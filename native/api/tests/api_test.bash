@@ -91,7 +91,7 @@ test_cancelled_in_the_copy_of_a_dump() {
 	start_worker worker agent
 	local before
 	before=$(ask worker checksum)
-	REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
+	REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=500ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
 		api -15 --cancel-phase 3 --cancel-bytes 4194304 checkpoint "$pid" image
 	# When the call returns the process is back.
 	expect "the driver's state" "$("$simcuda/bin/cuda-checkpoint" --pid "$pid" --get-state)" running
@@ -109,7 +109,7 @@ test_cancelled_while_calls_wait() {
 	start_worker worker agent --busy
 	before=$(ask worker checksum)
 	for i in 1 2 3; do
-		REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
+		REKINDLE_SIMCUDA_DELAY=cuMemcpyDtoHAsync=500ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
 			api -15 --cancel-phase 3 --cancel-bytes 2097152 checkpoint "$pid" image
 		expect_line out "^message=The checkpoint of process $pid was cancelled; the process runs as before"
 		# At once: whoever gave it up may try it again.
@@ -140,7 +140,7 @@ test_cancelled_restore() {
 	local before
 	before=$(ask worker checksum)
 	api 0 checkpoint "$pid" image
-	REKINDLE_SIMCUDA_DELAY=cuMemcpyHtoDAsync=100ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
+	REKINDLE_SIMCUDA_DELAY=cuMemcpyHtoDAsync=500ms CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
 		api -15 --cancel-phase 7 --cancel-bytes 2097152 restore image
 	expect "workers" "$(processes_named rekindle-worker)" ""
 	wait_until 60 no_pool

@@ -32,7 +32,7 @@ static void wait_until_none(struct pool_fixture *fixture)
 	int tries;
 
 	for (tries = 0; list(fixture, entries, 2) != 0; tries++) {
-		assert_true(tries < 3000);
+		assert_true(tries < 12000);
 		usleep(10000);
 	}
 }
@@ -50,7 +50,7 @@ static struct pool_resident wait_for_state(struct pool_fixture *fixture, enum po
 	struct pool_resident entry;
 	int tries;
 
-	for (tries = 0; tries < 2000; tries++) {
+	for (tries = 0; tries < 6000; tries++) {
 		entry = only_one(fixture);
 		if (entry.state == state)
 			return entry;

@@ -57,7 +57,6 @@ static void agent_that_misbehaves_fails_the_dump(void **state)
 	assert_dump_fails(fixture, "export-few", "does not speak this protocol");
 	assert_dump_fails(fixture, "export-twice", "two allocations with one id");
 	assert_dump_fails(fixture, "export-size", "impossible size");
-	assert_dump_fails(fixture, "export-silent", "did not answer");
 	assert_dump_fails(fixture, "release-fails", "stopped in the middle");
 }
 
@@ -84,6 +83,11 @@ static int set_up_with_little_patience(void **state)
 	result = pool_fixture_set_up(state);
 	pool_fixture_timeout_seconds = usual;
 	return result;
+}
+
+static void agent_that_does_not_answer_fails_the_dump(void **state)
+{
+	assert_dump_fails(*state, "export-silent", "did not answer");
 }
 
 /* Its agent has taken a piece of memory from its place, and hangs: such a process must not be let run. */
@@ -373,6 +377,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(failed_export_falls_back_to_the_driver),
 		TEST(agent_that_misbehaves_fails_the_dump),
+		cmocka_unit_test_setup_teardown(agent_that_does_not_answer_fails_the_dump,
+						pool_fixture_set_up_impatient, pool_fixture_tear_down),
 		cmocka_unit_test_setup_teardown(a_process_without_all_of_its_memory_stands_still,
 						set_up_with_little_patience, pool_fixture_tear_down),
 		cmocka_unit_test_setup_teardown(a_silent_agent_is_told_that_nobody_waits, set_up_with_little_patience,

@@ -67,7 +67,7 @@ static struct pool_resident wait_for(struct pool_fixture *fixture, uint32_t stat
 	struct pool_resident entry = {.state = 0};
 	int tries;
 
-	for (tries = 0; tries < 2000 && entry.state != state; tries++) {
+	for (tries = 0; tries < 6000 && entry.state != state; tries++) {
 		assert_true(pool_server_resident(fixture->server, 0, &entry));
 		usleep(10000);
 	}

@@ -308,7 +308,7 @@ static void fill_ahead(struct pool_fixture *fixture)
 	int tries;
 
 	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, POOL_TIER_DEVICE, &error), 0);
-	for (tries = 0; tries < 2000; tries++) {
+	for (tries = 0; tries < 6000; tries++) {
 		pool_server_status(fixture->server, &status);
 		if (status.bytes_to_device >= 36 << 20)
 			return;

@@ -47,7 +47,7 @@ static void restores_from_the_image(void **state)
 	do {
 		assert_int_equal(client_simple(client, POOL_STATUS, 0, &reply), 0);
 		status = reply.status;
-	} while (status.device_bytes_held && waited++ < 3000 && usleep(10000) == 0);
+	} while (status.device_bytes_held && waited++ < 12000 && usleep(10000) == 0);
 	assert_int_equal(status.device_bytes_held, 0);
 	assert_int_equal(status.restores, 1);
 	assert_int_equal(status.bytes_to_device, 36 << 20);

@@ -16,7 +16,7 @@
 
 extern char **environ;
 
-unsigned int pool_fixture_timeout_seconds = 5;
+unsigned int pool_fixture_timeout_seconds = 15;
 
 void inject(const char *rules)
 {
@@ -104,6 +104,17 @@ int pool_fixture_set_up(void **state)
 	}
 	*state = fixture;
 	return 0;
+}
+
+int pool_fixture_set_up_impatient(void **state)
+{
+	unsigned int usual = pool_fixture_timeout_seconds;
+	int result;
+
+	pool_fixture_timeout_seconds = 5;
+	result = pool_fixture_set_up(state);
+	pool_fixture_timeout_seconds = usual;
+	return result;
 }
 
 int pool_fixture_tear_down(void **state)
@@ -422,7 +433,7 @@ void wait_until_nothing_is_held(struct pool_fixture *fixture)
 	struct pool_status status;
 	int i;
 
-	for (i = 0; i < 3000; i++) {
+	for (i = 0; i < 12000; i++) {
 		pool_server_status(fixture->server, &status);
 		if (status.device_bytes_held == 0 && status.runs == 0)
 			return;

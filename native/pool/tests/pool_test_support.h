@@ -35,10 +35,12 @@ struct pool_fixture {
 	int application_count;
 };
 
-/* REKINDLE_TIMEOUT of the fixture's pool, for tests that wait for it. */
+/* REKINDLE_TIMEOUT of the fixture's pool. Nothing reaches it but what hangs. */
 extern unsigned int pool_fixture_timeout_seconds;
 
 int pool_fixture_set_up(void **state);
+/* With a limit of 5 s, for tests in which it is reached. */
+int pool_fixture_set_up_impatient(void **state);
 int pool_fixture_tear_down(void **state);
 /* Makes calls of the pool's driver fail or wait: rules as simcuda's injection takes them, "" for none. */
 void inject(const char *rules);

@@ -81,7 +81,7 @@ static void damage_is_found_on_the_way_there(void **state)
 
 	damage(fixture, application->pid, 15 << 20);
 	assert_int_equal(pool_server_prefetch(fixture->server, fixture->path, POOL_TIER_PINNED, &error), 0);
-	for (tries = 0; tries < 2000 && result == 0; tries++) {
+	for (tries = 0; tries < 6000 && result == 0; tries++) {
 		result = pool_server_prefetched(fixture->server, fixture->path, &bytes, &error);
 		usleep(5000);
 	}
@@ -144,7 +144,7 @@ static void what_is_on_its_way_is_there(void **state)
 
 	inject("cuMemcpyDtoDAsync=50ms");
 	parked(fixture, POOL_TIER_PINNED, image_id, &reply);
-	for (tries = 0; tries < 2000 && entry.tier != POOL_TIER_PINNED; tries++) {
+	for (tries = 0; tries < 6000 && entry.tier != POOL_TIER_PINNED; tries++) {
 		if (pool_server_prefetched(fixture->server, fixture->path, &bytes, &error))
 			fail_msg("%s", error.text);
 		assert_true(pool_server_resident(fixture->server, 0, &entry));
@@ -182,7 +182,7 @@ static void what_does_not_come_there_whole_is_given_to_nobody(void **state)
 
 	spoils = true;
 	application = parked(fixture, POOL_TIER_PINNED, image_id, &reply);
-	for (tries = 0; tries < 2000 && pool_server_resident(fixture->server, 0, &entry); tries++)
+	for (tries = 0; tries < 6000 && pool_server_resident(fixture->server, 0, &entry); tries++)
 		usleep(10000);
 	spoils = false;
 	assert_false(pool_server_resident(fixture->server, 0, &entry));

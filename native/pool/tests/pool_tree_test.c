@@ -107,12 +107,13 @@ static void nothing_else_is_asked_about_them_meanwhile(void **state)
 	struct pool_reply reply;
 	int client, i;
 
-	begin_restores(*state, &client, applications, "cuCheckpointProcessRestore=200ms");
+	begin_restores(*state, &client, applications, "cuCheckpointProcessRestore=held");
 	assert_int_equal(client_resume(client, applications[0], NULL, &reply), -EPROTO);
 	assert_non_null(strstr(reply.error.text, "is being worked on"));
 	assert_int_equal(client_simple(client, POOL_COMPLETE, 0, &reply), -EPROTO);
 	assert_int_equal(await(client, &(struct application){.pid = 1}, &reply), -EPROTO);
 	assert_non_null(strstr(reply.error.text, "Nothing was begun for process 1"));
+	inject("");
 	for (i = 0; i < MEMBERS; i++)
 		assert_int_equal(await(client, applications[i], &reply), 0);
 	assert_int_equal(await(client, applications[0], &reply), -EPROTO);

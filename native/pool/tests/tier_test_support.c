@@ -21,7 +21,7 @@ struct pool_resident wait_for(struct pool_fixture *fixture, uint32_t tier)
 	struct pool_resident entry = {.state = 0};
 	int tries;
 
-	for (tries = 0; tries < 2000 && (entry.state != POOL_RESIDENT_FILLED || entry.tier != tier); tries++) {
+	for (tries = 0; tries < 6000 && (entry.state != POOL_RESIDENT_FILLED || entry.tier != tier); tries++) {
 		pool_server_resident(fixture->server, 0, &entry);
 		usleep(10000);
 	}
@@ -38,7 +38,7 @@ void prefetch(struct pool_fixture *fixture, const char *path, enum pool_tier tie
 
 	if (pool_server_prefetch(fixture->server, path, tier, &error))
 		fail_msg("%s", error.text);
-	for (tries = 0; tries < 2000 && bytes; tries++) {
+	for (tries = 0; tries < 6000 && bytes; tries++) {
 		assert_int_equal(pool_server_prefetched(fixture->server, path, &bytes, &error), 0);
 		usleep(5000);
 	}
