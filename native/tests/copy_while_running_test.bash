@@ -65,7 +65,7 @@ test_it_is_changed_while_it_is_copied() {
 	goes_on 100
 	inject pool
 	wait "$criu_pid" || { show_log image/dump.log; fail "the dump failed"; }
-	wait_until 20 is_gone "$pid"
+	wait_until 60 is_gone "$pid"
 	expect_mode image offload
 	[ "$(phase_bytes image copy_ahead)" -gt 0 ] || fail "nothing was copied while it ran"
 	[ "$(phase_bytes image copy_out)" -gt 0 ] || fail "nothing has changed meanwhile, this test shows nothing"
@@ -204,7 +204,7 @@ slow_dump() {
 	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M \
 		"$criu" dump -t "$pid" -D image -L "$plugin" -v4 -o dump.log "$@" >/dev/null 2>&1 </dev/null &
 	criu_pid=$!
-	wait_until 60 is_held pool
+	wait_until 180 is_held pool
 }
 # It ran on all the while: CRIU has not got to it, nor the driver's lock.
 was_never_stopped() {

@@ -67,7 +67,7 @@ test_criu_fails_late_in_a_dump_over_an_older_checkpoint() {
 	local criu_pid
 	make_older
 	hold_a_dump $in_the_copy
-	wait_until 30 is_held pool
+	wait_until 90 is_held pool
 	mkdir image/.rekindle-new/inventory.img
 	inject pool
 	! wait $criu_pid || fail "the dump succeeded"
@@ -103,7 +103,7 @@ dump_and_kill() { # copying|at_the_end criu|pool|both|all
 	local criu_pid victims rule=
 	[ $1 = at_the_end ] || rule=$in_the_copy
 	hold_a_dump "$rule" --action-script "$work/wait.sh"
-	wait_until 30 "$1"
+	wait_until 90 "$1"
 	case $2 in
 	criu) victims=$criu_pid ;;
 	pool) victims=$(pool_pid) ;;
@@ -176,7 +176,7 @@ test_criu_and_pool_are_killed() {
 		make_older
 		write_wait_script post-dump
 		dump_and_kill $where both
-		wait_until 60 no_guardian
+		wait_until 180 no_guardian
 		after_failed_dump
 		kill -KILL "$pid"
 		wait_until 60 is_gone "$pid"
@@ -231,7 +231,7 @@ test_all_are_killed_at_the_end() {
 	make_older
 	write_wait_script post-dump
 	dump_and_kill at_the_end all
-	wait_until 20 no_pool # whose lock of the folder goes with them
+	wait_until 60 no_pool # whose lock of the folder goes with them
 	kill -KILL "$pid"
 	wait_until 60 is_gone "$pid"
 	# CRIU has read the newer tree before the plugin puts the older one back.
@@ -365,7 +365,7 @@ test_the_pool_holds_the_folder_until_it_has_finished() {
 	local criu_pid
 	make_older
 	hold_a_dump $in_the_copy
-	wait_until 30 copying
+	wait_until 90 copying
 	kill -STOP "$(pool_pid)"
 	inject pool
 	kill -KILL $criu_pid

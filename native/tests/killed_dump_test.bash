@@ -50,7 +50,7 @@ test_threads_that_wait_in_cuda_calls() {
 	wait_until 60 test -s steps
 	for round in 1 2 3; do
 		slow_dump $in_the_copy
-		wait_until 30 is_held pool
+		wait_until 90 is_held pool
 		kill_criu
 		undone
 		dump "$pid" image --leave-running || { show_log image/dump.log; fail "the dump after it failed"; }
@@ -125,7 +125,7 @@ test_after_the_release() {
 	start_worker worker agent --busy
 	checksum=$(ask worker checksum)
 	slow_dump $at_the_release
-	wait_until 30 is_held pool
+	wait_until 90 is_held pool
 	is_released || fail "its image is not there yet"
 	kill_criu
 	undone
@@ -138,7 +138,7 @@ test_a_sigcont_from_outside() {
 	start_worker worker agent --busy
 	checksum=$(ask worker checksum)
 	slow_dump $in_the_copy --leave-running
-	wait_until 30 is_held pool
+	wait_until 90 is_held pool
 	kill -CONT "$pid"
 	go_on
 	wait "$criu_pid" || { show_log image/dump.log; fail "the dump failed"; }
@@ -164,7 +164,7 @@ test_the_guardian() {
 	start_worker worker agent
 	checksum=$(ask worker checksum)
 	slow_dump $at_the_release
-	wait_until 30 is_held pool
+	wait_until 90 is_held pool
 	guard=$(guardian)
 	scores=$(cat "/proc/$pid/oom_score_adj" "/proc/$(pool_pid)/oom_score_adj" "/proc/$guard/oom_score_adj" | xargs)
 	go_on
@@ -189,7 +189,7 @@ test_what_somebody_else_has_locked_stays_so() { # rounds: agent or none, who is 
 		checksum=$(ask worker checksum)
 		"$simcuda/bin/cuda-checkpoint" --action lock --pid "$pid"
 		slow_dump ${!moment}
-		wait_until 30 is_held pool
+		wait_until 90 is_held pool
 		case $who in
 		criu) kill_criu ;;
 		both) kill_both ;;
@@ -221,7 +221,7 @@ test_what_somebody_else_has_locked_stays_so() { # rounds: agent or none, who is 
 
 # As by one kill of a cgroup: what the dump has written so far is worth nothing, and the older checkpoint is in its place.
 all_killed() { # WHAT: what is left of images
-	wait_until 30 is_held pool
+	wait_until 90 is_held pool
 	kill -KILL $(pool_pid) "$criu_pid" "$pid"
 	go_on
 	wait "$criu_pid" 2>/dev/null || true
@@ -295,7 +295,7 @@ test_the_command_while_the_agent_is_at_work() {
 	checksum=$(ask worker checksum)
 	inject worker cuMemCreate=held # until everybody is gone, and one was told that it takes long
 	slow_dump ""
-	wait_until 30 is_held worker
+	wait_until 90 is_held worker
 	kill -KILL $(guardian)
 	kill_both
 	wait_until 60 nobody_left
@@ -328,9 +328,9 @@ test_the_command_that_cannot_hold_the_threads() {
 	(unset REKINDLE_CUDA_DRIVER; exec env LD_PRELOAD="$preload" LD_LIBRARY_PATH="$simcuda" setsid "$work/waiting_calls" "$work/steps" 6 </dev/null >"$work/waiting_calls.log" 2>&1) &
 	pid=$!
 	disown
-	wait_until 20 test -s steps
+	wait_until 60 test -s steps
 	slow_dump $in_the_copy
-	wait_until 30 is_held pool
+	wait_until 90 is_held pool
 	expect_line image/rekindled.log "CUDA calls wait for the end of the dump"
 	kill -KILL "$criu_pid" $(processes_named rekindled) $(processes_named rekindle-guard)
 	go_on
@@ -353,7 +353,7 @@ test_the_command_after_another_dump_into_the_folder() {
 	left=$pid
 	export REKINDLE_SIMCUDA_FAIL=cuCheckpointProcessRestore=999
 	slow_dump $at_the_release
-	wait_until 30 is_held pool
+	wait_until 90 is_held pool
 	kill_criu
 	unset REKINDLE_SIMCUDA_FAIL
 	wait_until 180 nobody_left
@@ -394,7 +394,7 @@ test_revive_refuses_what_is_in_other_hands() {
 	start_worker worker agent
 	checksum=$(ask worker checksum)
 	slow_dump $in_the_copy --leave-running
-	wait_until 30 is_held pool
+	wait_until 90 is_held pool
 	"$build/bin/rekindled" --revive "$pid" --images image 2>revive.log && fail "it was taken out of criu's hands"
 	expect_line revive.log "process $pid is in the hands of another run, process $criu_pid \(criu\)"
 	go_on

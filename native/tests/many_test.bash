@@ -42,7 +42,7 @@ test_four_copies_from_one_reading() {
 	CRIU_CUDA_STREAMS=1 REKINDLE_CHUNK_SIZE=2M many 0 --gpus 2 --mib 64 --runs 1 --copies 4 \
 		--sides "patched/REKINDLE_SIMCUDA_CONTROL=$work/pool.rules" &
 	many=$!
-	wait_until 120 all_four_have_begun
+	wait_until 360 all_four_have_begun
 	inject pool cuMemcpyHtoDAsync=20ms
 	wait $many
 	expect_line out "^case=worker patched/.* copies=4 gpus=2 seconds=$number read=1\.0[0-4] runs=$number identical$"

@@ -35,7 +35,7 @@ hold() {
 	inject pool "$call=held"
 	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules "$@" &
 	run=$!
-	wait_until 40 are_held pool "$count"
+	wait_until 120 are_held pool "$count"
 }
 # Likewise, and then it goes on to its end.
 all_at_once() {
@@ -91,7 +91,7 @@ test_four_and_eight_ranks() {
 # From then on it does not end, until the next inject.
 hold_the_gpu_work() {
 	inject worker cuLaunchHostFunc=held
-	wait_until 20 is_held worker
+	wait_until 60 is_held worker
 }
 
 # What locks and unlocks them runs in their own threads, whatever a filter of theirs forbids those.
@@ -240,7 +240,7 @@ test_a_criu_that_is_lost_in_a_dump() {
 	kill -KILL $(processes_named criu)
 	! wait $run || fail "the dump succeeded"
 	inject pool
-	wait_until 30 no_pool
+	wait_until 90 no_pool
 	check_tree
 	must_dump "$pid" image
 	must_restore image

@@ -26,7 +26,7 @@ is_filling() { is_held pool && grep -qs "Run late stage hook" image/restore.log;
 
 kill_criu_while_it_fills() { # [ARGUMENT...]
 	start_slow_restore "$@"
-	wait_until 30 is_filling
+	wait_until 90 is_filling
 	sleep 0.5
 	kill -KILL "$criu_pid"
 	wait_until 60 no_worker
@@ -90,7 +90,7 @@ test_criu_killed_in_a_tree() {
 test_pool_killed_while_it_fills() {
 	make_image agent
 	start_slow_restore -d
-	wait_until 30 is_filling
+	wait_until 90 is_filling
 	kill -KILL "$(pool_pid)"
 	wait_until 60 is_gone "$criu_pid"
 	wait_until 60 no_worker

@@ -141,7 +141,7 @@ test_locked_meanwhile() {
 	# The first one: later ones are when the process was unlocked for its agent.
 	inject pool cuCheckpointProcessLock=held@1
 	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules dump "$pid" image --leave-running &
-	wait_until 20 is_held pool
+	wait_until 60 is_held pool
 	suspender --action lock
 	inject pool
 	wait $! && fail "the dump succeeded"
