@@ -8,6 +8,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 
 /** One page, with no script and nothing outside it, of what a benchmark found: the ratio first, then how it came about. */
@@ -20,7 +21,12 @@ final class BenchPage {
     }
 
     static void write(Path file, BenchResult result) {
-        WholeFile.write(file, new BenchPage(result).make());
+        WholeFile.write(file, of(result));
+    }
+
+    /** Throws a NullPointerException or an IndexOutOfBoundsException where the result lacks what the page shows. */
+    static String of(BenchResult result) {
+        return new BenchPage(result).make();
     }
 
     private String make() {
@@ -42,7 +48,7 @@ final class BenchPage {
     }
 
     private String title() {
-        return String.join(" ", result.command());
+        return String.join(" ", List.copyOf(result.command())); // which has no null in it
     }
 
     private void headline() {
@@ -90,21 +96,26 @@ final class BenchPage {
         all.add(result.rounds() + " rounds, " + Texts.lower(result.cache()) + " caches");
         all.add(conditions.gpu().isEmpty() ? "no GPU used" : conditions.gpu());
         all.add(conditions.cores() + " cores");
-        all.add("Linux " + conditions.kernel());
-        all.add("CRIU " + conditions.criu());
+        all.add(named("Linux", conditions.kernel()));
+        all.add(named("CRIU", conditions.criu()));
         if (!conditions.stockCriu().isEmpty()) {
             all.add("stock side CRIU " + conditions.stockCriu()
                     + (conditions.stockPlugins() ? ", with its plugin" : ", without a plugin"));
         }
-        all.add("images in " + conditions.imagesFileSystem());
+        all.add(named("images in", conditions.imagesFileSystem()));
         all.add(conditions.created().toString());
         return String.join(" · ", all);
+    }
+
+    /** A document that was read may lack it. */
+    private static String named(String what, String name) {
+        return what + " " + Objects.requireNonNull(name);
     }
 
     private void table(List<BenchResult.SideResult> sides) {
         var rows = new ArrayList<List<String>>();
         for (BenchResult.SideResult side : sides) {
-            BenchResult.Summary summary = java.util.Objects.requireNonNull(side.summary());
+            BenchResult.Summary summary = Objects.requireNonNull(side.summary());
             rows.add(List.of(
                     Page.escape(side.side().title()),
                     String.valueOf(side.seconds().size()),
@@ -146,7 +157,7 @@ final class BenchPage {
         }
         Chart chart = Chart.ofSeconds();
         for (BenchResult.SideResult side : restores) {
-            RunView run = java.util.Objects.requireNonNull(side.lastRun());
+            RunView run = Objects.requireNonNull(side.lastRun());
             Duration all = side.seconds().getLast();
             chart.row(side.side().title() + ", until well", Texts.seconds(all));
             chart.bar(colour(side), 0, seconds(all));

@@ -13,7 +13,6 @@ import com.google.gson.JsonSerializer;
 import dev.rekindle.ErrorCode;
 import dev.rekindle.PhaseKind;
 import dev.rekindle.RekindleException;
-import java.lang.reflect.RecordComponent;
 import java.lang.reflect.Type;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -22,7 +21,6 @@ import java.time.format.DateTimeParseException;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -86,29 +84,6 @@ final class Json {
     /** Reads what {@link #text} has written; null where that is nothing. */
     static <T> @Nullable T read(String text, Class<T> type) {
         return GSON.fromJson(text, type);
-    }
-
-    /** Whether what was read has all that it is to have: the parser leaves null what is not in the text. */
-    static boolean isWhole(Object read) {
-        return switch (read) {
-            case List<?> list -> list.stream().allMatch(entry -> entry != null && isWhole(entry));
-            case Record part ->
-                Stream.of(part.getClass().getRecordComponents()).allMatch(component -> {
-                    Object value = value(part, component);
-                    return value == null
-                            ? component.getAnnotatedType().isAnnotationPresent(Nullable.class)
-                            : isWhole(value);
-                });
-            default -> true;
-        };
-    }
-
-    private static @Nullable Object value(Record part, RecordComponent component) {
-        try {
-            return component.getAccessor().invoke(part);
-        } catch (ReflectiveOperationException impossible) {
-            throw new IllegalStateException(impossible);
-        }
     }
 
     /** Likewise of a document of others, with their names. */

@@ -21,6 +21,8 @@ import picocli.CommandLine.Parameters;
         mixinStandardHelpOptions = true,
         description = "Make a page with charts, and with nothing outside it, of what 'rekindle bench --json' printed.")
 final class ReportCommand implements Callable<Integer> {
+    private static final String MISSING = "some of it is missing";
+
     /** Where the parser has come to. */
     private static final Pattern LINE = Pattern.compile("\\bat line (\\d+) column \\d+");
 
@@ -43,7 +45,7 @@ final class ReportCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException {
         Page.check(page, document);
-        BenchPage.write(page, read());
+        WholeFile.write(page, made(read()));
         output.print(new Document(page.toAbsolutePath()), "wrote " + page);
         return 0;
     }
@@ -57,7 +59,7 @@ final class ReportCommand implements Callable<Integer> {
         }
         try {
             BenchResult result = Json.read(Files.readString(document), BenchResult.class);
-            if (result != null && isWhole(result)) {
+            if (result != null) {
                 return result;
             }
         } catch (CharacterCodingException other) {
@@ -65,14 +67,16 @@ final class ReportCommand implements Callable<Integer> {
         } catch (JsonParseException other) {
             throw wrong(where(other), other);
         }
-        throw wrong("some of it is missing", null);
+        throw wrong(MISSING, null);
     }
 
-    private static boolean isWhole(BenchResult result) {
-        return Json.isWhole(result)
-                && result.sides().stream()
-                        .allMatch(side ->
-                                side.summary() == null || !side.seconds().isEmpty());
+    /** What the page does not need may be missing: documents of other versions have less, or more. */
+    private String made(BenchResult result) {
+        try {
+            return BenchPage.of(result);
+        } catch (NullPointerException | IndexOutOfBoundsException lacking) { // the parser leaves null what is not there
+            throw wrong(MISSING, lacking);
+        }
     }
 
     /** The parser's own words are about its classes. */
