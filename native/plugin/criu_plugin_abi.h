@@ -55,6 +55,8 @@ extern bool check_and_remove_inventory_plugin(const char *name, size_t length) _
 /* From 4.3 on: the options of all plugins, as "--PLUGIN.NAME=VALUE" from the second entry on. They are CRIU's. */
 extern int criu_plugin_get_options(int *count, char ***options) __attribute__((weak));
 extern int add_script(char *path) __attribute__((weak));
+/* Patch 22 of ours: at the end of a dump, whether CRIU is about to end the tasks. */
+extern bool criu_tasks_will_end(void) __attribute__((weak));
 extern void set_compel_interrupt_only_mode(void) __attribute__((weak));
 extern void print_on_level(unsigned int level, const char *format, ...) __attribute__((weak, format(printf, 2, 3)));
 

@@ -357,11 +357,22 @@ static bool all_are_whole(void)
 	return true;
 }
 
+/*
+ * A stock CRIU does not say whether the tree will live (--leave-running, a script of the user's). While no pool of this run
+ * is there, or one has failed, all goes the way that does not depend on it.
+ */
+static bool tree_will_end(int criu_result)
+{
+	return !criu_result && criu_tasks_will_end && criu_tasks_will_end() && !run.failed && !run.lost_a_pool &&
+	       run.pool.socket >= 0;
+}
+
 void dump_end(int criu_result)
 {
 	struct dumped_process *process, *next;
 	struct error_text error;
 	enum run_rest rest;
+	bool ends;
 	int code;
 
 	/* Where the last step failed, CRIU says success here and failure to who started it. */
@@ -370,8 +381,12 @@ void dump_end(int criu_result)
 		criu_result = code;
 		run_fail(&run, code, &error);
 	}
+	/* The checkpoint in its place is all that there is of a process that was ended. */
+	ends = tree_will_end(criu_result);
+	if (ends && dump_folder_commit(&folder))
+		dump_end_saved(processes);
 	dump_bring_back_tree(&run, processes, criu_result);
-	if (!criu_result)
+	if (!criu_result && !ends)
 		dump_folder_commit(&folder);
 	rest = run_end(&run, criu_result);
 	if (criu_result && rest == RUN_REST_OURS && all_are_whole())

@@ -186,15 +186,18 @@ int dump_folder_sealed(struct dump_folder *folder, struct error_text *error)
 	return 0;
 }
 
-void dump_folder_commit(const struct dump_folder *folder)
+bool dump_folder_commit(const struct dump_folder *folder)
 {
 	struct error_text error;
 
-	if (folder->lock < 0 || folder->keep_images || !checkpoint_folder_commit(folder->lock, &error))
-		return;
+	if (folder->lock < 0 || folder->keep_images)
+		return false;
+	if (!checkpoint_folder_commit(folder->lock, &error))
+		return true;
 	log_error("%s; the next run in this folder puts the older checkpoint back: the new one is complete "
 		  "in " CHECKPOINT_NEW_FOLDER " in it, copy it to another folder before that",
 		  error.text);
+	return false;
 }
 
 void dump_folder_drop_images(const struct dump_folder *folder, pid_t pid)

@@ -45,9 +45,10 @@ void dump_folder_set_pool(struct dump_folder *folder, int socket);
 int dump_folder_sealed(struct dump_folder *folder, struct error_text *error);
 /*
  * The dump is good, and stays so from here on: before the pool is told that the run is over, as that word may get lost, or
- * whoever should hear it. CRIU hears of no failure any more.
+ * whoever should hear it. CRIU hears of no failure any more. False: the checkpoint is not in its place, and the log says
+ * where it is.
  */
-void dump_folder_commit(const struct dump_folder *folder);
+bool dump_folder_commit(const struct dump_folder *folder);
 /* Of a dump that failed: removes the GPU image of a process that has its memory, where no pool is there to do so. */
 void dump_folder_drop_images(const struct dump_folder *folder, pid_t pid);
 /* The older checkpoint goes; or with good false the folder becomes what it was, where no pool sees to that. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -123,6 +124,17 @@ int dump_save_tree(struct plugin_run *run, struct dumped_process *processes, pid
 	return code;
 }
 
+void dump_end_saved(struct dumped_process *processes)
+{
+	for (struct dumped_process *process = processes; process; process = process->next) {
+		if (!dumped_process_lacks_memory(process))
+			continue;
+		process->is_ended = !process_handle_signal(&process->handle, SIGKILL);
+		if (process->is_ended)
+			log_info("process %d ends, and needs no GPU any more", (int)process->handle.pid);
+	}
+}
+
 /* Makes sure that a pool answers; one that ended is replaced by a fresh one, for which the GPU image is enough. */
 static int ensure_pool(struct plugin_run *run, struct error_text *error)
 {
@@ -213,11 +225,7 @@ static void tell_remedy(const struct plugin_run *run, const struct dumped_proces
 		  (int)process->handle.pid, images);
 }
 
-/*
- * Every task is still stopped, and whether the tree will live is not known here (--leave-running, a failed step, a
- * script of the user's). So each process gets its GPU back, always: its memory is still in the pool, which makes that
- * cheap.
- */
+/* Every task is still stopped. Its memory is still in the pool, which makes this cheap. */
 static void bring_back(struct plugin_run *run, struct dumped_process *process, int criu_result)
 {
 	struct error_text error;

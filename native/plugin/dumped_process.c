@@ -34,11 +34,11 @@ bool dumped_process_is_to_be_saved(const struct dumped_process *process)
 
 bool dumped_process_lacks_memory(const struct dumped_process *process)
 {
-	return process->progress == DUMP_CHECKPOINT_TRIED;
+	return process->progress == DUMP_CHECKPOINT_TRIED && !process->is_ended;
 }
 
 bool dumped_process_lacks_something(const struct dumped_process *process)
 {
 	return dumped_process_lacks_memory(process) ||
-	       (process->progress >= DUMP_LOCK_TRIED && is_ours_to_lock(process));
+	       (!process->is_ended && process->progress >= DUMP_LOCK_TRIED && is_ours_to_lock(process));
 }

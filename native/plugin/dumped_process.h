@@ -31,6 +31,7 @@ struct dumped_process {
 	struct run_call call;
 	bool back_tried; /* together with the others; this is how that went */
 	bool is_back;	 /* it has what the dump had taken from it */
+	bool is_ended;	 /* by us, and gets nothing back */
 	int back_code;
 	struct error_text back_error;
 };
