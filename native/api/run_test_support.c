@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -51,6 +52,9 @@ int set_up(void **state)
 	unsetenv("REKINDLE_TEST_CRIU_PATCHED");
 	f->target = fork();
 	if (!f->target) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* A lock of whoever started this would be one that the process holds. */
+		close_range(3, ~0u, 0);
 		setsid();
 		for (;;)
 			pause();
