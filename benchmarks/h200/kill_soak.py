@@ -105,7 +105,7 @@ class Soak:
             (self.folder / "pid").unlink(missing_ok=True)
             options = ["-d", "--pidfile", str(self.folder / "pid"), *self.side.options]
         else:
-            options = ["-t", str(self.pid), "--timeout", "120"]
+            options = ["-t", str(self.pid), "--timeout", "120", *self.side.dump_options]
         command = [self.side.criu, action, "-D", self.folder, "-o", f"{action}.log", "-v4", "-L", self.side.plugin,
                    "--shell-job", *options]
         return subprocess.Popen(command, env=self.bench.environment(self.side), stdin=subprocess.DEVNULL,
@@ -143,6 +143,20 @@ class Soak:
                     text += [f"--- {folder / name}", *lines[-12:]]
         return "\n".join(text)
 
+    def states(self):
+        """Of the process and whoever works on it: what each thread is at."""
+        text = []
+        for pid in [self.pid, *self.private_pools(), *self.pool_pids(guardians=True)]:
+            for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
+                try:
+                    fields = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+                    text.append(" ".join([str(pid), task.name, *(fields[name].strip() for name in (
+                        "Name", "State", "TracerPid", "SigPnd", "ShdPnd")), (task / "wchan").read_text(),
+                        (task / "syscall").read_text().split()[0]]))
+                except (OSError, KeyError, IndexError):
+                    pass
+        return "\n".join(text)
+
     def strike(self, criu, victim):
         pools = self.private_pools() or ([self.bench.pool.pid] if self.bench.pool else [])
         guardians = self.pool_pids(guardians=True) if victim == "all" else []
@@ -155,8 +169,11 @@ class Soak:
 
     def settle(self):
         """No private pool is left, and the lasting one is there again."""
-        wait_until("the end of the pool of a killed run, or of its guardian",
-                   lambda: not self.private_pools() and not self.pool_pids(guardians=True), PATIENCE)
+        try:
+            wait_until("the end of the pool of a killed run, or of its guardian",
+                       lambda: not self.private_pools() and not self.pool_pids(guardians=True), PATIENCE)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}\n{self.log_ends('dump')}\n{self.states()}") from None
         if self.bench.pool and self.bench.pool.poll() is not None:
             self.bench.pool = None
         self.bench.set_pool(self.side)
