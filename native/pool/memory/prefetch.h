@@ -109,6 +109,7 @@ struct prefetch {
 	atomic_bool called_back; /* somebody wants it where it is: it moves no further, see prefetch_kept.c */
 	bool parked;		 /* a dump has left it, see prefetch_park.c, */
 	bool goes_to_pinned;	 /* for pinned memory */
+	bool was_kept;		 /* it has been in the list of what is kept; under the pool's lock */
 	atomic_bool is_outdated; /* it is good for nobody any more */
 	atomic_bool background;	 /* nobody waits for it: its copies come after those of runs, see prefetch_hurry */
 	struct prefetch_exporter exporters[PREFETCH_EXPORTERS];

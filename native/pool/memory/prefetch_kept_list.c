@@ -17,6 +17,7 @@ void prefetch_keep_this(struct prefetch *prefetch)
 		;
 	prefetch->next_kept = *at;
 	*at = prefetch;
+	prefetch->was_kept = true;
 	if (pool->moving == prefetch)
 		pool->moving = NULL;
 	pthread_cond_broadcast(&pool->changed);

@@ -112,6 +112,17 @@ static void watch_files(struct prefetch *prefetch)
 	}
 }
 
+/* Its thread begins before it is. */
+static void wait_until_kept(struct prefetch *prefetch)
+{
+	struct pool *pool = prefetch->pool;
+
+	pthread_mutex_lock(&pool->lock);
+	while (!prefetch->was_kept)
+		pthread_cond_wait(&pool->changed, &pool->lock);
+	pthread_mutex_unlock(&pool->lock);
+}
+
 static void *park_main(void *argument)
 {
 	struct prefetch *prefetch = argument;
@@ -119,6 +130,7 @@ static void *park_main(void *argument)
 	int result = 0;
 	size_t i;
 
+	wait_until_kept(prefetch);
 	for (i = 0; i < prefetch->count && result == 0; i++)
 		result = wait_for_end(prefetch, &prefetch->images[i].process, &error);
 	for (i = 0; i < prefetch->count; i++) {
