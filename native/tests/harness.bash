@@ -34,10 +34,7 @@ for name in $(compgen -e); do
 	esac
 done
 export REKINDLE_CUDA_DRIVER=$simcuda/libcuda.so.1
-# CRIU's own limit of 10 s for the freezing of a tree is not for a machine that is busy: whatever runs criu here has another one,
-# unless it names one itself (--timeout).
-export CRIU_CONFIG_FILE=$root/criu.conf
-echo "timeout 120" >"$CRIU_CONFIG_FILE"
+export CRIU_CONFIG_FILE=$REKINDLE_TEST_SOURCE/tests/criu.conf
 
 # ---- checks ----
 

@@ -218,7 +218,7 @@ class Stage:
         try:
             if not all(there):
                 raise Failure("one process of the tree is there and one is not")
-            contents = scene.contents()
+            contents = scene.contents(10)
         except Failure:
             if self.all_end():
                 return False  # the end of what was not complete had only begun

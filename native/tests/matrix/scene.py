@@ -11,7 +11,8 @@ from matrix.processes import Children, Failure, all_processes, places, send, wai
 from matrix.worker import Worker
 
 DEADLINE = 3        # REKINDLE_TIMEOUT of a run that is disturbed
-HANGS = 60          # an operation that takes longer never ends
+HANGS = 120         # an operation that takes longer never ends
+CONFIGURATION = Path(__file__).resolve().parents[1] / "criu.conf"  # of the runs that nobody disturbs
 WORK = Path("/tmp/work")
 # What a restore says that is to be tried again. A process is gone from /proc a moment before its id and those of its threads
 # are free, and CRIU, stock as well, does not wait for that; after a dump that did not end the first restore puts the older
@@ -71,7 +72,7 @@ class Scene:
 
     # ---- the processes ----
 
-    def start_workers(self, seconds=30):
+    def start_workers(self, seconds=120):
         environment = {**self.environment, "LD_LIBRARY_PATH": str(self.build.simcuda),
                        "LD_PRELOAD": self.preload(self.build.agent, self.build.steps)}
         del environment["REKINDLE_CUDA_DRIVER"]
@@ -87,14 +88,14 @@ class Scene:
             worker.pid = worker.get(12)
         self.root = root.pid
 
-    def contents(self, seconds=10):
+    def contents(self, seconds=60):
         return [worker.contents(seconds) for worker in self.workers]
 
     def are_there(self):
         self.processes.collect()
         return [worker.is_there() for worker in self.workers]
 
-    def wait_gone(self, seconds=30):
+    def wait_gone(self, seconds=120):
         def gone():
             self.processes.collect()
             return all(worker.is_gone() for worker in self.workers)
@@ -187,6 +188,7 @@ class Scene:
             any(self.processes.signals.get(worker.pid) in signals for worker in self.workers)
 
     def dump(self, folder, *options, settings=None):
+        settings = {"CRIU_CONFIG_FILE": str(CONFIGURATION), **(settings or {})}
         return self.finish(self.start_criu("dump", folder, "-t", self.root, *options, settings=settings), "dump")
 
     def restore(self, folder, *options, settings=None):

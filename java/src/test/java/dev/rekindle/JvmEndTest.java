@@ -27,7 +27,7 @@ class JvmEndTest {
             "REKINDLE_CHUNK_SIZE",
             "2M",
             "REKINDLE_SIMCUDA_DELAY",
-            "cuMemcpyDtoHAsync=200ms,cuMemcpyHtoDAsync=200ms");
+            "cuMemcpyDtoHAsync=500ms,cuMemcpyHtoDAsync=500ms");
 
     @TempDir
     private Path folder;

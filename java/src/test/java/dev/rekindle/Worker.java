@@ -109,7 +109,8 @@ final class Worker implements AutoCloseable {
     }
 
     private String ask(String command) throws IOException {
-        Process control = new ProcessBuilder(program("rekindle-worker-control"), "--state", state.toString(), command)
+        Process control = new ProcessBuilder(
+                        program("rekindle-worker-control"), "--timeout", "120", "--state", state.toString(), command)
                 .redirectErrorStream(true)
                 .start();
         String answer = new String(control.getInputStream().readAllBytes(), StandardCharsets.UTF_8);

@@ -141,7 +141,12 @@ final class Cli {
     static String ask(Path state, String command) throws IOException, InterruptedException {
         await("the worker", () -> Files.exists(state) && Files.size(state) > 0);
         Process control = new ProcessBuilder(
-                        NATIVE.resolve("bin/rekindle-worker-control").toString(), "--state", state.toString(), command)
+                        NATIVE.resolve("bin/rekindle-worker-control").toString(),
+                        "--timeout",
+                        "120",
+                        "--state",
+                        state.toString(),
+                        command)
                 .redirectErrorStream(true)
                 .start();
         String answer = new String(control.getInputStream().readAllBytes(), StandardCharsets.UTF_8);

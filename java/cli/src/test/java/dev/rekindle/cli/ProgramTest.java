@@ -225,7 +225,7 @@ class ProgramTest {
                             "REKINDLE_CHUNK_SIZE",
                             "2M",
                             "REKINDLE_SIMCUDA_DELAY",
-                            "cuMemcpyDtoHAsync=200ms",
+                            "cuMemcpyDtoHAsync=500ms",
                             "REKINDLE_CUDA_DRIVER",
                             LIBRARIES.resolve("simcuda/libcuda.so.1").toString()),
                     "checkpoint",
@@ -263,7 +263,7 @@ class ProgramTest {
                 "REKINDLE_CHUNK_SIZE",
                 "2M",
                 "REKINDLE_SIMCUDA_DELAY",
-                "cuMemcpyHtoDAsync=200ms",
+                "cuMemcpyHtoDAsync=500ms",
                 "REKINDLE_CUDA_DRIVER",
                 LIBRARIES.resolve("simcuda/libcuda.so.1").toString(),
                 "REKINDLE_POOL_SOCKET",
@@ -336,7 +336,12 @@ class ProgramTest {
 
     private static String ask(Path state, String command) throws Exception {
         Process control = new ProcessBuilder(
-                        NATIVE.resolve("bin/rekindle-worker-control").toString(), "--state", state.toString(), command)
+                        NATIVE.resolve("bin/rekindle-worker-control").toString(),
+                        "--timeout",
+                        "120",
+                        "--state",
+                        state.toString(),
+                        command)
                 .redirectErrorStream(true)
                 .start();
         String answer = new String(control.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
@@ -357,7 +362,10 @@ class ProgramTest {
 
     private Process start(Map<String, String> environment, List<String> command) throws IOException {
         ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
-        builder.environment().keySet().removeIf(name -> name.startsWith("REKINDLE_") || name.startsWith("CRIU_"));
+        builder.environment()
+                .keySet()
+                .removeIf(name ->
+                        name.startsWith("REKINDLE_") || (name.startsWith("CRIU_") && !name.equals("CRIU_CONFIG_FILE")));
         builder.environment().put("JAVA25_HOME", folder.resolve("jdk").toString());
         builder.environment().putAll(environment);
         return builder.start();
