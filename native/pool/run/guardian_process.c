@@ -16,6 +16,8 @@
 #include "support/log.h"
 
 #define STEP_MS 20
+/* The driver may take that long to take down what a process had of a GPU. */
+#define DYING_MS 60000
 
 struct watched {
 	struct watched *next;
@@ -135,11 +137,26 @@ static void put_folder_in_order(struct pool *pool, const struct watched *list, b
 	}
 }
 
+/*
+ * Who was killed with the pool is gone in a moment, and its children may be with it: until then it would be taken for one that
+ * needs its image.
+ */
+static void wait_for_the_dying(const struct watched *list)
+{
+	int left_ms = DYING_MS;
+
+	for (; list; list = list->next)
+		for (; !target_has_ended(&list->target) && target_is_ending(&list->target) && left_ms > 0;
+		     left_ms -= STEP_MS)
+			poll(NULL, 0, STEP_MS);
+}
+
 static void bring_back_all(struct pool *pool, const struct watched *list)
 {
 	const struct watched *watched;
 	bool all = true, is_alone = list && !list->next;
 
+	wait_for_the_dying(list);
 	for (watched = list; watched; watched = watched->next)
 		all &= bring_back(pool, watched, is_alone);
 	if (!is_alone)
