@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,9 +15,18 @@
 /* Of a GPU image there are 16 for each dump, and CRIU's pages. */
 #define FILES_MAX 256
 
+/*
+ * Each frees another file at the same time. As many as there are files, mostly: when CRIU exits, what no thread has begun with
+ * is freed by the last one alone.
+ */
+#define THREADS_MAX 32
+
 struct removed_files {
 	size_t count;
 	int files[FILES_MAX];
+	/* Of the threads that close them: */
+	atomic_size_t next;  /* the file that nobody has taken yet */
+	atomic_size_t users; /* who is still at work; the last one frees all of it */
 };
 
 /* Not to be read: the file is only to stay. -1: it is small, or none. */
@@ -58,10 +68,12 @@ struct removed_files *removed_files_hold(int folder, const char *name)
 static void *close_all(void *argument)
 {
 	struct removed_files *files = argument;
+	size_t at;
 
-	while (files->count)
-		close(files->files[--files->count]);
-	free(files);
+	while ((at = atomic_fetch_add(&files->next, 1)) < files->count)
+		close(files->files[at]);
+	if (atomic_fetch_sub(&files->users, 1) == 1)
+		free(files);
 	return NULL;
 }
 
@@ -70,18 +82,25 @@ void removed_files_let_go(struct removed_files *files)
 	pthread_attr_t attributes;
 	sigset_t all, old;
 	pthread_t thread;
-	int code;
+	size_t wanted, started = 0;
 
 	if (!files)
 		return;
+	wanted = files->count < THREADS_MAX ? files->count : THREADS_MAX;
+	/* And of this function, which closes them where no thread can be made. */
+	atomic_store(&files->users, wanted + 1);
 	/* CRIU's signals are its own. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_attr_init(&attributes);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	code = pthread_create(&thread, &attributes, close_all, files);
+	while (started < wanted && !pthread_create(&thread, &attributes, close_all, files))
+		started++;
 	pthread_attr_destroy(&attributes);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (code)
+	atomic_fetch_sub(&files->users, wanted - started);
+	if (!started)
 		close_all(files);
+	else if (atomic_fetch_sub(&files->users, 1) == 1)
+		free(files);
 }

@@ -5,8 +5,8 @@
 /*
  * The space of files that are removed while processes stand still. A file system in memory takes two seconds to free
  * 15 GiB, and does so within the call that removes the last link; while somebody has the file open that is when he closes
- * it. So they are held open, removed, and closed by a thread, when CRIU lets the processes go on. CRIU ends when the thread
- * has: who waits for CRIU finds the space free, as ever.
+ * it. So they are held open, removed, and closed by several threads, when CRIU lets the processes go on. CRIU ends when the
+ * threads have: who waits for CRIU finds the space free, as ever.
  */
 
 struct removed_files;
