@@ -197,7 +197,7 @@ test_a_stopped_process_is_refused() {
 	start_worker worker agent
 	local checksum failed=0
 	checksum=$(ask worker checksum)
-	kill -STOP "$pid"
+	stop "$pid"
 	dump "$pid" image --leave-running || failed=1
 	kill -CONT "$pid"
 	expect "the dump of a stopped process fails" $failed 1

@@ -49,6 +49,13 @@ expect_line() {
 	grep -Eq -- "$2" "$1" || { tail -n 15 -- "$1" | sed 's/^/      /'; fail "$1 has no line with: $2"; }
 }
 
+# stop PID: every thread of it has stopped
+stop() {
+	kill -STOP "$1"
+	wait_until 60 has_stopped "$1"
+}
+has_stopped() { ! grep -h "^State:" "/proc/$1/task/"*/status | grep -qv "T (stopped)"; }
+
 # Without a program: tests ask this of many processes, many times.
 is_running() { # PID
 	local status=

@@ -46,7 +46,7 @@ test_processes_with_their_cuda_and_agents() {
 	must_dump "$pid" image --leave-running
 	expect_line image/dump.log "native mode.*REKINDLE_AGENT=0"
 	# A thread of the process would have to answer.
-	kill -STOP "$pid"
+	stop "$pid"
 	inspect "$pid"
 	process_is "$pid" 7 1
 	expect "obstacles" "$(obstacles)" 11

@@ -18,6 +18,7 @@ is_pinned() {
 	images=$(pool_says images)
 	grep -q "/$1 state=2 taken=0 parked=1 tier=2 bytes=$bytes$" <<<"$images" && ! grep -q "/$1 .*tier=1 " <<<"$images"
 }
+holds_nothing() { [ "$(pool_says held)" = 0 ]; }
 is_not_parked() { ! pool_says images | grep -q "/$1 .*parked=1"; }
 
 # Of the worker's 24 MiB; what a dump without REKINDLE_PARK leaves and finds is 0.
@@ -197,7 +198,7 @@ test_an_image_that_is_replaced_or_removed_is_dropped() {
 	wait_until 60 is_parked image
 	rm -rf image
 	wait_until 60 is_not_parked image
-	expect "what the pool holds" "$(pool_says held)" 0
+	wait_until 60 holds_nothing
 }
 
 test_a_pool_that_is_killed_leaves_the_images() {
