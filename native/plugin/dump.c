@@ -384,7 +384,7 @@ void dump_end(int criu_result)
 	/* The checkpoint in its place is all that there is of a process that was ended. */
 	ends = tree_will_end(criu_result);
 	if (ends && dump_folder_commit(&folder))
-		dump_end_saved(processes);
+		dump_end_tree(processes);
 	dump_bring_back_tree(&run, processes, criu_result);
 	if (!criu_result && !ends)
 		dump_folder_commit(&folder);

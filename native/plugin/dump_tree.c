@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "driver/cuda_abi.h"
@@ -12,6 +13,7 @@
 #include "plugin/dump_folder.h"
 #include "process/process_maps.h"
 #include "process/process_status.h"
+#include "process/process_tree.h"
 #include "support/log.h"
 
 static void begin_with_threads(struct plugin_run *run, struct dumped_process *process, struct pool_request *request)
@@ -124,15 +126,37 @@ int dump_save_tree(struct plugin_run *run, struct dumped_process *processes, pid
 	return code;
 }
 
-void dump_end_saved(struct dumped_process *processes)
+/* Those without CUDA; half a tree would go on where CRIU dies before it comes to them. Who was moved out of it goes on. */
+static void end_held(pid_t pid)
 {
-	for (struct dumped_process *process = processes; process; process = process->next) {
+	if (process_find_tracer(pid) == getpid())
+		kill(pid, SIGKILL);
+}
+
+void dump_end_tree(struct dumped_process *processes)
+{
+	struct dumped_process *process, *root = processes;
+	struct process_facts *below;
+	bool any = false;
+	size_t count, i;
+
+	while (root && root->next)
+		root = root->next;
+	/* Once it has ended there is nobody below it. */
+	below = root ? process_descendants(root->handle.pid, &count) : NULL;
+	for (process = processes; process; process = process->next) {
 		if (!dumped_process_lacks_memory(process))
 			continue;
+		any = true;
 		process->is_ended = !process_handle_signal(&process->handle, SIGKILL);
 		if (process->is_ended)
 			log_info("process %d ends, and needs no GPU any more", (int)process->handle.pid);
 	}
+	for (i = 0; any && i < count; i++)
+		end_held(below[i].process);
+	if (any)
+		end_held(root->handle.pid);
+	free(below);
 }
 
 /* Makes sure that a pool answers; one that ended is replaced by a fresh one, for which the GPU image is enough. */

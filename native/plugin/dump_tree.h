@@ -12,10 +12,10 @@
 int dump_save_tree(struct plugin_run *run, struct dumped_process *processes, pid_t named, struct error_text *error);
 
 /*
- * Ends what was saved, as CRIU does with all of the tree next: before the pool hears that the run is over, and looks no more
- * after who has not got its GPU back.
+ * Ends the tree, if anything of it was saved, as CRIU does next: before the pool hears that the run is over, and looks no
+ * more after who has not got its GPU back.
  */
-void dump_end_saved(struct dumped_process *processes);
+void dump_end_tree(struct dumped_process *processes);
 
 /* Gives each process its GPU back that has lost or locked it, and was not ended. */
 void dump_bring_back_tree(struct plugin_run *run, struct dumped_process *processes, int criu_result);

@@ -105,4 +105,35 @@ test_criu_is_killed_then() {
 	check_worker worker "$before"
 }
 
+# Likewise: who has no part in what the pool does ends with the others, and not half of the tree goes on.
+test_criu_is_killed_then_and_the_tree_ends_as_a_whole() {
+	local before dump_job launcher
+	unset REKINDLE_SIMCUDA_FAIL
+	export REKINDLE_PARK=device CRIU_CUDA_CONTEXT_POOL=1
+	(
+		unset REKINDLE_CUDA_DRIVER
+		exec setsid bash -c '"$@"; exec sleep infinity' launcher env LD_PRELOAD="$preload" LD_LIBRARY_PATH="$simcuda" "$worker" \
+			--state "$work/worker" --mib 24 --pieces 6 </dev/null >"$work/worker.log" 2>&1
+	) &
+	launcher=$!
+	disown
+	wait_until 60 test -s worker
+	ask worker wait-ready
+	before=$(ask worker checksum)
+	inject pool cuMemUnmap=held
+	mkdir image
+	REKINDLE_SIMCUDA_CONTROL=$work/pool.rules "$criu" dump -t $launcher -D image -L "$plugin" -v4 -o dump.log \
+		</dev/null >dump.out 2>&1 &
+	dump_job=$!
+	wait_until 60 is_held pool
+	expect_line image/dump.log "ends, and needs no GPU any more"
+	kill -KILL $dump_job
+	! wait $dump_job || fail "it was through already"
+	inject pool
+	wait_until 60 is_gone $launcher
+	# The pool comes to its end with it, and gives the folder up.
+	wait_until 60 restore image
+	check_worker worker "$before"
+}
+
 run_tests "$@"
