@@ -76,6 +76,9 @@ on_tmpfs size=1m
 if "$CRIU" dump -t "$pid" -D "$work/img" -o "$work/full.log" -v3 --dump-threads 3; then fail "a full tmpfs: criu says success"; fi
 grep -aq "Error .*page-writers: Can't write pages: No space left on device" "$work/full.log" ||
 	fail "a full tmpfs: the log does not say so: $(grep -a Error "$work/full.log")"
+# The log has one buffer for all threads.
+said=$(grep -ac "Error .*page-writers: " "$work/full.log")
+[ "$said" = 1 ] || fail "a full tmpfs: it is said $said times"
 wait_until 60 asleep "$pid"
 check_zoo "a full tmpfs"
 kill_zoo
@@ -149,3 +152,15 @@ for bad in "--dump-threads -1" "--dump-threads many" "--dump-threads"; do
 	if "$CRIU" dump -t $$ -D "$work" -o bad.log $bad >"$work/out" 2>&1; then fail "$bad is taken"; fi
 done
 echo "ok: bad values"
+
+# As on arm64, where the size of a page is known when CRIU runs.
+tree=$(cd "$(dirname "$CRIU")/.." && pwd)
+if [ "$(uname -m)" = x86_64 ] && [ -e "$tree/images/rpc.pb-c.h" ]; then
+	echo 'unsigned long size_of_page(void);' >"$work/page.h"
+	for source in page-readers page-writers usable-cpus; do
+		(cd "$tree" && "${CC:-cc}" -fsyntax-only -w -D_GNU_SOURCE -DCONFIG_X86_64 -include "$work/page.h" \
+			"-DPAGE_SIZE=size_of_page()" -iquote include -iquote criu/include -iquote criu/arch/x86/include \
+			-iquote images -iquote . -I compel/include/uapi "criu/$source.c") || fail "$source.c wants a constant page size"
+	done
+	echo "ok: any size of a page"
+fi
