@@ -14,13 +14,40 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
+import java.util.TreeMap;
 import java.util.function.Supplier;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /** What this machine has of what checkpoints and restores need. Only what was looked at is said. */
 final class Doctor {
-    private static final long SYS_ADMIN = 1L << 21;
+    /** Without this nothing can be checkpointed. */
+    private static final String ANYTHING = "CAP_SYS_ADMIN";
+
+    /** Without the others what some processes have: other users, connections, more privileges than this has. By their bits. */
+    private static final Map<String, Integer> NEEDED = new TreeMap<>(Map.of(
+            "CAP_CHOWN",
+            0,
+            "CAP_DAC_OVERRIDE",
+            1,
+            "CAP_KILL",
+            5,
+            "CAP_SETGID",
+            6,
+            "CAP_SETUID",
+            7,
+            "CAP_NET_ADMIN",
+            12,
+            "CAP_SYS_PTRACE",
+            19,
+            ANYTHING,
+            21));
+
+    /** How many users a namespace maps that has all of them. */
+    private static final long ALL_USERS = 0xffffffffL;
+
     /** What is known of it. */
     static final String CRUN =
             "Debian 12's crun is built without CRIU, and Debian 13's dumps containers that it then does"
@@ -39,14 +66,17 @@ final class Doctor {
 
     List<Finding> examine(@Nullable Path images) throws IOException {
         kernel();
-        capabilities();
+        findings.add(capabilities(
+                Machine.line("/proc/self/status", "CapEff:").orElse("0"),
+                Machine.text("/proc/self/uid_map").orElse("")));
+        Optional<Path> criu = Optional.empty();
         if (areSettingsRead()) {
-            parts();
+            criu = parts();
             findings.addAll(new GpuDoctor(settings.cudaDriver(), GpuDoctor.Sources.ofTheMachine()).examine());
             pool();
         }
         limits();
-        network();
+        network(criu);
         containers();
         findings.addAll(images == null ? List.of(FolderDoctor.NOT_NAMED) : FolderDoctor.examine(images));
         return findings;
@@ -63,17 +93,21 @@ final class Doctor {
                 "use a newer kernel"));
     }
 
-    private void capabilities() {
-        long effective = Machine.line("/proc/self/status", "CapEff:")
-                .map(text -> Long.parseUnsignedLong(text, 16))
-                .orElse(0L);
-        findings.add(Finding.of(
-                FAIL,
-                (effective & SYS_ADMIN) != 0,
-                "privileges",
-                (effective & SYS_ADMIN) != 0 ? "CAP_SYS_ADMIN" : "no CAP_SYS_ADMIN",
+    /** As the kernel says them: a mask of the capabilities, and which users of the host those of this namespace are. */
+    static Finding capabilities(String effective, String users) {
+        long has = Long.parseUnsignedLong(effective, 16);
+        String missing = NEEDED.entrySet().stream()
+                .filter(each -> (has & 1L << each.getValue()) == 0)
+                .map(Map.Entry::getKey)
+                .collect(Collectors.joining(", "));
+        boolean hosts = users.matches("0 +0 +" + ALL_USERS);
+        return Finding.of(
+                missing.contains(ANYTHING) ? FAIL : WARN,
+                missing.isEmpty() && hosts,
+                "capabilities",
+                (missing.isEmpty() ? "root's" : "no " + missing) + (hosts ? "" : ", in a user namespace"),
                 "root's capabilities in the host's own user namespace",
-                "run rekindle as root"));
+                "run rekindle as root, and a container of it with --privileged");
     }
 
     /** All that depends on them would fail with the same sentence, and nothing be known of it. */
@@ -107,7 +141,8 @@ final class Doctor {
         return rekindle.check().map(Throwable::getMessage);
     }
 
-    private void parts() throws IOException {
+    /** Returns the criu, where there is one. */
+    private Optional<Path> parts() throws IOException {
         Optional<Path> criu = part("criu", rekindle::criuProgram, "install the whole release, or name one with --criu");
         if (criu.isPresent()) {
             Optional<String> missing = missing(criu.get());
@@ -144,6 +179,7 @@ final class Doctor {
         }
         part("agent", rekindle::agent, "install the whole release");
         part("pool program", rekindle::poolProgram, "install the whole release, or set REKINDLE_POOL_PROGRAM");
+        return criu;
     }
 
     private Optional<Path> part(String name, Supplier<Path> find, String fix) {
@@ -211,15 +247,30 @@ final class Doctor {
                                 : "allowed, and criu cannot dump programs that use it; those of 'rekindle run' find it disabled"));
     }
 
-    private void network() {
-        Optional<Path> tool = Machine.program("nft").or(() -> Machine.program("iptables-restore"));
-        findings.add(Finding.of(
+    /**
+     * With what CRIU keeps packets away from a tree while it is stopped. Unless it is told otherwise it runs iptables; nftables
+     * it has as a library, or has not, whatever is installed.
+     */
+    static Finding packetFilter(Optional<Path> iptables, boolean nftables) {
+        return Finding.of(
                 WARN,
-                tool.isPresent(),
+                iptables.isPresent() || nftables,
                 "packet filter",
-                tool.map(Path::toString).orElse("neither nft nor iptables-restore"),
-                "one of them for --tcp-established, which locks connections with it",
-                "install nftables or iptables"));
+                iptables.map(Path::toString)
+                        .orElse(
+                                nftables
+                                        ? "no iptables, but this criu has nftables:"
+                                                + " --criu-argument --network-lock --criu-argument nftables"
+                                        : "no iptables, and no nftables in this criu"),
+                "iptables for --tcp-established and --net-namespace, as criu locks connections with it",
+                "install iptables");
+    }
+
+    private void network(Optional<Path> criu) {
+        findings.add(packetFilter(
+                Machine.program("iptables"),
+                criu.isPresent()
+                        && Machine.succeeds(criu.get().toString(), "check", "--feature", "network_lock_nftables")));
         findings.add(Finding.of(
                 WARN,
                 Machine.program("ip").isPresent(),

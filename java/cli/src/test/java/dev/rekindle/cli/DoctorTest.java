@@ -9,6 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -77,5 +78,39 @@ class DoctorTest {
         assertThat(doctor("--images", folder.toString()).out())
                 .contains("images rate", "link_remap files")
                 .doesNotContain("not looked at");
+    }
+
+    /** The program nft is of no use to a criu without that library, as ours is. */
+    @Test
+    void whatLocksConnectionsIsWhatThisCriuRuns() {
+        assertThat(Doctor.packetFilter(Optional.of(Path.of("/sbin/iptables")), false))
+                .extracting(Finding::status)
+                .isEqualTo(Finding.Status.PASS);
+        Finding none = Doctor.packetFilter(Optional.empty(), false);
+        assertThat(none.status()).isEqualTo(Finding.Status.WARN);
+        assertThat(none.fix()).isEqualTo("install iptables");
+        Finding nftables = Doctor.packetFilter(Optional.empty(), true);
+        assertThat(nftables.status()).isEqualTo(Finding.Status.PASS);
+        assertThat(nftables.found()).contains("--criu-argument --network-lock --criu-argument nftables");
+    }
+
+    @Test
+    void whatIsMissingOfRootsCapabilitiesIsNamed() {
+        String host = "0          0 4294967295";
+        assertThat(Doctor.capabilities("000001ffffffffff", host).status()).isEqualTo(Finding.Status.PASS);
+        assertThat(Doctor.capabilities("0000000000000000", host)).satisfies(none -> {
+            assertThat(none.status()).isEqualTo(Finding.Status.FAIL);
+            assertThat(none.found()).contains("CAP_SYS_ADMIN");
+        });
+        // As Docker gives them, with --cap-add SYS_ADMIN.
+        assertThat(Doctor.capabilities("00000000a82425fb", host)).satisfies(some -> {
+            assertThat(some.status()).isEqualTo(Finding.Status.WARN);
+            assertThat(some.found()).isEqualTo("no CAP_NET_ADMIN, CAP_SYS_PTRACE");
+            assertThat(some.fix()).contains("--privileged");
+        });
+        assertThat(Doctor.capabilities("000001ffffffffff", "0 1000 1")).satisfies(unprivileged -> {
+            assertThat(unprivileged.status()).isEqualTo(Finding.Status.WARN);
+            assertThat(unprivileged.found()).isEqualTo("root's, in a user namespace");
+        });
     }
 }
