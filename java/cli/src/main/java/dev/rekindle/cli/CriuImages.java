@@ -150,7 +150,16 @@ final class CriuImages {
     }
 
     static IOException damaged(Path file, @Nullable Exception cause) {
-        return new IOException(file + " is cut or damaged: take the checkpoint again", cause);
+        return new Damaged(file + " is cut or damaged: take the checkpoint again", cause);
+    }
+
+    /** Of an image that is not as it was written. */
+    static final class Damaged extends IOException {
+        private static final long serialVersionUID = 1;
+
+        private Damaged(String sentence, @Nullable Exception cause) {
+            super(sentence, cause);
+        }
     }
 
     /** The names of the files that the tree had open or mapped. */

@@ -3,9 +3,11 @@ package dev.rekindle.cli;
 
 import dev.rekindle.ErrorCode;
 import dev.rekindle.RekindleException;
+import java.nio.channels.ClosedByInterruptException;
 import java.nio.file.AccessDeniedException;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import picocli.CommandLine;
 import picocli.CommandLine.ExitCode;
 
 /** The exit statuses of the program, which its help lists. The JVM adds 128 and the signal where one ended it. */
@@ -19,12 +21,18 @@ final class ExitStatus {
     private ExitStatus() {}
 
     static int of(Throwable failure) {
+        return of(code(failure));
+    }
+
+    static ErrorCode code(Throwable failure) {
         return switch (failure) {
-            case RekindleException exception -> of(exception.code());
-            case CommandException exception -> of(exception.code());
-            case AccessDeniedException _ -> of(ErrorCode.PERMISSION);
-            case IllegalArgumentException _ -> WRONG_ARGUMENTS;
-            default -> FAILED;
+            case RekindleException exception -> exception.code();
+            case CommandException exception -> exception.code();
+            case CriuImages.Damaged _ -> ErrorCode.CORRUPT_IMAGE;
+            case AccessDeniedException _ -> ErrorCode.PERMISSION;
+            case InterruptedException _, ClosedByInterruptException _ -> ErrorCode.CANCELLED;
+            case IllegalArgumentException _, CommandLine.ParameterException _ -> ErrorCode.INVALID_ARGUMENT;
+            default -> ErrorCode.INTERNAL;
         };
     }
 

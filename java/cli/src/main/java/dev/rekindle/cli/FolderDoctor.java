@@ -6,6 +6,7 @@ import static dev.rekindle.cli.Finding.Status.WARN;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.channels.ClosedByInterruptException;
 import java.nio.channels.FileChannel;
 import java.nio.file.FileStore;
 import java.nio.file.Files;
@@ -42,6 +43,8 @@ final class FolderDoctor {
                 "make room, or take another folder"));
         try {
             findings.add(Finding.pass("images rate", Texts.bytes(writeRate(folder)) + "/s written, to the disk"));
+        } catch (ClosedByInterruptException end) {
+            throw end;
         } catch (IOException failure) {
             findings.add(new Finding(
                     "images rate",

@@ -8,8 +8,10 @@ import dev.rekindle.PhaseKind;
 import dev.rekindle.ProgressListener;
 import java.io.BufferedInputStream;
 import java.io.Closeable;
+import java.io.FilterInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.InterruptedIOException;
 import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -175,7 +177,7 @@ final class ImageArchive implements Closeable {
     /** Contents are unpacked where somebody watches. */
     private void pass(@Nullable ProgressListener whole) throws IOException, InterruptedException {
         boolean any = false;
-        try (InputStream packed = Files.newInputStream(file);
+        try (InputStream packed = new Interruptible(Files.newInputStream(file));
                 TarArchiveInputStream tar = new TarArchiveInputStream(unpacked(packed))) {
             long done = 0;
             for (TarArchiveEntry entry = tar.getNextEntry(); entry != null; entry = tar.getNextEntry()) {
@@ -187,22 +189,45 @@ final class ImageArchive implements Closeable {
                 if (whole != null) {
                     whole.onProgress(done, 0, PhaseKind.NONE);
                 }
-                if (Thread.interrupted()) {
-                    throw new InterruptedException();
-                }
             }
         } catch (IOException | IllegalArgumentException failure) {
+            if (Thread.interrupted()) {
+                throw new InterruptedException();
+            }
             if (any || compression != Compression.NONE) {
                 throw new CommandException(
                         ErrorCode.CORRUPT_IMAGE,
-                        "%s is cut or damaged (%s): export it again"
-                                .formatted(file, RekindleCommand.sentence(failure)));
+                        "%s is cut or damaged (%s): export it again".formatted(file, sentence(failure)));
             }
             throw noArchive();
         }
         if (!any) {
             throw noArchive();
         }
+    }
+
+    /** In the middle of a file too, which may be all of an archive. */
+    private static final class Interruptible extends FilterInputStream {
+        Interruptible(InputStream stream) {
+            super(stream);
+        }
+
+        @Override
+        public int read(byte[] bytes, int offset, int length) throws IOException {
+            if (Thread.currentThread().isInterrupted()) {
+                throw new InterruptedIOException();
+            }
+            return super.read(bytes, offset, length);
+        }
+    }
+
+    /** With the names that the archive has. */
+    private String sentence(Exception failure) {
+        String sentence = RekindleCommand.sentence(failure);
+        for (Path folder : folders.values()) {
+            sentence = sentence.replace(folder + "/", "");
+        }
+        return sentence;
     }
 
     private IllegalArgumentException noArchive() {

@@ -51,13 +51,8 @@ record ImageSource(Path path, Path folder, @Nullable ImageArchive archive) imple
             if (archive != null) {
                 sentence = sentence.replace(folder + "/", path + ": ").replace(folder.toString(), path.toString());
             }
-            if (gone) { // it was there when the image was opened
-                throw new CommandException(ErrorCode.CORRUPT_IMAGE, sentence);
-            }
-            if (failure instanceof RekindleException exception) {
-                throw new CommandException(exception.code(), sentence);
-            }
-            throw new IOException(sentence, failure);
+            // What is gone was there when the image was opened.
+            throw new CommandException(gone ? ErrorCode.CORRUPT_IMAGE : ExitStatus.code(failure), sentence);
         }
     }
 

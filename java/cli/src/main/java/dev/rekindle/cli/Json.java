@@ -58,14 +58,7 @@ final class Json {
             return switch (failure) {
                 case RekindleException exception ->
                     of(exception.code(), exitStatus, sentence, exception.phase(), exception.criuLog());
-                case CommandException exception -> of(exception.code(), exitStatus, sentence, PhaseKind.NONE, "");
-                default ->
-                    of(
-                            exitStatus == ExitStatus.WRONG_ARGUMENTS ? ErrorCode.INVALID_ARGUMENT : ErrorCode.INTERNAL,
-                            exitStatus,
-                            sentence,
-                            PhaseKind.NONE,
-                            "");
+                default -> of(ExitStatus.code(failure), exitStatus, sentence, PhaseKind.NONE, "");
             };
         }
 

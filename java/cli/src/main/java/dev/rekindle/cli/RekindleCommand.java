@@ -2,14 +2,17 @@
 package dev.rekindle.cli;
 
 import dev.rekindle.RekindleException;
+import java.io.File;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
 import java.lang.reflect.Method;
+import java.nio.channels.ClosedByInterruptException;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
 import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
@@ -106,6 +109,8 @@ public final class RekindleCommand {
         return commandLine
                 .setExpandAtFiles(false) // what begins with @ may be the program's
                 .setCaseInsensitiveEnumValuesAllowed(true)
+                .registerConverter(Path.class, RekindleCommand::path)
+                .registerConverter(File.class, name -> path(name).toFile())
                 .setParameterExceptionHandler(RekindleCommand::refuse)
                 .setExecutionExceptionHandler(RekindleCommand::explain)
                 .setExecutionStrategy(RekindleCommand::run);
@@ -157,6 +162,14 @@ public final class RekindleCommand {
                 .exitCodeList(ExitStatus.descriptions());
     }
 
+    /** An empty one would be this folder, and is most likely a variable of a script that was never set. */
+    private static Path path(String name) {
+        if (name.isEmpty()) {
+            throw new CommandLine.TypeConversionException("an empty name is no path: '.' is this folder");
+        }
+        return Path.of(name);
+    }
+
     /** Errors too end in a sentence, not in a stack trace. */
     private static int run(CommandLine.ParseResult arguments) {
         Optional<String> problem = isHelp(arguments) ? Optional.empty() : Names.problem(arguments.originalArgs());
@@ -206,7 +219,7 @@ public final class RekindleCommand {
         if (failure instanceof Output.ReaderHasGone) {
             return ExitStatus.READER_HAS_GONE;
         }
-        int status = failure instanceof IllegalArgumentException ? ExitStatus.WRONG_ARGUMENTS : ExitStatus.of(failure);
+        int status = ExitStatus.of(failure);
         boolean json = arguments.asCommandLineList().stream()
                 .map(CommandLine::getParseResult)
                 .anyMatch(result -> result.hasMatchedOption(Output.JSON));
@@ -229,7 +242,7 @@ public final class RekindleCommand {
 
     static String sentence(Throwable failure) {
         return switch (failure) {
-            case InterruptedException _ -> "interrupted";
+            case InterruptedException _, ClosedByInterruptException _ -> "interrupted";
             case UncheckedIOException wrapped when wrapped.getCause() != null -> sentence(wrapped.getCause());
             case NoSuchFileException missing -> "there is no " + missing.getFile();
             case FileAlreadyExistsException present -> present.getFile() + " exists already";

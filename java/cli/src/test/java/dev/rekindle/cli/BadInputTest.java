@@ -8,9 +8,11 @@ import dev.rekindle.cli.Cli.Outcome;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What was wrong is one sentence, and an exit status, whatever the command. */
 class BadInputTest {
@@ -164,6 +166,29 @@ class BadInputTest {
         assertThat(outcome.err()).startsWith("rekindle: ").contains(named.replace("FOLDER", folder.toString()));
         assertThat(outcome.err().strip().lines()).as(outcome.err()).hasSize(1);
         assertThat(outcome.out()).isEmpty();
+    }
+
+    /** It is no way to say this folder, where others could come to harm. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "checkpoint 4194305 EMPTY",
+                "restore EMPTY --cleanup",
+                "inspect EMPTY",
+                "stats restore EMPTY",
+                "swap EMPTY other",
+                "doctor --images EMPTY",
+                "pool start --log EMPTY",
+                "report file -o EMPTY"
+            })
+    void emptyNameIsNoPath(String command) {
+        String[] words = Stream.of(command.split(" ", -1))
+                .map(word -> word.equals("EMPTY") ? "" : word)
+                .toArray(String[]::new);
+        Outcome outcome = run(words);
+        assertThat(outcome.exitCode()).as(outcome.err()).isEqualTo(2);
+        assertThat(outcome.err()).startsWith("rekindle: ").contains("an empty name is no path");
+        assertThat(outcome.err().strip().lines()).hasSize(1);
     }
 
     /** One of each way to fail, with the same sentence in a document of the schema. */

@@ -234,14 +234,15 @@ class InspectTest {
         assertRefused(archive, 11, "holds no checkpoint");
     }
 
-    /** The images in it are damaged: what is said names the archive, and not where it was unpacked. */
-    @Test
-    void damagedImageInAnArchiveIsNamed() throws Exception {
+    /** The images in it are damaged: what is said names the archive, and not where it was unpacked. The library reads one. */
+    @ParameterizedTest
+    @ValueSource(strings = {"core-", "mm-"})
+    void damagedImageInAnArchiveIsNamed(String image) throws Exception {
         Path archive = folder.resolve("serve.tar");
         try (var tar = new TarArchiveOutputStream(Files.newOutputStream(archive))) {
             for (Map.Entry<String, byte[]> file : files("criu-4.2.tar.zst").entrySet()) {
-                boolean core = file.getKey().startsWith("core-");
-                byte[] bytes = core ? Arrays.copyOf(file.getValue(), 100) : file.getValue();
+                boolean damaged = file.getKey().startsWith(image);
+                byte[] bytes = damaged ? Arrays.copyOf(file.getValue(), 100) : file.getValue();
                 TarArchiveEntry entry = new TarArchiveEntry("./" + file.getKey());
                 entry.setSize(bytes.length);
                 tar.putArchiveEntry(entry);
@@ -249,8 +250,33 @@ class InspectTest {
                 tar.closeArchiveEntry();
             }
         }
-        Outcome outcome = assertRefused(archive, 12, "core-");
+        Outcome outcome = assertRefused(archive, 12, image);
         assertThat(outcome.err()).doesNotContain("rekindle-inspect-");
+    }
+
+    /** Channels say it with an exception of their own, and an archive is read to the end of a file otherwise. */
+    @Test
+    void interruptIsSaidAsOne() throws Exception {
+        Path images = Files.createDirectory(folder.resolve("images"));
+        Path archive = folder.resolve("serve.tar");
+        export(archive, ImageArchive.Compression.GZIP, false);
+        for (Map.Entry<String, byte[]> file : files("criu-4.2.tar.zst").entrySet()) {
+            Files.write(images.resolve(file.getKey()), file.getValue());
+        }
+        for (List<String> words : List.of(
+                List.of("inspect", images.toString(), "--contents"),
+                List.of("inspect", archive.toString()),
+                List.of("doctor", "--images", folder.toString()))) {
+            Thread.currentThread().interrupt();
+            Outcome outcome;
+            try {
+                outcome = new Cli(folder).run(words.toArray(String[]::new));
+            } finally {
+                Thread.interrupted();
+            }
+            assertThat(outcome.exitCode()).as(words + outcome.err()).isEqualTo(18);
+            assertThat(outcome.err()).isEqualTo("rekindle: interrupted\n");
+        }
     }
 
     private Outcome assertRefused(Path archive, int status, String named) {

@@ -2,6 +2,7 @@
 package dev.rekindle.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.params.provider.Arguments.arguments;
 
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
@@ -11,14 +12,21 @@ import dev.rekindle.CudaState;
 import dev.rekindle.ErrorCode;
 import dev.rekindle.ObstacleKind;
 import dev.rekindle.PhaseKind;
+import java.io.IOException;
+import java.nio.channels.ClosedByInterruptException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.Set;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /** What --json prints is of the schema, which has the names of the library. */
 class SchemaTest {
@@ -26,6 +34,24 @@ class SchemaTest {
     void pathsOfDocumentsAreAbsolute() {
         assertThat(Json.text(new PoolCommand.Images(Path.of("images"), true)))
                 .contains("\"directory\": \"" + Path.of("images").toAbsolutePath() + "\"");
+    }
+
+    /** Who reads the document and who reads the exit status are told the same. */
+    @ParameterizedTest
+    @MethodSource
+    void codeAndExitStatusAgree(Throwable failure, ErrorCode code) {
+        int status = ExitStatus.of(failure);
+        assertThat(status).isEqualTo(ExitStatus.of(code));
+        assertThat(Json.Failure.of(failure, status, "").error().code()).isEqualTo(code);
+    }
+
+    static Stream<Arguments> codeAndExitStatusAgree() {
+        return Stream.of(
+                arguments(new AccessDeniedException("/x"), ErrorCode.PERMISSION),
+                arguments(new InterruptedException(), ErrorCode.CANCELLED),
+                arguments(new ClosedByInterruptException(), ErrorCode.CANCELLED),
+                arguments(new IllegalArgumentException("x"), ErrorCode.INVALID_ARGUMENT),
+                arguments(new IOException("x"), ErrorCode.INTERNAL));
     }
 
     @Test
