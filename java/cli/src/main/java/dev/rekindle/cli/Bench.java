@@ -126,6 +126,7 @@ final class Bench {
     void end() throws InterruptedException {
         long pid = running;
         running = 0;
+        boolean interrupted = Thread.interrupted(); // which it is waited for all the same
         if (pid > 0) {
             List<ProcessHandle> all = ProcessHandle.of(pid).stream()
                     .flatMap(root -> Stream.concat(Stream.of(root), root.descendants()))
@@ -134,6 +135,9 @@ final class Bench {
             for (ProcessHandle process : all) {
                 ProcessStat.awaitEnd(process.pid(), END_LIMIT);
             }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
         }
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle.cli;
 
+import dev.rekindle.ErrorCode;
 import dev.rekindle.PoolStatistics;
 import dev.rekindle.Rekindle;
 import dev.rekindle.RekindleException;
@@ -141,7 +142,7 @@ final class BenchCommand implements Callable<Integer> {
                 return measureIn(folder.path(), program);
             } catch (CommandException | RekindleException failure) {
                 // Which may say "see" one of them.
-                if (folder.keepLogs()) {
+                if (ExitStatus.code(failure) != ErrorCode.CANCELLED && folder.keepLogs()) {
                     say("the logs stay in " + folder.path());
                 }
                 throw failure;
@@ -231,6 +232,10 @@ final class BenchCommand implements Callable<Integer> {
                 say("round " + (round + 1) + " of " + rounds);
                 bench.round(round);
             }
+        } catch (InterruptedException signal) {
+            throw ended(signal);
+        } catch (RekindleException failure) {
+            throw failure.code() == ErrorCode.CANCELLED ? ended(failure) : failure;
         } finally {
             bench.end();
         }
@@ -243,6 +248,13 @@ final class BenchCommand implements Callable<Integer> {
                 bench.notCold(),
                 conditions(rekindle, results, withoutStock ? null : criu, folder),
                 results);
+    }
+
+    private static CommandException ended(Exception signal) {
+        var ended = new CommandException(
+                ErrorCode.CANCELLED, "interrupted: nothing was measured, and what it had started is ended");
+        ended.initCause(signal);
+        return ended;
     }
 
     private void say(String line) {

@@ -194,18 +194,41 @@ interface BenchSide {
                     (plugins == null ? empty : plugins).toString()));
         }
 
+        /** In a session of its own, as Ctrl-C ends all of this one's. */
         private void run(List<String> words, String log) throws IOException, InterruptedException {
+            words.addFirst("setsid");
             Process process = new ProcessBuilder(words)
                     .redirectInput(new File("/dev/null"))
                     .redirectOutput(ProcessBuilder.Redirect.DISCARD)
                     .redirectError(ProcessBuilder.Redirect.DISCARD)
                     .start();
-            int status = process.waitFor();
+            int status = awaitEnd(process);
             if (status != 0) {
+                if (Thread.interrupted()) {
+                    throw new InterruptedException();
+                }
                 throw new CommandException(
                         ErrorCode.CRIU_FAILED,
                         "%s %s ended with exit status %d: %s"
-                                .formatted(criu, words.get(1), status, lastError(folder.resolve(log))));
+                                .formatted(criu, words.get(2), status, lastError(folder.resolve(log))));
+            }
+        }
+
+        /** Also where this is to end: what it brings back is to be ended too, and half way it would keep the network locked. */
+        private static int awaitEnd(Process process) {
+            boolean interrupted = false;
+            try {
+                while (true) {
+                    try {
+                        return process.waitFor();
+                    } catch (InterruptedException end) {
+                        interrupted = true;
+                    }
+                }
+            } finally {
+                if (interrupted) {
+                    Thread.currentThread().interrupt();
+                }
             }
         }
 

@@ -73,6 +73,11 @@ final class PoolCommand {
                         new Document(pool),
                         "rekindled runs with pid %d and %d warm contexts".formatted(pool.pid(), pool.contexts()));
                 return 0;
+            } catch (InterruptedException early) {
+                var interrupted =
+                        new CommandException(ErrorCode.CANCELLED, "interrupted: rekindled, which had begun, was ended");
+                interrupted.initCause(early);
+                throw interrupted;
             } finally {
                 if (process != null && !runs) {
                     process.destroy();

@@ -15,6 +15,8 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import javax.xml.parsers.DocumentBuilderFactory;
 import org.junit.jupiter.api.Test;
@@ -92,6 +94,56 @@ class BenchTest {
             Files.deleteIfExists(kept.resolve("program.log"));
             Files.deleteIfExists(kept);
         }
+    }
+
+    /** Whatever is under way: here criu brings something back, which comes only after the end of this. */
+    @Test
+    void whatAnInterruptedOneStartsIsEnded() throws Exception {
+        Path criu = Files.writeString(folder.resolve("criu"), """
+                #!/bin/sh
+                action=$1
+                while [ $# -gt 0 ]; do
+                    case $1 in
+                    -t) kill -9 "$2" ;;
+                    --pidfile) file=$2 ;;
+                    esac
+                    shift
+                done
+                [ "$action" = restore ] || exit 0
+                cut -d ' ' -f 6 /proc/$$/stat >FOLDER/session
+                echo $$ >FOLDER/restoring
+                until [ -e FOLDER/go ]; do sleep 0.01; done
+                setsid sleep 1000 &
+                echo $! >"$file"
+                cp "$file" FOLDER/restored
+                """.replace("FOLDER", folder.toString()));
+        assertThat(criu.toFile().setExecutable(true)).isTrue();
+        var ended = new CompletableFuture<Outcome>();
+        Thread command =
+                Thread.ofPlatform().start(() -> ended.complete(bench("--stock-criu", criu.toString(), "-n", "1")));
+        Path restored = folder.resolve("restored");
+        try {
+            Cli.await("the restore", () -> has(folder.resolve("restoring")));
+            assertThat(folder.resolve("session"))
+                    .as("Ctrl-C does not reach it")
+                    .hasSameTextualContentAs(folder.resolve("restoring"));
+            command.interrupt();
+            Cli.await("the interrupt", () -> !command.isInterrupted());
+        } finally {
+            Files.createFile(folder.resolve("go"));
+        }
+        Outcome outcome = ended.get(60, TimeUnit.SECONDS);
+        assertThat(outcome.exitCode()).as(outcome.err()).isEqualTo(18);
+        assertThat(outcome.err())
+                .endsWith("rekindle: interrupted: nothing was measured, and what it had started is ended\n")
+                .doesNotContain("the logs stay");
+        Cli.await("criu's end", () -> has(restored));
+        long pid = Long.parseLong(Files.readString(restored).strip());
+        assertThat(ProcessStat.runs(pid)).isFalse();
+    }
+
+    private static boolean has(Path file) throws Exception {
+        return Files.exists(file) && Files.size(file) > 0;
     }
 
     /** Earlier errors may be harmless. */

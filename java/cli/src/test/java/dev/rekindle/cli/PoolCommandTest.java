@@ -103,6 +103,20 @@ class PoolCommandTest extends OperatorFolder {
         assertThat(socket).hasContent("somebody's");
     }
 
+    @Test
+    void poolOfAnInterruptedStartIsEnded() {
+        Thread.currentThread().interrupt();
+        Outcome outcome;
+        try {
+            outcome = cli.run("pool", "start");
+        } finally {
+            Thread.interrupted();
+        }
+        assertThat(outcome.exitCode()).as(outcome.err()).isEqualTo(18);
+        assertThat(outcome.err()).isEqualTo("rekindle: interrupted: rekindled, which had begun, was ended\n");
+        Cli.await("its end", () -> cli.run("pool", "status").exitCode() == 14);
+    }
+
     private static Set<String> metrics(String text) {
         return Pattern.compile("rekindle_(?:pool|run)_\\w+")
                 .matcher(text)
