@@ -390,8 +390,11 @@ static int finish(struct run *run, const struct pool_request *request, struct po
 	snprintf(note, sizeof(note), "%.*s", (int)sizeof(note) - 1, request->note);
 	if (run->stage == POOL_STAGE_DUMP && request->criu_result == 0)
 		result = run_check_images(run, -1, &reply->error);
-	if (result)
+	if (result) {
 		run_keep_error(run, NULL, result, &reply->error);
+		/* Where the client has put it in its place all the same, its processes may have ended. */
+		run_look_whether_settled(run);
+	}
 	run_finish(run, result ? result : request->criu_result, note);
 	reply->left_behind = run->life == RUN_LEFT_BEHIND;
 	reply->bytes = run->parked_bytes;

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "pool/tests/pool_test_support.h"
+#include "store/checkpoint_folder.h"
 #include "store/gpu_image.h"
 
 /* The check of what was written, which goes on beside the dump; linked with --wrap=gpu_image_check_on_disk. */
@@ -141,6 +142,32 @@ static void a_dump_is_no_success_before_it_is_checked(void **state)
 	close(client);
 }
 
+/* Its client did not ask either, and has put it in its place: the process may have ended, and nothing else be left of it. */
+static void a_checkpoint_in_its_place_stays(void **state)
+{
+	static const uint8_t checkpoint[16] = {3};
+	struct pool_fixture *fixture = *state;
+	struct pool_request hello = {.type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION, .stage = POOL_STAGE_DUMP};
+	struct pool_request finish = {.type = POOL_FINISH};
+	struct application *application = application_start(fixture, 1, 8, "none");
+	struct checkpoint_reading reading = {.threads = 1};
+	int client = client_connect(fixture), folders[3] = {fixture->folder, fixture->folder, fixture->folder};
+	struct error_text error;
+	struct pool_reply reply;
+
+	atomic_store(&result_of_check, -EIO);
+	memcpy(hello.image_id, checkpoint, sizeof(hello.image_id));
+	client_hello(client, &hello, folders, 3);
+	assert_int_equal(client_simple(client, POOL_LOCK, application->pid, &reply), 0);
+	assert_int_equal(client_checkpoint(client, application, true, &reply), 0);
+	assert_int_equal(checkpoint_folder_seal(fixture->folder, fixture->folder, checkpoint, &reading, &error), 0);
+	assert_int_equal(client_ask(client, &finish, -1, &reply), -EIO);
+	close(client);
+	assert_true(image_is_there(fixture, application->pid));
+	assert_true(checkpoint_folder_holds(fixture->folder, checkpoint));
+	assert_int_equal(application_checksum(application), application->checksum);
+}
+
 static void a_lost_client_cancels_the_check(void **state)
 {
 	struct pool_fixture *fixture = *state;
@@ -190,6 +217,7 @@ int main(void)
 		TEST(the_dump_goes_on_while_it_is_checked),
 		TEST(what_is_found_fails_the_dump_and_leaves_the_process_whole),
 		TEST(a_dump_is_no_success_before_it_is_checked),
+		TEST(a_checkpoint_in_its_place_stays),
 		TEST(a_lost_client_cancels_the_check),
 		TEST(a_client_that_leaves_while_it_waits_is_noticed),
 		TEST(check_belongs_into_a_dump),
