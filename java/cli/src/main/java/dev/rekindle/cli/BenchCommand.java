@@ -191,6 +191,10 @@ final class BenchCommand implements Callable<Integer> {
     }
 
     private static Path empty(Path folder) throws IOException {
+        if (Files.exists(folder) && !Files.isDirectory(folder)) {
+            throw new IllegalArgumentException(
+                    "--work " + folder + " is a file: name an empty folder, or one to be made");
+        }
         Files.createDirectories(folder);
         try (Stream<Path> files = Files.list(folder)) {
             if (files.findAny().isPresent()) {

@@ -7,6 +7,8 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
 import java.lang.reflect.Method;
+import java.net.URI;
+import java.net.URISyntaxException;
 import java.nio.channels.ClosedByInterruptException;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
@@ -111,6 +113,7 @@ public final class RekindleCommand {
                 .setCaseInsensitiveEnumValuesAllowed(true)
                 .registerConverter(Path.class, RekindleCommand::path)
                 .registerConverter(File.class, name -> path(name).toFile())
+                .registerConverter(URI.class, RekindleCommand::address)
                 .setParameterExceptionHandler(RekindleCommand::refuse)
                 .setExecutionExceptionHandler(RekindleCommand::explain)
                 .setExecutionStrategy(RekindleCommand::run);
@@ -168,6 +171,14 @@ public final class RekindleCommand {
             throw new CommandLine.TypeConversionException("an empty name is no path: '.' is this folder");
         }
         return Path.of(name);
+    }
+
+    private static URI address(String text) {
+        try {
+            return new URI(text);
+        } catch (URISyntaxException wrong) {
+            throw new CommandLine.TypeConversionException("'" + text + "' is no address");
+        }
     }
 
     /** Errors too end in a sentence, not in a stack trace. */

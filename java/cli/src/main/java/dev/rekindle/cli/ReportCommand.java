@@ -4,7 +4,10 @@ package dev.rekindle.cli;
 import com.google.gson.JsonParseException;
 import dev.rekindle.pages.Page;
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
@@ -21,6 +24,8 @@ import picocli.CommandLine.Parameters;
         mixinStandardHelpOptions = true,
         description = "Make a page with charts, and with nothing outside it, of what 'rekindle bench --json' printed.")
 final class ReportCommand implements Callable<Integer> {
+    private static final int BYTES_MAX = 64 << 20;
+
     private static final String MISSING = "some of it is missing";
 
     /** Where the parser has come to. */
@@ -58,7 +63,7 @@ final class ReportCommand implements Callable<Integer> {
             throw wrong("it is a folder", null);
         }
         try {
-            BenchResult result = Json.read(Files.readString(document), BenchResult.class);
+            BenchResult result = Json.read(text(), BenchResult.class);
             if (result != null) {
                 return result;
             }
@@ -68,6 +73,20 @@ final class ReportCommand implements Callable<Integer> {
             throw wrong(where(other), other);
         }
         throw wrong(MISSING, null);
+    }
+
+    /** Of a device or pipe no more than a document can be. */
+    private String text() throws IOException {
+        try (InputStream stream = Files.newInputStream(document)) {
+            byte[] bytes = stream.readNBytes(BYTES_MAX + 1);
+            if (bytes.length > BYTES_MAX) {
+                throw wrong("it is larger than " + Texts.bytes(BYTES_MAX), null);
+            }
+            return StandardCharsets.UTF_8
+                    .newDecoder()
+                    .decode(ByteBuffer.wrap(bytes))
+                    .toString();
+        }
     }
 
     /** What the page does not need may be missing: documents of other versions have less, or more. */

@@ -68,6 +68,9 @@ final class RestoreCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException {
         options.validate();
+        if (deviceMap != null && deviceMap.isEmpty()) {
+            throw new IllegalArgumentException("--gpu names no GPU: leave it out for the same numbers");
+        }
         try (Rekindle rekindle = settings.builder()
                         .restoreThreads(restoreThreads)
                         .hugePages(hugePages)

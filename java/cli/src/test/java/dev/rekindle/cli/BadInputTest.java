@@ -69,6 +69,7 @@ class BadInputTest {
             2 | check 4194305 --ghost-limit 4MB                  | 4MB
             2 | check abc                                        | is no number
             2 | restore FOLDER/empty --gpu 0=first              | 0=first
+            2 | restore FOLDER/empty --gpu=                      | --gpu names no GPU
             2 | restore                                          | DIR
             11 | inspect FOLDER/none                             | none
             2 | inspect FOLDER/file                              | file
@@ -113,6 +114,7 @@ class BadInputTest {
             2 | swap FOLDER/empty FOLDER/none --health-url http://x:65536/ | 65536
             2 | swap FOLDER/empty FOLDER/none --health-url http:///ready | http:///ready
             2 | swap FOLDER/empty FOLDER/none --health-url x | no http
+            2 | swap FOLDER/empty FOLDER/none --health-url http://[x | option '--health-url': 'http://[x' is no address (see
             2 | bench -- sleep 9                                 | --health-url
             2 | bench --net-namespace --health-url http://x -- sleep 9 | --health-command
             2 | bench --health-command true                      | COMMAND
@@ -123,6 +125,7 @@ class BadInputTest {
             2 | bench --health-command true --ghost-limit much -- true | much
             2 | bench --health-command true --rounds 0 -- true   | --rounds
             2 | bench --health-command true --work FOLDER -- true | not empty
+            2 | bench --health-command true --work FOLDER/file -- true | FOLDER/file is a file
             2 | bench --health-command true --html FOLDER/none/x -- true | none/x
             2 | bench --health-command true --stock-plugin-dir FOLDER/none -- true | FOLDER/none
             2 | report FOLDER/file                               | --output
@@ -131,6 +134,7 @@ class BadInputTest {
             2 | report FOLDER/latin -o FOLDER/x.html             | FOLDER/latin
             2 | report FOLDER/file -o FOLDER/none/x.html         | none/x.html
             2 | report FOLDER/none.json -o FOLDER/x.html         | none.json
+            2 | report /dev/zero -o FOLDER/x.html                | larger than 64
             2 | cdi --agent-minimum 1023                         | 1023
             16 | cdi --output /dev/full                          | /dev/full
             2 | cdi --output FOLDER/none/x.json                  | no folder FOLDER/none
@@ -143,6 +147,7 @@ class BadInputTest {
             2 | metrics --listen 0 FOLDER/none                   | FOLDER/none
             2 | metrics --listen 0 -o FOLDER/x.prom              | --output
             16 | metrics -o /dev/full                            | /dev/full
+            1 | metrics -o /proc/x.prom                          | no file can be made there
             2 | metrics -o FOLDER/none/x.prom                    | x.prom
             2 | doctor --images FOLDER/none                      | FOLDER/none
             2 | doctor FOLDER/empty                              | FOLDER/empty
