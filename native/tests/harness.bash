@@ -54,7 +54,7 @@ stop() {
 	kill -STOP "$1"
 	wait_until 60 has_stopped "$1"
 }
-has_stopped() { ! grep -h "^State:" "/proc/$1/task/"*/status | grep -qv "T (stopped)"; }
+has_stopped() { awk '/^State:/ && $2 != "T" {runs = 1} END {exit runs}' "/proc/$1/task/"*/status; }
 
 # Without a program: tests ask this of many processes, many times.
 is_running() { # PID
@@ -62,7 +62,8 @@ is_running() { # PID
 	# All of it: bash reads ahead and seeks back, and where that fails, of a process that has just gone, its next read, of any
 	# other file, begins with what it had too much.
 	read -r -d '' status 2>/dev/null <"/proc/$1/status" || true
-	[[ $status == *$'\nState:\t'[!Z]* ]]
+	# Its first thread may have ended before the others, which keep what it has open.
+	[[ $status == *$'\nState:\t'[!Z]* ]] || [[ -n $status && $status != *$'\nThreads:\t1\n'* ]]
 }
 
 # Every live process of this test whose program has that name.
