@@ -183,6 +183,9 @@ final class BenchCommand implements Callable<Integer> {
         if (page != null) {
             Page.check(page);
         }
+        if (stockCriu != null) {
+            Launch.findProgram(stockCriu.toString(), null, Map.of());
+        }
         if (stockPlugins != null && !Files.isRegularFile(stockPlugins.resolve("cuda_plugin.so"))) {
             throw new IllegalArgumentException("--stock-plugin-dir " + stockPlugins
                     + " has no cuda_plugin.so in it: name the folder with CRIU's own, or leave it out");

@@ -121,6 +121,7 @@ class BadInputTest {
             2 | bench --health-command true -- FOLDER/no-program | no-program
             2 | bench --health-command true --no-stock --stock-criu criu -- true | --no-stock
             2 | bench --health-command true --no-stock --stock-plugin-dir FOLDER -- true | --no-stock
+            2 | bench --health-command true --stock-criu FOLDER/file -- true | FOLDER/file that can be run
             2 | bench --health-command true --tcp-established --tcp-close -- true | --tcp-close
             2 | bench --health-command true --ghost-limit much -- true | much
             2 | bench --health-command true --rounds 0 -- true   | --rounds
