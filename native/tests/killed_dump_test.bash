@@ -282,8 +282,9 @@ test_the_command_when_the_guardian_died_too() {
 }
 
 # The process was restored before: its agent is still copying what was imported when everybody else is gone.
+is_traced() { ! grep -qs "^TracerPid:[[:space:]]*0$" "/proc/$pid/status"; }
 test_the_command_while_the_agent_is_at_work() {
-	local checksum
+	local checksum command
 	local -a open
 	start_worker worker agent
 	# So few that its agent keeps none of those by which a restore brings memory: a dump has to replace that.
@@ -301,8 +302,12 @@ test_the_command_while_the_agent_is_at_work() {
 	wait_until 60 nobody_left
 	REKINDLE_TIMEOUT=1 "$build/bin/rekindled" --revive "$pid" --images image 2>revive.log && fail "nobody waited for the agent"
 	expect_line revive.log "Process $pid goes on, but what allocates or frees device memory in it may wait for its agent"
+	"$build/bin/"$(grep -ao "rekindled --revive .*" image/dump.log) 2>revive.log &
+	command=$!
+	# What the simulated driver starts for the agent from now on runs; the command holds what is there already.
+	wait_until 60 is_traced
 	inject worker
-	"$build/bin/"$(grep -ao "rekindled --revive .*" image/dump.log) 2>revive.log || { cat revive.log; fail "it was not brought back"; }
+	wait "$command" || { cat revive.log; fail "it was not brought back"; }
 	check_worker worker "$checksum"
 	ask worker allocate 8
 	ask worker free 1
