@@ -62,8 +62,18 @@ is_running() { # PID
 	# All of it: bash reads ahead and seeks back, and where that fails, of a process that has just gone, its next read, of any
 	# other file, begins with what it had too much.
 	read -r -d '' status 2>/dev/null <"/proc/$1/status" || true
-	# Its first thread may have ended before the others, which keep what it has open.
-	[[ $status == *$'\nState:\t'[!Z]* ]] || [[ -n $status && $status != *$'\nThreads:\t1\n'* ]]
+	[ -n "$status" ] || return 1
+	[[ $status == *$'\nState:\t'[ZX]* ]] || return 0
+	# Its first thread may have ended before the others, which keep what it has open; and those that have ended, too, stay
+	# for a moment longer than their tracer.
+	[[ $status != *$'\nThreads:\t1\n'* ]] || return 1
+	local thread
+	for thread in "/proc/$1/task"/*/status; do
+		status=
+		read -r -d '' status 2>/dev/null <"$thread" || true
+		[[ $status != *$'\nState:\t'[!ZX]* ]] || return 0
+	done
+	return 1
 }
 
 # Every live process of this test whose program has that name.
