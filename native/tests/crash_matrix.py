@@ -35,6 +35,7 @@ HERE = Path(__file__).resolve().parent
 SKIPPED = 77
 CI_CASES = 44
 SUBSTITUTES = 3
+KEPT_EVERY = 50  # cases
 FULL_SCENES = ("dump", "restore")  # every step with every fault; of the others every step with one, and these:
 ALWAYS = {  # (scene, role, name): faults. Whatever the seed they are among the cases, and with --ci among those
     # In mid copy: who copies dies, or never comes back from the driver; who asked for it dies.
@@ -221,8 +222,8 @@ def spread(ordered, count):
 
 # ---- running them ----
 
-def run_cases(build, chosen, jobs, seconds=None):
-    """{case: result}; after that many seconds no further one is begun."""
+def run_cases(build, chosen, jobs, seconds=None, keep=None):
+    """{case: result}; after that many seconds no further one is begun. keep is shown the results so far, now and then."""
     results = {}
     end = time.monotonic() + seconds if seconds else None
     waiting = collections.deque(chosen)
@@ -234,6 +235,8 @@ def run_cases(build, chosen, jobs, seconds=None):
         results[case] = result
         if result["outcome"] == "FAULT":
             print(f"FAULT {case}: {result['note']}\n{result.get('logs', '')}", flush=True)
+        if keep and len(results) % KEPT_EVERY == 0:
+            keep(results)
         if end and time.monotonic() > end:
             waiting.clear()
     return results
@@ -255,6 +258,13 @@ def run_substitutes(build, results, ordered, jobs):
         if not chosen:
             return
         results.update(run_cases(build, chosen, jobs))
+
+
+def write_results(path, results):
+    """Whole at any moment: a run that is broken off goes on with --again."""
+    new = Path(f"{path}.new")
+    new.write_text(json.dumps({str(case): result for case, result in results.items()}, indent=1))
+    new.replace(path)
 
 
 def sound_before(path, cases):
@@ -285,7 +295,7 @@ def main():
     parser.add_argument("--seed", type=int, default=9)
     parser.add_argument("--jobs", type=int, default=4 * os.cpu_count(), help="cases at once; most wait most of their time")
     parser.add_argument("--table", help="where to write the table")
-    parser.add_argument("--results", help="JSON file for every case")
+    parser.add_argument("--results", help="JSON file for every case, written as the run goes on: --again with it goes on where it was broken off")
     parser.add_argument("--again", help="such a file of an earlier run: what that found sound is not run again")
     arguments = parser.parse_args()
     if os.geteuid():
@@ -312,11 +322,12 @@ def main():
     chosen = spread(ordered, CI_CASES) if arguments.ci else ordered[:arguments.count] if arguments.count else ordered
     results = sound_before(arguments.again, all_of_them) if arguments.again else {}
     earlier = len(results)
-    results |= run_cases(build, [case for case in chosen if case not in results], arguments.jobs, arguments.seconds)
+    results |= run_cases(build, [case for case in chosen if case not in results], arguments.jobs, arguments.seconds,
+                         (lambda more: write_results(arguments.results, results | more)) if arguments.results else None)
     if arguments.ci:
         run_substitutes(build, results, ordered, arguments.jobs)
     if arguments.results:
-        Path(arguments.results).write_text(json.dumps({str(case): result for case, result in results.items()}, indent=1))
+        write_results(arguments.results, results)
     path = arguments.table or (HERE / "crash_matrix.md" if arguments.all and not arguments.match else None)
     if path:
         Path(path).write_text(table.text(steps, all_of_them, results, arguments.seed, earlier))
