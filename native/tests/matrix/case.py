@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from matrix.processes import Failure, descriptors_of, growth, held_files, send, status_of, threads_of
+from matrix.processes import Failure, Patience, descriptors_of, growth, held_files, send, status_of, threads_of
 from matrix.scene import DEADLINE, WORK, Scene, errors_of
 
 IMAGE, FIRST, AGAIN = WORK / "image", WORK / "first", WORK / "again"
@@ -141,14 +141,14 @@ class Stage:
             scene.arm(IMAGE, case.role, case.occurrence, case.fault, case.name)
         else:
             scene.arm(IMAGE)
-        began, self.began = time.monotonic(), time.time()
+        self.began = time.time()
         settings = {"REKINDLE_TIMEOUT": str(DEADLINE), "REKINDLE_COPY_WHILE_RUNNING": "1" if self.settings.get("ahead") else "0",
                     "REKINDLE_PARENT": "" if self.settings.get("difference") else "none"}
         options = [*(["--leave-running"] if self.leave_running else []), *self.script]
         criu = scene.start_criu("dump", IMAGE, "-t", scene.root, *options, settings=settings) \
             if self.action == "dump" else scene.start_criu("restore", IMAGE, "-d", *options, settings=settings)
         self.status = scene.finish(criu, self.action)
-        self.seconds = time.monotonic() - began
+        self.seconds = scene.seconds
         self.record = scene.record()
         reached = scene.plan / "reached"
         self.reached = reached.read_text() if reached.exists() else None
@@ -240,9 +240,9 @@ class Stage:
             raise Failure(f"{failure}: {self.scene.others()}") from None
 
     def all_end(self):
-        end = time.monotonic() + (0 if all(self.scene.are_there()) else SETTLED)
+        patience = Patience(0 if all(self.scene.are_there()) else SETTLED)
         while any(self.scene.are_there()):
-            if time.monotonic() > end:
+            if patience.is_over():
                 return False
             time.sleep(0.01)
         return True
@@ -286,8 +286,8 @@ class Stage:
 
     def check_nothing_left(self, case):
         scene = self.scene
-        end = time.monotonic() + SETTLED  # for a lasting pool to remove them
-        while (more := self.left_files(case)) and time.monotonic() < end:
+        patience = Patience(SETTLED)  # for a lasting pool to remove them
+        while (more := self.left_files(case)) and not patience.is_over():
             time.sleep(0.01)
         if more:
             raise Failure(f"files are left that were not there before: {more}")
@@ -309,8 +309,8 @@ class Stage:
     def check_workers_are_free(self, case):
         for worker, before in zip(self.scene.workers, self.descriptors):
             # A lasting pool lets go of one thread after the other.
-            end = time.monotonic() + SETTLED
-            while (held := held_threads(worker.pid)) and time.monotonic() < end:
+            patience = Patience(SETTLED)
+            while (held := held_threads(worker.pid)) and not patience.is_over():
                 time.sleep(0.01)
             if held:
                 raise Failure(f"threads of process {worker.pid} are held: {held}")
@@ -326,8 +326,8 @@ class Stage:
     @staticmethod
     def growth_of(pid, before):
         """The agent may have gone on only now, and the pool lets go after its last answer."""
-        end = time.monotonic() + SETTLED
-        while (more := growth(before, descriptors_of(pid))) and time.monotonic() < end:
+        patience = Patience(SETTLED)
+        while (more := growth(before, descriptors_of(pid))) and not patience.is_over():
             time.sleep(0.01)
         return more
 
@@ -350,9 +350,9 @@ class Stage:
     def check_dump_again(self, case):
         """The process is sound: it can be dumped, and restored from that."""
         scene = self.scene
-        end = time.monotonic() + SETTLED
+        patience = Patience(SETTLED)
         # That is the right answer as long as a lasting pool is still ending the run that was disturbed.
-        while (status := scene.dump(AGAIN)) and BUSY.search(errors_of(AGAIN / "dump.log")) and time.monotonic() < end:
+        while (status := scene.dump(AGAIN)) and BUSY.search(errors_of(AGAIN / "dump.log")) and not patience.is_over():
             time.sleep(0.05)
         if status and case.fault == "agent-ends" and "agent" in errors_of(AGAIN / "dump.log"):
             self.end_without_agent()

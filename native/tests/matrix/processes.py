@@ -11,11 +11,29 @@ class Failure(Exception):
     """What was asked for does not hold."""
 
 
+class Patience:
+    """How long somebody waits who looks again and again. Of the time between two looks a second counts at most: where it is
+    more, the machine stood still, as a virtual one does now and then for half a minute, and what is waited for stood with
+    it."""
+
+    LOOK = 1
+
+    def __init__(self, seconds, clock=time.monotonic):
+        self.seconds, self.clock = seconds, clock
+        self.passed, self.last = 0, clock()
+
+    def is_over(self):
+        now = self.clock()
+        self.passed += min(now - self.last, self.LOOK)
+        self.last = now
+        return self.passed > self.seconds
+
+
 def wait_until(what, condition, seconds):
     """Polls, as there is nothing to wait on for what a foreign process does."""
-    end = time.monotonic() + seconds
+    patience = Patience(seconds)
     while not condition():
-        if time.monotonic() > end:
+        if patience.is_over():
             raise Failure(f"{what}: not within {seconds:g} s")
         time.sleep(0.002)
 

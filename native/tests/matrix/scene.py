@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from matrix.processes import Children, Failure, all_processes, places, send, wait_until
+from matrix.processes import Children, Failure, Patience, all_processes, places, send, wait_until
 from matrix.worker import Worker
 
 DEADLINE = 3        # REKINDLE_TIMEOUT of a run that is disturbed
@@ -168,12 +168,13 @@ class Scene:
                 stdout=out, stderr=out, env=environment)
 
     def finish(self, criu, what):
-        """Its exit status; negative: the signal."""
-        end = time.monotonic() + HANGS
+        """Its exit status; negative: the signal. self.seconds: how long it took."""
+        patience = Patience(HANGS)
         while criu.poll() is None:
-            if time.monotonic() > end:
+            if patience.is_over():
                 raise Failure(f"criu {what} hangs for {HANGS} s:\n{places()}")
             time.sleep(0.002)
+        self.seconds = patience.passed
         self.processes.collect()
         return criu.returncode
 

@@ -5,7 +5,7 @@ import os
 import struct
 import time
 
-from matrix.processes import Failure, status_of
+from matrix.processes import Failure, Patience, status_of
 
 READY, FAILED, STEPS, REQUEST, KIND, RESPONSE, RESULT, CHECKSUM, ERROR = 16, 20, 24, 32, 36, 48, 52, 56, 144
 ASK_CHECKSUM, ASK_CHANGE = 1, 2
@@ -24,11 +24,11 @@ class Worker:
         struct.pack_into("<I", self.state, offset, value)
 
     def wait(self, what, condition, seconds):
-        end = time.monotonic() + seconds
+        patience = Patience(seconds)
         while not condition():
             if self.get(FAILED):
                 raise Failure(f"{self.path.name} failed: {bytes(self.state[ERROR:ERROR + 256]).split(bytes(1))[0].decode()}")
-            if time.monotonic() > end:
+            if patience.is_over():
                 raise Failure(f"{self.path.name} (process {self.pid}) does not {what} within {seconds:g} s: {self.how_it_stands()}")
             time.sleep(0.001)
 
