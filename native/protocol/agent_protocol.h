@@ -139,7 +139,8 @@ enum agent_message_type {
 	AGENT_RELEASE = 3,
 	/*
 	 * Request MAP: `count` entries with one descriptor each; import the memory and map it wherever the allocation was
-	 * mapped. Answered by REPLY. An entry that is mapped already is left alone. With `last` set all of it gets the access
+	 * mapped. Answered by REPLY. An entry that is mapped already is left alone, unless other processes have that memory, too, and
+	 * a MAP brought it: then this one takes its place, except where the page says withdrawn, and the answer is -ECANCELED. With `last` set all of it gets the access
 	 * that it had, and nothing may be left unmapped afterwards: state goes to AGENT_STATE_MAPPED, or the reply says what is
 	 * missing. Until then nobody can use what was mapped (an older agent gives the access with each entry). A failure
 	 * leaves mapped what was mapped, and the state as it was; the same request again goes on from there.

@@ -122,9 +122,14 @@ static int map_one(struct agent_page *page, const struct agent_allocation *alloc
 	 * last MAP names is what all of them have.
 	 */
 	if (shared && memory->imported && !memory->released) {
+		uint32_t state = page->state;
 		int code;
 
 		page->state = AGENT_STATE_RELEASED;
+		if (state == AGENT_STATE_MAPPED && offload_is_withdrawn(page)) {
+			page->state = state;
+			return fail(error, -ECANCELED, "nobody waits for the memory any more");
+		}
 		code = give_up(memory, error);
 		if (code)
 			return code;

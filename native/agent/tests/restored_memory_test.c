@@ -167,6 +167,36 @@ static void what_is_shared_is_what_the_last_map_names(void **state)
 	assert_nothing_to_offload();
 }
 
+/* Whoever asked for that has gone, and the process uses the memory, as others do: it is not taken from its place once more. */
+static void what_is_shared_stays_when_nobody_waits(void **state)
+{
+	CUmemAllocationProp properties = driver_properties(CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+	struct virtual_memory memory = make_virtual_memory((int)properties.requestedHandleTypes);
+	struct agent_page *page = (struct agent_page *)(uintptr_t)agent_find_page();
+	struct saved_memory nothing = {.count = 0};
+	int descriptor;
+
+	(void)state;
+	assert_success(cuMemExportToShareableHandle(&descriptor, memory.handle, 1, 0));
+	close(descriptor);
+	cycle(1);
+	assert_int_equal(agent_export(&saved, &reply), 0);
+	agent_save(&saved);
+	page->withdrawn = 1;
+	fill(memory.address, 4 * MIB, 7);
+	assert_int_equal(agent_map(&saved, 0, &reply), -ECANCELED);
+	assert_mapped();
+	check(memory.address, 4 * MIB, 7);
+	/* Whoever asks now gets it done: first of all that somebody waits again. */
+	assert_int_equal(agent_map(&nothing, 0, &reply), 0);
+	assert_int_equal(page->withdrawn, 0);
+	assert_int_equal(agent_map(&saved, 0, &reply), 0);
+	agent_forget(&saved);
+	check(memory.address, 4 * MIB, 5);
+	drop_virtual_memory(&memory);
+	assert_nothing_to_offload();
+}
+
 /* ---- others are given them ---- */
 
 static bool is_one_file(int one, int another)
@@ -393,6 +423,7 @@ int main(void)
 		cmocka_unit_test(a_failed_export_keeps_them),
 		cmocka_unit_test(a_release_that_fails_leaves_no_descriptor_of_what_is_gone),
 		cmocka_unit_test(what_is_shared_is_what_the_last_map_names),
+		cmocka_unit_test(what_is_shared_stays_when_nobody_waits),
 		cmocka_unit_test(it_is_shared_by_what_it_came_by),
 		cmocka_unit_test(threads_that_share_it_at_once_share_one_file),
 		cmocka_unit_test(no_number_is_left_to_share_it),

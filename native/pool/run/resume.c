@@ -242,7 +242,12 @@ static int map(struct run *run, struct run_process *process, const struct agent_
 	int result = 0;
 
 	run_progress(run, process, PHASE_MAP, 0, 0);
-	if (pieces->count)
+	/* It may have been told that nobody waits, and has come to its end since; what it lacks it does not have by that. */
+	if (run->stage == POOL_STAGE_DUMP)
+		result = agent_ask_again(&agent, &process->target, error);
+	if (result == -ENODATA)
+		result = 0;
+	if (result == 0 && pieces->count)
 		result = pool_device_use(pieces->memory[0].device, error);
 	if (result == 0)
 		result = agent_map(&agent, pieces, error);

@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "pool/agent/agent_look.h"
 #include "process/agent_page.h"
 #include "protocol/message_socket.h"
 
@@ -139,6 +140,23 @@ static void a_silent_agent_is_told_that_nobody_waits(void **state)
 	close(client);
 	wait_until_nothing_is_held(fixture);
 	assert_int_not_equal(state_of_process(application->pid), 'T');
+}
+
+/* It comes to itself just after it was told so. */
+static void an_agent_that_was_told_so_is_asked_again(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct application *application = application_start(fixture, 2, 2, "release-silent");
+	struct target target = {.pidfd = client_pidfd(application->pid), .pid = application->pid};
+	struct pool_reply reply;
+	int client;
+
+	assert_int_equal(client_begin_dump(fixture, application, true, &reply, &client), -ETIMEDOUT);
+	assert_true(agent_withdraw(&target));
+	assert_int_equal(client_resume(client, application, NULL, &reply), 0);
+	assert_int_equal(withdrawn_in(application), 0);
+	client_finish(client, -1);
+	assert_int_equal(application_checksum(application), application->checksum);
 }
 
 static void agent_that_dies_fails_the_dump(void **state)
@@ -383,6 +401,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_process_without_all_of_its_memory_stands_still,
 						set_up_with_little_patience, pool_fixture_tear_down),
 		cmocka_unit_test_setup_teardown(a_silent_agent_is_told_that_nobody_waits, set_up_with_little_patience,
+						pool_fixture_tear_down),
+		cmocka_unit_test_setup_teardown(an_agent_that_was_told_so_is_asked_again, set_up_with_little_patience,
 						pool_fixture_tear_down),
 		TEST(agent_that_dies_fails_the_dump),
 		TEST(failed_dump_gives_memory_back_and_removes_the_image),

@@ -254,6 +254,8 @@ static void on_release(const struct agent_message *message)
 {
 	uint32_t i;
 
+	if (!strcmp(behaviour, "release-silent"))
+		return;
 	memcpy(agent_page->image_id, message->image_id, sizeof(agent_page->image_id));
 	for (i = 0; i < piece_count; i++) {
 		if (!strcmp(behaviour, "release-fails") && i == piece_count / 2) {
@@ -275,12 +277,20 @@ static void on_map(const struct agent_message *message, const int *descriptors)
 		reply(-EIO, 0, "no map today");
 		return;
 	}
+	if (!strcmp(behaviour, "release-silent")) {
+		behaviour = "none"; /* from now on */
+		return;
+	}
 	if (!strcmp(behaviour, "map-few") && message->count > 20) {
 		reply(-EMFILE, 0, "too many at once");
 		return;
 	}
 	for (i = 0; i < message->count; i++) {
 		piece = &pieces[message->allocations[i].allocation_id - 1];
+		if (piece->mapped && agent_page->withdrawn) { /* as where others have it, too */
+			reply(-ECANCELED, i, "nobody waits for the memory");
+			return;
+		}
 		if (piece->mapped)
 			continue;
 		check(driver.cuMemImportFromShareableHandle(&piece->handle, (void *)(intptr_t)descriptors[i],
@@ -291,11 +301,13 @@ static void on_map(const struct agent_message *message, const int *descriptors)
 	}
 	for (i = 0; message->last && i < piece_count; i++) {
 		if (!pieces[i].mapped) {
-			reply(-ENOENT, 0, "an allocation is missing");
+			reply(-ENODATA, 0, "an allocation is missing");
 			return;
 		}
 		give_access(&pieces[i]);
 	}
+	if (message->last)
+		agent_page->withdrawn = 0;
 	if (message->last && !strcmp(behaviour, "looks-late") && checksum() != first_checksum)
 		reply(-EIO, 0, "access before all contents");
 	else
