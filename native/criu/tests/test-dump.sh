@@ -98,6 +98,45 @@ for what in "mapped:size=1g" "written:"; do
 	rm -rf "$work/img"/*
 done
 
+# A parent whose pages make way for those of this dump loses no more to one that fails than it does without threads.
+left_of_parent() { # HOW criu options
+	cp -r "$work/whole" "$work/parent"
+	if "$CRIU" dump -t "$pid" -D "$work/img" -o "$work/$1.log" -v3 --prev-images-dir ../parent --auto-dedup "${@:2}"; then
+		fail "a parent and a full tmpfs, $1: criu says success"
+	fi
+	grep -aq "Error .*: No space left on device" "$work/$1.log" || fail "a parent and a full tmpfs, $1: $(grep -a Error "$work/$1.log")"
+	wait_until 60 asleep "$pid"
+	(cd "$work/parent" && sha256sum pages-*.img) >"$work/$1.left"
+	rm -rf "$work/parent" "$work/img"/*
+}
+
+start_zoo mappings
+mkdir "$work/whole"
+"$CRIU" dump -t "$pid" -D "$work/whole" -o dump.log -v1 --leave-running || fail "parent: dump"
+wait_until 60 asleep "$pid"
+# When it was made, which CRIU writes down for a parent only where the kernel tracks memory
+python3 - "$work/whole/inventory.img" <<-'END'
+	import struct, sys
+
+	data = open(sys.argv[1], "rb").read()
+	size, = struct.unpack_from("<I", data, 4)
+	uptime, field = int(float(open("/proc/uptime").read().split()[0]) * 1e6), bytearray([8 << 3])
+	while uptime > 0x7F:
+	    field.append(uptime & 0x7F | 0x80)
+	    uptime >>= 7
+	field.append(uptime)
+	open(sys.argv[1], "wb").write(data[:4] + struct.pack("<I", size + len(field)) + data[8:] + field)
+	END
+on_tmpfs size=1m
+left_of_parent pipes
+left_of_parent writers --dump-threads 3
+grep -aq "Warn .*--dump-threads is ignored with --auto-dedup" "$work/writers.log" || fail "a parent: the log does not say so"
+diff "$work/pipes.left" "$work/writers.left" || fail "a parent has lost more than without threads"
+check_zoo "a parent and a full tmpfs"
+kill_zoo
+off_tmpfs
+rm -rf "$work/whole"
+
 # Who may not read the memory of others, as in a container whose filter forbids that, has the parasite.
 FAULTY_MEMORY=0 LD_PRELOAD=$FAULTY dump_zoo mappings -v3 --dump-threads 3
 no_writers "not allowed"
