@@ -91,13 +91,19 @@ def threads_of(pid):
         return []
 
 
+def has_ended(pid):
+    """All of it: its first thread may end before the others, which keep what it has open; its id is in use yet."""
+    every = (status_of(pid, thread) for thread in threads_of(pid))
+    return all(status is None or status["State"] in "ZX" for status in every)
+
+
 def all_processes():
     """pid: name of every process but this one that has not ended."""
     result = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and name != "1":
             status = status_of(name)
-            if status and status["State"] not in "ZX":
+            if status and (status["State"] not in "ZX" or not has_ended(name)):
                 result[int(name)] = status["Name"]
     return result
 
