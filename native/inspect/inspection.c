@@ -93,6 +93,15 @@ static int look_at_page(const struct look *look, const struct agent *agent)
 	return 0;
 }
 
+static int say_unknown(const struct look *look, const struct agent *agent)
+{
+	struct error_text error;
+
+	agent_must_be_known(agent, look->process->pid, &error);
+	return inspection_add(look->inspection, OBSTACLE_LOST_AGENT, look->process->pid, "look at it again", "%s",
+			      error.text);
+}
+
 static int look_at_agent(const struct look *look)
 {
 	struct inspected_process *process = look->process;
@@ -109,7 +118,7 @@ static int look_at_agent(const struct look *look)
 	process->agent_usable = agent.usable;
 	process->presence = agent.presence;
 	copy_text(process->agent_note, sizeof(process->agent_note), agent.note);
-	code = agent.has_page ? look_at_page(look, &agent) : 0;
+	code = agent.has_page ? look_at_page(look, &agent) : agent.unknown ? say_unknown(look, &agent) : 0;
 	agent_close(&agent);
 	return code;
 }

@@ -72,8 +72,10 @@ static int can_be_saved(pid_t pid, int state, const struct agent *agent, struct 
 
 int check_open_agent(pid_t pid, int state, const struct agent *agent, struct error_text *error)
 {
-	int code = is_in_place(pid, agent, error);
+	int code = agent_must_be_known(agent, pid, error);
 
+	if (!code)
+		code = is_in_place(pid, agent, error);
 	return code ? code : can_be_saved(pid, state, agent, error);
 }
 

@@ -70,20 +70,28 @@ static int lead_criu(int images, struct error_text *error)
 	return 0;
 }
 
-/* Of a dump that succeeded and could not give the process its memory back. */
-static bool is_only_memory(const struct gpu_image_name *name)
+/* Of a dump that succeeded and could not give the process its memory back, there may be no other copy of that. */
+static int check_is_not_the_only_memory(const struct gpu_image_name *name, struct error_text *error)
 {
 	struct process_maps maps;
 	struct agent agent;
-	bool is_only;
+	int code;
 
-	if (!name->has_id || !gpu_image_owner_runs(name) || process_maps_read(name->pid, &maps, NULL))
-		return false;
+	if (!name->has_id || !gpu_image_owner_runs(name))
+		return 0;
+	code = process_maps_read(name->pid, &maps, error);
+	if (code)
+		return code == -ESRCH ? 0 : code;
 	agent_open(&agent, name->pid, &maps);
-	is_only = agent.has_page && agent.page.state == AGENT_STATE_RELEASED &&
-		  !memcmp(agent.page.image_id, name->id, sizeof(name->id));
 	agent_close(&agent);
-	return is_only;
+	code = agent_must_be_known(&agent, name->pid, error);
+	if (code || !agent.has_page || agent.page.state != AGENT_STATE_RELEASED ||
+	    memcmp(agent.page.image_id, name->id, sizeof(name->id)))
+		return code;
+	return fail(error, -EBUSY,
+		    "process %d has its device memory in the older checkpoint of this folder only: run "
+		    "\"rekindled --revive %d --images\" with the folder, or end the process, or use another folder",
+		    name->pid, name->pid);
 }
 
 /* The older checkpoint is removed in the end. What no manifest lists stays anyway, see store/checkpoint_members.h. */
@@ -96,12 +104,7 @@ static int check_older(int lock, struct error_text *error)
 	if (!checkpoint_folder_is_complete(lock) || checkpoint_gpu_images(lock, &names, &count, error))
 		return 0;
 	for (i = 0; i < count && !code; i++)
-		if (is_only_memory(&names[i]))
-			code = fail(error, -EBUSY,
-				    "process %d has its device memory in the older checkpoint of this folder only: run "
-				    "\"rekindled --revive %d --images\" with the folder, or end the process, or use "
-				    "another folder",
-				    names[i].pid, names[i].pid);
+		code = check_is_not_the_only_memory(&names[i], error);
 	free(names);
 	return code;
 }

@@ -185,8 +185,10 @@ static int prepare_to_bring_back(struct plugin_run *run, struct dumped_process *
 	if (code)
 		return code;
 	agent_open(&process->agent, process->handle.pid, &maps);
-	*request = run_resume_request(process->initial_state, &process->agent);
-	return 0;
+	code = agent_must_be_known(&process->agent, process->handle.pid, error);
+	if (!code)
+		*request = run_resume_request(process->initial_state, &process->agent);
+	return code;
 }
 
 static int bring_back_once(struct plugin_run *run, struct dumped_process *process, struct error_text *error)

@@ -87,6 +87,9 @@ static int prepare(struct resumed_process *process, pid_t pid, const struct proc
 	}
 	process->restore_thread = thread_find_by_namespace_id(pid, reply.restore_thread_id);
 	agent_open(&process->agent, pid, maps);
+	code = agent_must_be_known(&process->agent, pid, error);
+	if (code)
+		return code;
 	if (process->agent.has_page && process->agent.page.state == AGENT_STATE_RELEASED && !process->agent.usable)
 		return fail(error, -ENXIO,
 			    "the device memory of process %d is in the GPU image, but its agent cannot be reached: %s",

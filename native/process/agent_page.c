@@ -15,12 +15,16 @@
 #include "protocol/socket_mark.h"
 #include "support/plain_text.h"
 
-static bool read_page(pid_t pid, uint64_t address, struct agent_page *page)
+/* Returns 0 or a negative errno code. */
+static int read_page(pid_t pid, uint64_t address, struct agent_page *page)
 {
 	struct iovec here = {.iov_base = page, .iov_len = sizeof(*page)};
 	struct iovec there = {.iov_base = (void *)address, .iov_len = sizeof(*page)};
+	ssize_t length = process_vm_readv(pid, &here, 1, &there, 1, 0);
 
-	return process_vm_readv(pid, &here, 1, &there, 1, 0) == (ssize_t)sizeof(*page);
+	if (length < 0)
+		return -errno;
+	return length == (ssize_t)sizeof(*page) ? 0 : -EIO;
 }
 
 /* A page can be someone else's: a child that was forked from a process with an agent may still map its parent's. */
@@ -144,9 +148,39 @@ static void note_passed_over(struct agent *agent)
 		note(agent, AGENT_PASSES_OVER, file);
 }
 
-void agent_open(struct agent *agent, pid_t pid, const struct process_maps *maps)
+/* What has ended has no page, and no memory that could be lost. */
+static void note_unknown(struct agent *agent, int code, const char *what)
+{
+	if (code == -ESRCH)
+		return;
+	agent->unknown = -code;
+	note(agent, "%s: %s", what, errno_text(-code));
+}
+
+/* Of several, of parents and its own, the process's own. */
+static void find_page(struct agent *agent, pid_t pid, const struct process_maps *maps)
 {
 	struct thread_status leader;
+	int code = thread_status_read(pid, pid, &leader);
+
+	note(agent, "no agent page of the process is valid (a child of a process with an agent?)");
+	if (code)
+		note_unknown(agent, code, "the process's own id cannot be read from /proc");
+	for (size_t index = 0; !code && index < maps->agent_page_count && !agent->has_page; index++) {
+		agent->page_address = maps->agent_pages[index];
+		code = read_page(pid, agent->page_address, &agent->page);
+		if (code)
+			note_unknown(agent, code, "the agent's page in the process cannot be read");
+		agent->has_page = !code && is_page_of(&agent->page, leader.namespace_id);
+	}
+	if (agent->has_page) {
+		agent->unknown = 0;
+		agent->note[0] = '\0';
+	}
+}
+
+void agent_open(struct agent *agent, pid_t pid, const struct process_maps *maps)
+{
 
 	memset(agent, 0, sizeof(*agent));
 	agent->control = -1;
@@ -155,19 +189,9 @@ void agent_open(struct agent *agent, pid_t pid, const struct process_maps *maps)
 		note(agent, "%s", why_there_is_no_page[agent->presence]);
 		return;
 	}
-	if (thread_status_read(pid, pid, &leader)) {
-		note(agent, "the process's own id cannot be read from /proc");
+	find_page(agent, pid, maps);
+	if (!agent->has_page)
 		return;
-	}
-	for (size_t index = 0; index < maps->agent_page_count && !agent->has_page; index++) {
-		agent->page_address = maps->agent_pages[index];
-		agent->has_page = read_page(pid, agent->page_address, &agent->page) &&
-				  is_page_of(&agent->page, leader.namespace_id);
-	}
-	if (!agent->has_page) {
-		note(agent, "no agent page of the process is valid (a child of a process with an agent?)");
-		return;
-	}
 	if (agent->page.protocol_version != AGENT_PROTOCOL_VERSION) {
 		note(agent, "its agent speaks protocol version %u and this plugin %u: install the same version of both",
 		     agent->page.protocol_version, AGENT_PROTOCOL_VERSION);
@@ -208,6 +232,14 @@ void agent_close(struct agent *agent)
 		close(agent->control);
 	agent->control = -1;
 	agent->usable = false;
+}
+
+int agent_must_be_known(const struct agent *agent, pid_t pid, struct error_text *error)
+{
+	if (!agent->unknown)
+		return 0;
+	return fail(error, -EIO, "whether process %d has all of its device memory cannot be seen (%s): try again",
+		    (int)pid, agent->note);
 }
 
 bool agent_is_at_work(const struct agent *agent, pid_t pid)

@@ -7,6 +7,7 @@
 
 #include "process/process_maps.h"
 #include "protocol/agent_protocol.h"
+#include "support/error_text.h"
 
 /* How far an agent has come in a process. */
 enum agent_presence {
@@ -23,6 +24,7 @@ struct agent {
 	enum agent_presence presence;
 	struct agent_page page; /* valid also where only the rest is unusable and has_page is set */
 	bool has_page;
+	int unknown;	       /* an errno code: there is a page, and it could not be read, or whose it is */
 	uint64_t page_address; /* in the process */
 	pid_t thread;	       /* as this process sees it */
 	int control;	       /* our duplicate of the control socket, -1 where not usable */
@@ -32,6 +34,9 @@ struct agent {
 /* Finds the agent by its page, and takes a duplicate of its control socket. The process may be stopped. */
 void agent_open(struct agent *agent, pid_t pid, const struct process_maps *maps);
 void agent_close(struct agent *agent);
+
+/* Fails (-EIO) where it is unknown: nobody can say then that the process has its memory, or can do without its agent. */
+int agent_must_be_known(const struct agent *agent, pid_t pid, struct error_text *error);
 
 /*
  * Of a usable agent in a process that runs: has its thread something to do yet, for somebody who may be gone by now? False

@@ -209,6 +209,46 @@ static void says_why_an_agent_is_not_usable(void **state)
 	unpublish(&fake);
 }
 
+/* Nobody may conclude from that that there is none: what has been restored would be saved by the driver, and lost. */
+static void a_page_that_cannot_be_read_is_no_missing_page(void **state)
+{
+	struct fake_agent fake, other;
+	struct error_text error;
+	struct agent agent;
+
+	(void)state;
+	publish(&fake);
+	fake.page->process_id = getpid();
+	fake.page->thread_id = gettid();
+	assert_int_equal(mprotect(fake.page, sizeof(*fake.page), PROT_NONE), 0);
+	open_agent(&agent, getpid());
+	assert_false(agent.usable);
+	assert_false(agent.has_page);
+	assert_int_equal(agent.unknown, EFAULT);
+	assert_int_equal(agent_must_be_known(&agent, getpid(), &error), -EIO);
+	assert_non_null(strstr(error.text, "its device memory cannot be seen (the agent's page"));
+
+	/* Nor is a parent's, which can be read, all that there is. */
+	publish(&other);
+	other.page->process_id = getpid() + 1;
+	open_agent(&agent, getpid());
+	assert_false(agent.has_page);
+	assert_int_equal(agent.unknown, EFAULT);
+	other.page->process_id = getpid();
+	open_agent(&agent, getpid());
+	assert_true(agent.has_page);
+	assert_int_equal(agent_must_be_known(&agent, getpid(), &error), 0);
+	agent_close(&agent);
+	unpublish(&other);
+
+	assert_int_equal(mprotect(fake.page, sizeof(*fake.page), PROT_READ | PROT_WRITE), 0);
+	open_agent(&agent, getpid());
+	assert_true(agent.usable);
+	assert_int_equal(agent_must_be_known(&agent, getpid(), &error), 0);
+	agent_close(&agent);
+	unpublish(&fake);
+}
+
 /* What stands at the number of a socket that the program has closed is not taken for it. */
 static void an_agent_without_its_sockets_is_not_usable(void **state)
 {
@@ -323,6 +363,7 @@ int main(void)
 		cmocka_unit_test(a_process_that_is_gone_is_no_process_without_cuda),
 		cmocka_unit_test(finds_the_agent_of_a_process_in_another_pid_namespace),
 		cmocka_unit_test(says_why_an_agent_is_not_usable),
+		cmocka_unit_test(a_page_that_cannot_be_read_is_no_missing_page),
 		cmocka_unit_test(an_agent_without_its_sockets_is_not_usable),
 		cmocka_unit_test(takes_no_socket_but_the_agents_own_pair),
 	};

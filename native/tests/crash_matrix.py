@@ -61,6 +61,8 @@ ALWAYS = {  # (scene, role, name): faults. Whatever the seed they are among the 
     ("dump", "criu", "rename to .rekindle-replaced"): ("fail",),
     # The disk fails in a child of criu's, which writes the images of namespaces (CRIU patch 18), and nobody notices (without).
     ("dump-of-a-restored-process", "task", "write .rekindle-new/CRIU's image"): ("fail", "lost"),
+    # Whether the process has its memory cannot be seen.
+    ("dump", "criu", "process_vm_readv"): ("fail",),
     # The image is complete, and the pool that has to remove it has not written it.
     ("dump", "pool", "send RELEASE"): ("pool",),
     # The memory is released, the image complete; it is nobody's any more where the program has ended with all others.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/agent/agent_look.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <sys/uio.h>
 
@@ -9,18 +10,23 @@ int agent_look(struct agent *agent, const struct target *target, struct error_te
 	struct process_maps maps;
 	int result = process_maps_read(target->pid, &maps, error);
 
-	if (result == 0)
-		agent_open(agent, target->pid, &maps);
-	return result;
+	if (result)
+		return result;
+	agent_open(agent, target->pid, &maps);
+	return agent_must_be_known(agent, target->pid, error);
 }
 
 bool agent_has_memory_out_of_place(const struct target *target)
 {
 	struct agent agent;
 	bool out;
+	int result;
 
-	if (target_has_ended(target) || agent_look(&agent, target, NULL))
+	if (target_has_ended(target))
 		return false;
+	result = agent_look(&agent, target, NULL);
+	if (result)
+		return result != -ESRCH;
 	out = agent.has_page && (agent.page.out_of_place || agent.page.state != AGENT_STATE_MAPPED);
 	agent_close(&agent);
 	return out;

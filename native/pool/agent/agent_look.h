@@ -6,10 +6,13 @@
 #include "process/agent_page.h"
 #include "process/target.h"
 
-/* Looks for the agent of a process; the caller closes it (agent_close). Fails only where the process cannot be looked at. */
+/*
+ * Looks for the agent of a process; the caller closes it (agent_close). Fails, with nothing to close, only where the process
+ * cannot be looked at, or its agent's page not read.
+ */
 int agent_look(struct agent *agent, const struct target *target, struct error_text *error);
 
-/* Has its agent taken memory of it from its place, and not put it back yet? Such a process must not run. */
+/* Has its agent taken memory of it from its place, and not put it back yet, or may it have? Such a process must not run. */
 bool agent_has_memory_out_of_place(const struct target *target);
 
 /* Can the driver alone not save it? It has memory that a restore has brought, or that others have. */

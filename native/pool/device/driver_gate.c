@@ -196,6 +196,9 @@ static int find_page(const struct target *target, uint64_t *address, struct agen
 		return result;
 	agent_open(&agent, target->pid, &maps);
 	agent_close(&agent);
+	result = agent_must_be_known(&agent, target->pid, error);
+	if (result)
+		return result;
 	if (!agent.has_page)
 		return fail(error, -ENOENT, "Process %d has no agent any more", target->named);
 	*address = agent.page_address;

@@ -54,16 +54,19 @@ struct thread_hold {
 	struct error_text error;
 };
 
-static int find_agent(struct thread_hold *hold)
+static int find_agent(struct thread_hold *hold, const struct driver_process *process, struct error_text *error)
 {
 	struct agent agent;
+	int result = agent_look(&agent, &hold->target, error);
 
-	if (agent_look(&agent, &hold->target, NULL))
-		return -ESRCH;
+	if (result)
+		return result;
 	hold->agent_thread = agent.has_page ? agent.thread : -1;
 	hold->page_address = agent.page_address;
 	agent_close(&agent);
-	return hold->agent_thread > 0 ? 0 : -ESRCH;
+	if (!process->uses_cuda || hold->agent_thread <= 0)
+		return fail(error, -ESRCH, "The agent's thread of process %d is gone", hold->target.named);
+	return 0;
 }
 
 static void write_notes(const struct thread_hold *hold, const struct agent_page_threads *notes)
@@ -341,8 +344,7 @@ struct thread_hold *thread_hold_begin(struct pool *pool, const struct target *ta
 	result = driver_process_query(pool, target, &process, error);
 	if (result == 0) {
 		hold->restore_thread = process.restore_thread;
-		if (!process.uses_cuda || find_agent(hold))
-			result = fail(error, -ESRCH, "The agent's thread of process %d is gone", target->named);
+		result = find_agent(hold, &process, error);
 	}
 	if (result == 0) {
 		/* Those of another pool, which died while it worked on the process, say what it found. */
