@@ -173,5 +173,6 @@ int main(void)
 		cmocka_unit_test(a_unix_socket_to_outside_is_found),
 	};
 
+	close_what_is_inherited();
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -409,5 +409,6 @@ int main(void)
 		cmocka_unit_test(all_are_said_at_once),
 	};
 
+	close_what_is_inherited();
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -13,6 +13,11 @@
 
 const struct inspection_options strict = {.known = true, .ghost_bytes = 1 << 20};
 
+void close_what_is_inherited(void)
+{
+	close_range(STDERR_FILENO + 1, ~0u, 0);
+}
+
 static void leave_the_terminal(void)
 {
 	int nothing = open("/dev/null", O_RDWR);

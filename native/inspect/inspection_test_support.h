@@ -20,6 +20,8 @@ struct obstacle_maker {
 	bool possible;
 };
 
+/* Before anything is opened: what whoever started the test has open, with locks on it, would be found of every maker. */
+void close_what_is_inherited(void);
 struct obstacle_maker start_in(bool new_session, bool (*make)(void));
 /* In a session of its own. */
 struct obstacle_maker start(bool (*make)(void));
