@@ -377,10 +377,12 @@ void dump_end(int criu_result)
 
 	/* Where the last step failed, CRIU says success here and failure to who started it. */
 	code = criu_result ? 0 : dump_folder_sealed(&folder, &error);
-	if (code) {
-		criu_result = code;
+	if (code)
 		run_fail(&run, code, &error);
-	}
+	/* Where the images stay CRIU has not heard of it, and ends the processes: they are not this plugin's to undo. */
+	run.images_stay = folder.keep_images;
+	if (!run.images_stay && code)
+		criu_result = code;
 	/* The checkpoint in its place is all that there is of a process that was ended. */
 	ends = tree_will_end(criu_result);
 	if (ends && dump_folder_commit(&folder))

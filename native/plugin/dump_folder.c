@@ -156,20 +156,21 @@ void dump_folder_set_pool(struct dump_folder *folder, int socket)
  * CRIU has not run the program: it knows of no failure then, and ends the processes next. So this is done here, whatever the
  * pool has checked already, and whatever comes of it the images stay.
  */
-static void seal_here(struct dump_folder *folder)
+static int seal_here(struct dump_folder *folder, struct error_text *error)
 {
 	struct checkpoint_reading reading = {.threads = 1};
-	struct error_text error;
+	struct error_text why;
 	int code;
 
 	log_warning("CRIU did not run " SEAL_PROGRAM ": the checkpoint is flushed and sealed by the plugin");
-	code = gpu_images_check_on_disk(criu_get_image_dir(), folder->order->threads, &error);
+	code = gpu_images_check_on_disk(criu_get_image_dir(), folder->order->threads, &why);
 	if (!code)
 		code = checkpoint_folder_seal(folder->lock, criu_get_image_dir(), folder->order->checkpoint_id,
-					      &reading, &error);
+					      &reading, &why);
 	folder->keep_images = code != 0;
-	if (folder->keep_images)
-		log_error("%s; the images stay where CRIU wrote them: copy them to another disk", error.text);
+	return code ? fail(error, code, "%s; the images stay where CRIU wrote them: copy them to another disk",
+			   why.text)
+		    : 0;
 }
 
 int dump_folder_sealed(struct dump_folder *folder, struct error_text *error)
@@ -185,8 +186,7 @@ int dump_folder_sealed(struct dump_folder *folder, struct error_text *error)
 		return fail(error, -EIO,
 			    "the program " SEAL_PROGRAM ", which flushes the checkpoint to the disk, was ended: the "
 			    "checkpoint is not complete; dump it again");
-	seal_here(folder);
-	return 0;
+	return seal_here(folder, error);
 }
 
 bool dump_folder_commit(const struct dump_folder *folder)

@@ -41,7 +41,10 @@ int dump_folder_begin(struct dump_folder *folder, const struct settings *setting
 void dump_folder_path(int lock, char path[PATH_MAX]);
 /* Who is to be asked whether the GPU images are good; -1: nobody. */
 void dump_folder_set_pool(struct dump_folder *folder, int socket);
-/* Has the checkpoint been sealed? Else a negative errno code, with the reason. Asked where CRIU says success. */
+/*
+ * Has the checkpoint been sealed? Else a negative errno code, with the reason. Asked where CRIU says success; keep_images says
+ * then whether CRIU stays with that.
+ */
 int dump_folder_sealed(struct dump_folder *folder, struct error_text *error);
 /*
  * The dump is good, and stays so from here on: before the pool is told that the run is over, as that word may get lost, or

@@ -408,7 +408,7 @@ void run_fail(struct plugin_run *run, int code, const struct error_text *error)
 
 enum run_rest run_end(struct plugin_run *run, int criu_result)
 {
-	struct pool_request finish = {.type = POOL_FINISH};
+	struct pool_request finish = {.type = POOL_FINISH, .images_stay = run->images_stay};
 	struct pool_reply reply;
 	struct error_text error;
 	enum run_rest rest = RUN_REST_OURS;

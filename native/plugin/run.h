@@ -33,6 +33,7 @@ struct plugin_run {
 	bool left_to_pool;	/* a process that could not be brought back while CRIU holds it */
 	struct error_text note; /* what whoever started the run has to know though it succeeded */
 	bool failed;		/* in our part; failure has the first sentence */
+	bool images_stay;	/* of a dump that failed, too: CRIU knows nothing of it */
 	int failure_code;
 	struct error_text failure;
 };

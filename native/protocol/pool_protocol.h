@@ -17,7 +17,7 @@
  * that is settled (store/checkpoint_folder.h).
  */
 
-#define POOL_PROTOCOL_VERSION 13u
+#define POOL_PROTOCOL_VERSION 14u
 /* What everybody says of a pool that answers otherwise. */
 #define POOL_OF_ANOTHER_VERSION \
 	"The pool speaks another version of the protocol: install all parts from the same release, and restart it"
@@ -68,7 +68,7 @@ enum pool_request_type {
 	POOL_UNLOCK = 7,
 	/*
 	 * The run is over: criu_result is CRIU's (0 or negative). Statistics are written. After a failed dump the GPU images
-	 * of the run are removed. Held memory is dropped, but not that of a process which could not be brought back after a
+	 * of the run are removed, unless images_stay says otherwise. Held memory is dropped, but not that of a process which could not be brought back after a
 	 * dump that succeeded: the pool tries that again when the connection has closed. Nor that of a dump that parks: `bytes`
 	 * of the reply stay for the next restore from the folder, or `reason` says why they do not.
 	 */
@@ -156,6 +156,9 @@ struct pool_request {
 	uint32_t
 		tier; /* enum pool_tier. HELLO of a dump: where its device memory stays, see FINISH; PREFETCH of a client */
 	uint32_t parent; /* HELLO of a dump: enum pool_parent */
+	/* FINISH of a dump: 1 = its images stay as they are, also where it failed: CRIU may end the processes all the same */
+	uint32_t images_stay;
+	uint32_t reserved;
 	/*
 	 * What comes for it carries the same number. The client's, and another one for each request where it may stop waiting
 	 * for a reply, or where somebody else asks on its connection, as rekindle-seal does: it may end in between.
@@ -163,7 +166,7 @@ struct pool_request {
 	uint64_t number;
 };
 /* What is added changes size or order, and POOL_PROTOCOL_VERSION with it. */
-static_assert(sizeof(struct pool_request) == 1384, "struct pool_request is 1384 bytes");
+static_assert(sizeof(struct pool_request) == 1392, "struct pool_request is 1392 bytes");
 static_assert(offsetof(struct pool_request, timeout_ms) == 16, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, image_id) == 52, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, begin) == 68, "struct pool_request keeps its order");
@@ -171,7 +174,7 @@ static_assert(offsetof(struct pool_request, hook_nanoseconds) == 72, "struct poo
 static_assert(offsetof(struct pool_request, device_map) == 336, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, after) == 1360, "struct pool_request keeps its order");
 static_assert(offsetof(struct pool_request, tier) == 1368, "struct pool_request keeps its order");
-static_assert(offsetof(struct pool_request, number) == 1376, "struct pool_request keeps its order");
+static_assert(offsetof(struct pool_request, number) == 1384, "struct pool_request keeps its order");
 
 struct pool_status {
 	uint64_t restores, checkpoints; /* processes since the pool started */

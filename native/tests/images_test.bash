@@ -311,6 +311,9 @@ test_the_last_step_is_not_run_and_the_disk_is_bad() {
 	dump "$pid" image || true
 	expect_line image/dump.log "Error \(rekindle\): .*is damaged.*the images stay where CRIU wrote them"
 	[ -e image/.rekindle-new/inventory.img ] || fail "they did not stay: $(ls -A image)"
+	compgen -G 'image/.rekindle-new/rekindle-pages-*' >/dev/null || fail "the GPU image did not stay"
+	expect "succeeded" "$(json image/stats-rekindle.json succeeded)" false
+	expect_line image/stats-rekindle.json "the images stay where CRIU wrote them"
 	diff before <(list_images image | grep -v '^\.rekindle-new/') || fail "the older checkpoint was touched"
 }
 

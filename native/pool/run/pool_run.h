@@ -96,10 +96,10 @@ struct run {
 	char device_map[1024]; /* of a restore or a client: the GPUs that it takes */
 	bool counted;	       /* in pool->runs */
 	enum run_life life;
-	bool answering;		   /* somebody waits for the reply to a request */
-	uint64_t last_word;	   /* when they were last told that there is progress */
-	bool images_stay;	   /* those of a failed dump too, after its processes were brought back */
-	bool lost;		   /* the other side has gone before it was finished, or the connection to it */
+	bool answering;	    /* somebody waits for the reply to a request */
+	uint64_t last_word; /* when they were last told that there is progress */
+	bool images_stay; /* those of a failed dump too, after its processes were brought back, and the folder is as it is */
+	bool lost;	  /* the other side has gone before it was finished, or the connection to it */
 	bool client_stays;	   /* lives on although it is lost: the folder of a dump is in its hands */
 	uint8_t checkpoint_id[16]; /* of a dump */
 	bool settled;		   /* the checkpoint is good and in its place, and nothing of it is undone */

@@ -230,7 +230,7 @@ void run_put_folder_in_order(const struct run *run)
 	bool directly;
 	struct error_text error;
 
-	if (run->lock < 0 || run->client_stays)
+	if (run->lock < 0 || run->client_stays || run->images_stay)
 		return;
 	if (run->settled) {
 		if (!client_is_there(run) && checkpoint_folder_tidy(run->lock, &error))

@@ -387,6 +387,7 @@ static int finish(struct run *run, const struct pool_request *request, struct po
 	if (!run->stage || run_is_finished(run))
 		return fail(&reply->error, -EPROTO, "FINISH came without a run to finish");
 	run_work_collect_all(run);
+	run->images_stay = request->images_stay != 0;
 	snprintf(note, sizeof(note), "%.*s", (int)sizeof(note) - 1, request->note);
 	if (run->stage == POOL_STAGE_DUMP && request->criu_result == 0)
 		result = run_check_images(run, -1, &reply->error);

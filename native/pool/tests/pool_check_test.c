@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -142,30 +143,68 @@ static void a_dump_is_no_success_before_it_is_checked(void **state)
 	close(client);
 }
 
+static const uint8_t checkpoint[16] = {3};
+
+/* As the plugin asks for it: the folder is locked for the run, and is to be put in order after a failure. */
+static struct application *dump_into_folder_of_run(struct pool_fixture *fixture, int *client)
+{
+	struct pool_request hello = {.type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION, .stage = POOL_STAGE_DUMP};
+	struct application *application = application_start(fixture, 1, 8, "none");
+	int folders[3] = {fixture->folder, fixture->folder, fixture->folder};
+	struct pool_reply reply;
+
+	*client = client_connect(fixture);
+	memcpy(hello.image_id, checkpoint, sizeof(hello.image_id));
+	client_hello(*client, &hello, folders, 3);
+	assert_int_equal(client_simple(*client, POOL_LOCK, application->pid, &reply), 0);
+	assert_int_equal(client_checkpoint(*client, application, true, &reply), 0);
+	return application;
+}
+
 /* Its client did not ask either, and has put it in its place: the process may have ended, and nothing else be left of it. */
 static void a_checkpoint_in_its_place_stays(void **state)
 {
-	static const uint8_t checkpoint[16] = {3};
 	struct pool_fixture *fixture = *state;
-	struct pool_request hello = {.type = POOL_HELLO, .version = POOL_PROTOCOL_VERSION, .stage = POOL_STAGE_DUMP};
 	struct pool_request finish = {.type = POOL_FINISH};
-	struct application *application = application_start(fixture, 1, 8, "none");
 	struct checkpoint_reading reading = {.threads = 1};
-	int client = client_connect(fixture), folders[3] = {fixture->folder, fixture->folder, fixture->folder};
+	struct application *application;
 	struct error_text error;
 	struct pool_reply reply;
+	int client;
 
 	atomic_store(&result_of_check, -EIO);
-	memcpy(hello.image_id, checkpoint, sizeof(hello.image_id));
-	client_hello(client, &hello, folders, 3);
-	assert_int_equal(client_simple(client, POOL_LOCK, application->pid, &reply), 0);
-	assert_int_equal(client_checkpoint(client, application, true, &reply), 0);
+	application = dump_into_folder_of_run(fixture, &client);
 	assert_int_equal(checkpoint_folder_seal(fixture->folder, fixture->folder, checkpoint, &reading, &error), 0);
 	assert_int_equal(client_ask(client, &finish, -1, &reply), -EIO);
 	close(client);
 	assert_true(image_is_there(fixture, application->pid));
 	assert_true(checkpoint_folder_holds(fixture->folder, checkpoint));
 	assert_int_equal(application_checksum(application), application->checksum);
+}
+
+/* Its client has put it nowhere, and CRIU ends the process all the same: what there is of it, damaged or not, stays. */
+static void what_is_to_stay_stays(void **state)
+{
+	struct pool_fixture *fixture = *state;
+	struct pool_request finish = {.type = POOL_FINISH, .images_stay = 1};
+	struct application *application;
+	struct pool_reply reply;
+	unsigned int i;
+	int client;
+
+	atomic_store(&result_of_check, -EIO);
+	for (i = 0; i < 2; i++) {
+		application = dump_into_folder_of_run(fixture, &client);
+		close(openat(fixture->folder, "inventory.img", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+		/* The pool finds it, or the client has said so. */
+		finish.criu_result = i ? -EIO : 0;
+		assert_int_equal(client_ask(client, &finish, -1, &reply), i ? 0 : -EIO);
+		close(client);
+		wait_until_nothing_is_held(fixture);
+		assert_true(image_is_there(fixture, application->pid));
+		assert_int_equal(faccessat(fixture->folder, "inventory.img", F_OK, 0), 0);
+		assert_int_equal(application_checksum(application), application->checksum);
+	}
 }
 
 static void a_lost_client_cancels_the_check(void **state)
@@ -218,6 +257,7 @@ int main(void)
 		TEST(what_is_found_fails_the_dump_and_leaves_the_process_whole),
 		TEST(a_dump_is_no_success_before_it_is_checked),
 		TEST(a_checkpoint_in_its_place_stays),
+		TEST(what_is_to_stay_stays),
 		TEST(a_lost_client_cancels_the_check),
 		TEST(a_client_that_leaves_while_it_waits_is_noticed),
 		TEST(check_belongs_into_a_dump),
