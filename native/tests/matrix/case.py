@@ -220,6 +220,8 @@ class Stage:
                 raise Failure("one process of the tree is there and one is not")
             contents = scene.contents(10)
         except Failure:
+            if case.fault in ("criu", "both") and scene.lost_one_to_criu(IMAGE, self.now):
+                return False
             if self.all_end():
                 return False  # the end of what was not complete had only begun
             revived = self.revive()

@@ -76,6 +76,15 @@ def status_of(pid, thread=None):
     return dict(re.findall(r"^(Name|State|TracerPid|VmRSS):\s+(\S+)", text, re.MULTILINE))
 
 
+def signal_of_zombie(pid):
+    """That has ended a process which its parent has not asked after yet, else None."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(fields[-1]) & 0x7F if state == "Z" else None
+
+
 def send(pid, signal):
     """To a process that may be ending just now."""
     try:

@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from matrix.processes import Children, Failure, Patience, all_processes, places, send, wait_until
+from matrix.processes import Children, Failure, Patience, all_processes, places, send, signal_of_zombie, wait_until
 from matrix.worker import Worker
 
 DEADLINE = 3        # REKINDLE_TIMEOUT of a run that is disturbed
@@ -186,7 +186,18 @@ class Scene:
         log = (folder / "dump.log").read_text(errors="replace")
         self.processes.collect()
         return "Parasite syscall_ip at" in log and "Dumping finished" not in log and \
-            any(self.processes.signals.get(worker.pid) in signals for worker in self.workers)
+            any(self.processes.signals.get(worker.pid, signal_of_zombie(worker.pid)) in signals for worker in self.workers)
+
+    def lost_one_to_criu(self, folder, expected):
+        """Likewise in one process alone, and the others go on, with what is expected of them."""
+        there = self.are_there()
+        if all(there) or not self.died_of_criu(folder):
+            return False
+        for worker, is_there, contents in zip(self.workers, there, expected):
+            if is_there and worker.contents() != contents:
+                raise Failure(f"process {worker.pid} runs with other contents than {contents}")
+        self.kill_workers()
+        return True
 
     def dump(self, folder, *options, settings=None):
         settings = {"CRIU_CONFIG_FILE": str(CONFIGURATION), **(settings or {})}
