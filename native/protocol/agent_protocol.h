@@ -123,7 +123,7 @@ enum agent_message_type {
 	 * owner's to say, and 0. In the REPLY `last` says whether the process shares any memory, and so cannot be saved
 	 * without the others, nor by the driver. Nothing is unmapped yet; a failure here leaves the application as it was, and the driver's
 	 * own checkpoint can still save everything (native mode), except after -EOPNOTSUPP: then the process holds memory
-	 * that the driver cannot restore either, and the dump must fail with the reply's sentence. Neither can it as long as the
+	 * that the driver cannot restore either, or that others have, too, and the dump must fail with the reply's sentence. Neither can it as long as the
 	 * page says needs_agent: with `last` set in the request what a restore has brought becomes the process's own, as far
 	 * as there is room for it twice. In any case the socket with
 	 * a name of agent/sharing/sharing_thread.h is gone until the process goes on.

@@ -53,6 +53,24 @@ test_an_owner_without_an_agent() {
 	check_pair pair
 }
 
+# What a process shares is shared afterwards, too, where its agent could not hand it over: the driver, which would have to
+# save it, would give it memory of its own.
+test_an_owner_whose_export_fails() {
+	REKINDLE_SIMCUDA_CONTROL=$work/pair.rules start_ranks pair 2
+	must_tell pair/0 make mine 11
+	hand_over pair/0 mine pair/1 theirs
+	inject pair cuDeviceGetUuid_v2=999 # of its own only
+	must_not_dump "$pid" image --leave-running
+	inject pair
+	must_tell pair/0 write mine 12
+	reads 12 pair/1 theirs
+	rm -rf image
+	must_dump "$pid" image
+	must_restore image
+	must_tell pair/0 write mine 13
+	reads 13 pair/1 theirs
+}
+
 # A restore that fails leaves an image that restores.
 test_a_restore_that_fails() {
 	start_pair pair

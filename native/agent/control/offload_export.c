@@ -348,8 +348,8 @@ int offload_export(struct agent_page *page, int socket, const struct agent_messa
 	if (!result)
 		result = export_all(page, socket, AGENT_IMPORTS, &batch, count, error);
 	replace_memory_end();
-	/* What was imported the driver could not restore once more. What it saves of the rest nobody else has afterwards. */
-	if (result && table_needs_agent())
+	/* What was imported the driver could not restore once more, and of what others have it would make another one. */
+	if (result && (table_needs_agent() || kept_any()))
 		result = -EOPNOTSUPP;
 	else if (result)
 		offload_forget_descriptors();
