@@ -55,6 +55,42 @@ static int start(struct guardian *guardian, const struct settings *settings, int
 	return result ? fail(error, result, "Could not start %s: %s", program, errno_text(-result)) : 0;
 }
 
+/* By its pidfd: the program that this pool is a part of may have reaped it, and its id be another's. */
+static void end_it(const struct guardian *guardian)
+{
+	if (guardian->pidfd < 0)
+		kill(guardian->pid, SIGKILL);
+	else
+		syscall(SYS_pidfd_send_signal, guardian->pidfd, SIGKILL, NULL, 0);
+}
+
+static void release(struct guardian *guardian)
+{
+	waitpid(guardian->pid, NULL, 0);
+	close_if_open(&guardian->pidfd);
+	close(guardian->socket);
+	free(guardian);
+}
+
+/* A start can fail late, for want of a library, and takes long on a busy machine: nobody is guarded before it is there. */
+static int wait_until_there(const struct guardian *guardian, unsigned int seconds, struct error_text *error)
+{
+	struct guardian_greeting greeting;
+	ssize_t length =
+		message_receive(guardian->socket, &greeting, sizeof(greeting), NULL, NULL, (int)seconds * 1000);
+
+	if (length == -ETIMEDOUT)
+		return fail(error, -ETIMEDOUT, "The guardian of the run did not start within %u s (REKINDLE_TIMEOUT)",
+			    seconds);
+	if (length < 0)
+		return fail(error, (int)length, "The guardian of the run ended at its start: %s",
+			    errno_text((int)-length));
+	if (length != sizeof(greeting) || greeting.message_size != sizeof(struct guardian_message))
+		return fail(error, -EPROTO,
+			    "The program of the pool was replaced by another version: restart the pool");
+	return 0;
+}
+
 static int begin(struct run *run, struct error_text *error)
 {
 	struct guardian *guardian = calloc(1, sizeof(*guardian));
@@ -73,6 +109,12 @@ static int begin(struct run *run, struct error_text *error)
 	if (result) {
 		close(ends[0]);
 		free(guardian);
+		return result;
+	}
+	result = wait_until_there(guardian, run->pool->settings.timeout_seconds, error);
+	if (result) {
+		end_it(guardian);
+		release(guardian);
 		return result;
 	}
 	run->guardian = guardian;
@@ -96,15 +138,6 @@ int guardian_watch(struct run *run, const struct run_process *process, struct er
 	return result ? fail(error, result, "The guardian of the run is gone: %s", errno_text(-result)) : 0;
 }
 
-/* By its pidfd: the program that this pool is a part of may have reaped it, and its id be another's. */
-static void end_it(const struct guardian *guardian)
-{
-	if (guardian->pidfd < 0)
-		kill(guardian->pid, SIGKILL);
-	else
-		syscall(SYS_pidfd_send_signal, guardian->pidfd, SIGKILL, NULL, 0);
-}
-
 void guardian_dismiss(struct run *run)
 {
 	struct guardian_message message = {.dismissed = 1};
@@ -118,9 +151,5 @@ void guardian_dismiss(struct run *run)
 	if (message_send(guardian->socket, &message, sizeof(message), NULL, 0) ||
 	    poll(&end, 1, (int)run->pool->settings.timeout_seconds * 1000) <= 0)
 		end_it(guardian);
-	waitpid(guardian->pid, NULL, 0);
-	if (end.fd >= 0)
-		close(end.fd);
-	close(guardian->socket);
-	free(guardian);
+	release(guardian);
 }

@@ -6,10 +6,15 @@
 
 #include "settings/settings.h"
 
-/* What guardian.c, in the pool, tells guardian_process.c, in the guardian, which is of the same program. */
+/* What guardian.c, in the pool, tells guardian_process.c, in the guardian, which is of the same program; and its first word. */
 
 #define GUARDIAN_NAME "rekindle-guard"
 #define GUARDED_DESCRIPTORS 3
+
+/* From the guardian, once it has its name and can be told of processes. */
+struct guardian_greeting {
+	uint32_t message_size; /* another one where the program was replaced since the pool was started */
+};
 
 /* From the pool. Descriptors: [0] a pidfd of the process, [1] the folder of the run's images, [2] what locks that. */
 struct guardian_message {

@@ -179,6 +179,7 @@ static void forget(struct watched *list)
 
 int guardian_main(int pool)
 {
+	const struct guardian_greeting greeting = {.message_size = sizeof(struct guardian_message)};
 	struct guardian_message message, last = {.named = 0};
 	struct watched *list = NULL;
 	struct error_text error;
@@ -188,6 +189,8 @@ int guardian_main(int pool)
 
 	prctl(PR_SET_NAME, GUARDIAN_NAME);
 	syscall(SYS_close_range, (unsigned int)pool + 1, ~0u, 0);
+	if (message_send(pool, &greeting, sizeof(greeting), NULL, 0))
+		return 1;
 	for (;;) {
 		count = GUARDED_DESCRIPTORS;
 		if (message_receive(pool, &message, sizeof(message), descriptors, &count, -1) != sizeof(message))

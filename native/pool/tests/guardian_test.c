@@ -16,6 +16,8 @@
 
 #include "pool/run/guardian_message.h"
 #include "process/process_lock.h"
+#include "process/process_status.h"
+#include "process/process_tree.h"
 #include "protocol/message_socket.h"
 #include "settings/settings.h"
 
@@ -91,6 +93,7 @@ static int tear_down(void **state)
 static int guard(int count, const char *answers, bool it_ends)
 {
 	struct guardian_message message = {.was_locked = 0};
+	struct guardian_greeting greeting;
 	int ends[2], status, descriptors[GUARDED_DESCRIPTORS];
 	struct error_text error;
 	pid_t guardian;
@@ -105,6 +108,8 @@ static int guard(int count, const char *answers, bool it_ends)
 		_exit(126);
 	}
 	close(ends[1]);
+	assert_int_equal(message_receive(ends[0], &greeting, sizeof(greeting), NULL, NULL, 60000), sizeof(greeting));
+	assert_int_equal(greeting.message_size, sizeof(message));
 	for (int i = 0; i < count; i++) {
 		message.named = victims[i];
 		descriptors[0] = (int)syscall(SYS_pidfd_open, victims[i], 0);
@@ -158,15 +163,90 @@ static void what_ends_is_not_waited_for(void **state)
 	assert_int_equal(guard(1, answers, true), 0);
 }
 
+/* ---- its start, as the pool sees it ---- */
+
+/* How this program is as guardian: it starts late, ends at once, or is of another version. */
+#define BEHAVIOUR "REKINDLE_TEST_GUARDIAN"
+
+static int guardian_with_behaviour(void)
+{
+	const char *behaviour = getenv(BEHAVIOUR);
+	const struct guardian_greeting other = {.message_size = 1};
+
+	if (behaviour && !strcmp(behaviour, "late"))
+		usleep(300000);
+	if (behaviour && !strcmp(behaviour, "ends"))
+		return 127;
+	if (behaviour && !strcmp(behaviour, "other"))
+		return message_send(GUARDIANS_END, &other, sizeof(other), NULL, 0) ? 1 : pause();
+	return guardian_main(GUARDIANS_END);
+}
+
+/* A run watches its first process. Returns what came of it; of its guardian stays nothing. */
+static int watch(const char *behaviour, char name[PROCESS_NAME_MAX], struct error_text *error)
+{
+	struct pool pool = {.settings = {.timeout_seconds = 60}};
+	struct run run = {.pool = &pool, .folder = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), .lock = -1};
+	struct run_process process = {.pid = victims[0]};
+	struct process_facts *children;
+	size_t count;
+	int result;
+
+	setenv(BEHAVIOUR, behaviour, 1);
+	strcpy(pool.settings.pool_program, "/proc/self/exe");
+	process.target.pidfd = (int)syscall(SYS_pidfd_open, victims[0], 0);
+	result = guardian_watch(&run, &process, error);
+	children = process_children(getpid(), &count);
+	if (result == 0) {
+		assert_int_equal(count, VICTIMS + 1);
+		strcpy(name, children[VICTIMS].name);
+		guardian_dismiss(&run);
+	} else {
+		assert_int_equal(count, VICTIMS);
+		assert_null(run.guardian);
+	}
+	free(children);
+	close(process.target.pidfd);
+	close(run.folder);
+	unsetenv(BEHAVIOUR);
+	return result;
+}
+
+/* Before that whoever looks for it by its name finds nobody at work. */
+static void it_is_there_under_its_name_before_a_process_needs_it(void **state)
+{
+	char name[PROCESS_NAME_MAX];
+	struct error_text error;
+
+	(void)state;
+	assert_int_equal(watch("late", name, &error), 0);
+	assert_string_equal(name, GUARDIAN_NAME);
+}
+
+static void one_that_does_not_start_guards_nobody(void **state)
+{
+	char name[PROCESS_NAME_MAX];
+	struct error_text error;
+
+	(void)state;
+	assert_int_equal(watch("ends", name, &error), -ECONNRESET);
+	assert_non_null(strstr(error.text, "ended at its start"));
+	assert_int_equal(watch("other", name, &error), -EPROTO);
+	assert_non_null(strstr(error.text, "another version"));
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(it_is_there_under_its_name_before_a_process_needs_it, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(one_that_does_not_start_guards_nobody, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_refused_lock_leaves_the_image, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_refused_lock_leaves_all_images_of_the_tree, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_ends_is_not_waited_for, set_up, tear_down),
 	};
 
 	if (argc > 1 && !strcmp(argv[1], "--guard"))
-		return guardian_main(GUARDIANS_END);
+		return guardian_with_behaviour();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
