@@ -201,6 +201,37 @@ class ProgramTest {
         }
     }
 
+    /** Who starts it learns of its port from a document of the schema, which is there while it answers. */
+    @Test
+    void metricsSayTheirAddressInADocument() throws Exception {
+        Process metrics = start(
+                Map.of(),
+                "metrics",
+                "--listen",
+                "0",
+                "--json",
+                "--pool-socket",
+                folder.resolve("pool.sock").toString());
+        try (BufferedReader output = metrics.inputReader()) {
+            var document = new StringBuilder();
+            String line = "";
+            while (line != null && !line.equals("}")) {
+                line = output.readLine();
+                document.append(line).append('\n');
+            }
+            var outcome = new Cli.Outcome(0, document.toString(), "");
+            URI address = URI.create(outcome.json().get("address").getAsString());
+            assertThat(get(address).body()).contains("rekindle_pool_up 0.0");
+            new ProcessBuilder("kill", "-TERM", String.valueOf(metrics.pid()))
+                    .start()
+                    .waitFor();
+            assertThat(output.readLine()).isNull();
+            assertThat(metrics.waitFor()).isZero();
+        } finally {
+            metrics.destroyForcibly();
+        }
+    }
+
     private static HttpResponse<String> get(URI address) throws Exception {
         try (HttpClient client = HttpClient.newHttpClient()) {
             var question = HttpRequest.newBuilder(address)

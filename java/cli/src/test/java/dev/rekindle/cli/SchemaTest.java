@@ -12,6 +12,7 @@ import dev.rekindle.CudaState;
 import dev.rekindle.ErrorCode;
 import dev.rekindle.ObstacleKind;
 import dev.rekindle.PhaseKind;
+import dev.rekindle.cli.Cli.Outcome;
 import java.io.IOException;
 import java.nio.channels.ClosedByInterruptException;
 import java.nio.charset.StandardCharsets;
@@ -24,8 +25,10 @@ import java.util.Set;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** What --json prints is of the schema, which has the names of the library. */
@@ -34,6 +37,14 @@ class SchemaTest {
     void pathsOfDocumentsAreAbsolute() {
         assertThat(Json.text(new PoolCommand.Images(Path.of("images"), true)))
                 .contains("\"directory\": \"" + Path.of("images").toAbsolutePath() + "\"");
+    }
+
+    /** Those of commands that need neither a pool nor a process. */
+    @ParameterizedTest
+    @CsvSource({"check --json, usable", "metrics --json, runs"})
+    void documentsWithoutAPool(String command, String member, @TempDir Path folder) {
+        Outcome outcome = new Cli(folder).run(command.split(" ", -1));
+        assertThat(outcome.json().has(member)).as(outcome.out()).isTrue();
     }
 
     /** Who reads the document and who reads the exit status are told the same. */
