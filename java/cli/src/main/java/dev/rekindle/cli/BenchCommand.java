@@ -182,6 +182,7 @@ final class BenchCommand implements Callable<Integer> {
         }
         if (page != null) {
             Page.check(page);
+            WholeFile.check(page);
         }
         if (stockCriu != null) {
             Launch.findProgram(stockCriu.toString(), null, Map.of());
@@ -198,7 +199,7 @@ final class BenchCommand implements Callable<Integer> {
             throw new IllegalArgumentException(
                     "--work " + folder + " is a file: name an empty folder, or one to be made");
         }
-        Files.createDirectories(folder);
+        WholeFile.makeFolder(folder);
         try (Stream<Path> files = Files.list(folder)) {
             if (files.findAny().isPresent()) {
                 throw new IllegalArgumentException("--work " + folder + " is not empty");

@@ -3,8 +3,9 @@ package dev.rekindle.cli;
 
 import dev.rekindle.ErrorCode;
 import dev.rekindle.RekindleException;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.channels.ClosedByInterruptException;
-import java.nio.file.AccessDeniedException;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import picocli.CommandLine;
@@ -29,8 +30,9 @@ final class ExitStatus {
             case RekindleException exception -> exception.code();
             case CommandException exception -> exception.code();
             case CriuImages.Damaged _ -> ErrorCode.CORRUPT_IMAGE;
-            case AccessDeniedException _ -> ErrorCode.PERMISSION;
             case InterruptedException _, ClosedByInterruptException _ -> ErrorCode.CANCELLED;
+            case IOException exception -> WholeFile.code(exception);
+            case UncheckedIOException wrapped when wrapped.getCause() != null -> code(wrapped.getCause());
             case IllegalArgumentException _, CommandLine.ParameterException _ -> ErrorCode.INVALID_ARGUMENT;
             default -> ErrorCode.INTERNAL;
         };

@@ -14,6 +14,7 @@ import java.io.InputStream;
 import java.io.InterruptedIOException;
 import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -103,6 +104,13 @@ final class ImageArchive implements Closeable {
             return magic.length == 4 && magic[0] == 0x1f && magic[1] == (byte) 0x8b
                     ? Compression.GZIP
                     : Compression.NONE;
+        } catch (FileSystemException named) {
+            throw named;
+        } catch (IOException failure) {
+            throw new CommandException(
+                    ErrorCode.PERMISSION,
+                    "%s cannot be read (%s): name a folder of images, or an export of a container"
+                            .formatted(file, RekindleCommand.sentence(failure)));
         }
     }
 

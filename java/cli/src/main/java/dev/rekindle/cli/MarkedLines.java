@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 package dev.rekindle.cli;
 
+import dev.rekindle.ErrorCode;
 import java.io.IOException;
 import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
@@ -65,6 +66,12 @@ final class MarkedLines {
     }
 
     private List<String> lines() throws IOException {
+        if (Files.isDirectory(file)) {
+            throw new CommandException(
+                    ErrorCode.PERMISSION,
+                    file + " is a folder, and settings are to be written to a file of that name: move it away, and run"
+                            + " this again");
+        }
         return Files.exists(file) ? Files.readAllLines(file, BYTES) : List.of();
     }
 
@@ -141,7 +148,7 @@ final class MarkedLines {
     /** For everybody to read where it is new. */
     static void replace(Path file, String content, Charset charset) throws IOException {
         boolean isNew = !Files.exists(file);
-        Files.createDirectories(file.toAbsolutePath().resolveSibling(""));
+        WholeFile.makeFolder(file.toAbsolutePath().resolveSibling(""));
         WholeFile.write(file, content, charset);
         if (isNew) {
             Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rw-r--r--"));

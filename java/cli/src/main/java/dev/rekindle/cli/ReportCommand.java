@@ -8,6 +8,7 @@ import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
@@ -71,6 +72,10 @@ final class ReportCommand implements Callable<Integer> {
             throw wrong("it is not UTF-8", other);
         } catch (JsonParseException other) {
             throw wrong(where(other), other);
+        } catch (FileSystemException named) {
+            throw named;
+        } catch (IOException failure) {
+            throw wrong("it cannot be read (" + RekindleCommand.sentence(failure) + ")", failure);
         }
         throw wrong(MISSING, null);
     }

@@ -197,7 +197,7 @@ final class SetupCommand {
                 return false;
             }
             Files.deleteIfExists(link);
-            Files.createDirectories(link.resolveSibling(""));
+            WholeFile.makeFolder(link.resolveSibling(""));
             Files.createSymbolicLink(link, criu.get());
             written.add(link);
             return true;

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
@@ -21,6 +22,9 @@ final class WholeFile {
     /** A device that is full for whoever writes to it. */
     private static final Path FULL = Path.of("/dev/full");
 
+    /** What the name begins with until all of it is there. */
+    private static final String UNFINISHED = ".rekindle-";
+
     private WholeFile() {}
 
     /**
@@ -32,6 +36,9 @@ final class WholeFile {
     }
 
     static void write(Path file, String content, Charset charset) {
+        if (Files.isDirectory(file)) {
+            throw new IllegalArgumentException(file + " is a folder: name a file");
+        }
         try {
             Path real = behindLinks(file);
             if (!Files.exists(real) || canBeReplaced(real)) {
@@ -40,7 +47,28 @@ final class WholeFile {
                 Files.writeString(real, content, charset);
             }
         } catch (IOException failure) {
-            throw failure(file, failure);
+            throw failure(file, "written", failure);
+        }
+    }
+
+    /** To be called before what takes long: whether it could be made in its folder. What is there is left alone. */
+    static void check(Path file) {
+        try {
+            Path real = behindLinks(file);
+            if (!Files.exists(real)) {
+                Files.delete(Files.createTempFile(real.resolveSibling(""), UNFINISHED, ".unfinished"));
+            }
+        } catch (IOException failure) {
+            throw failure(file, "written", failure);
+        }
+    }
+
+    /** Makes a folder for one, and those above it, where they are missing. */
+    static void makeFolder(Path folder) {
+        try {
+            Files.createDirectories(folder);
+        } catch (IOException failure) {
+            throw failure(folder, "made", failure);
         }
     }
 
@@ -63,7 +91,7 @@ final class WholeFile {
     private static void replace(Path file, String content, Charset charset) throws IOException {
         Path unfinished = Files.createTempFile(
                 file.resolveSibling(""),
-                ".rekindle-",
+                UNFINISHED,
                 ".unfinished",
                 PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-r--r--")));
         try {
@@ -83,12 +111,16 @@ final class WholeFile {
         }
     }
 
-    private static CommandException failure(Path file, IOException failure) {
+    private static CommandException failure(Path file, String done, IOException failure) {
         String reason = reason(failure);
+        ErrorCode code = code(failure);
+        // What has a name could not be opened or made, whatever else its class says.
+        boolean elsewhere = code != ErrorCode.NO_SPACE && failure instanceof FileSystemException;
         var sentence = new CommandException(
-                code(failure, full()),
-                file + " could not be written: "
-                        + (reason == null ? failure.getClass().getSimpleName() : reason));
+                elsewhere ? ErrorCode.PERMISSION : code,
+                file + " could not be " + done + ": "
+                        + (reason == null ? failure.getClass().getSimpleName() : reason)
+                        + (elsewhere ? "; name a place where files can be made" : ""));
         sentence.initCause(failure);
         return sentence;
     }
@@ -98,9 +130,17 @@ final class WholeFile {
             return "permission denied";
         }
         if (failure instanceof NoSuchFileException) {
-            return "no file can be made there";
+            return "nothing can be made there";
+        }
+        if (failure instanceof FileAlreadyExistsException) {
+            return "a file is in its place";
         }
         return failure instanceof FileSystemException named ? named.getReason() : failure.getMessage();
+    }
+
+    /** Of what could not be written or read, where the system's reason has a status of its own. */
+    static ErrorCode code(IOException failure) {
+        return code(failure, full());
     }
 
     /** The JVM has no exception of its own for a full disk, so its reason is compared with that of one that is surely full. */
@@ -108,7 +148,11 @@ final class WholeFile {
         if (failure instanceof AccessDeniedException) {
             return ErrorCode.PERMISSION;
         }
-        return full.equals(reason(failure)) ? ErrorCode.NO_SPACE : ErrorCode.INTERNAL;
+        if (full.equals(reason(failure))) {
+            return ErrorCode.NO_SPACE;
+        }
+        // Nor has it for a read-only place, or one whose filesystem lets nobody make files.
+        return failure.getClass() == FileSystemException.class ? ErrorCode.PERMISSION : ErrorCode.INTERNAL;
     }
 
     /** What that is called here: the system's sentence, in the language of the locale. */

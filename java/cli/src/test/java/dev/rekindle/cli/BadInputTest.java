@@ -74,6 +74,7 @@ class BadInputTest {
             11 | inspect FOLDER/none                             | none
             2 | inspect FOLDER/file                              | file
             11 | inspect FOLDER/empty --verify                   | empty
+            6 | inspect /proc/self/mem                           | /proc/self/mem cannot be read
             2 | inspect                                          | DIR
             2 | inspect FOLDER/empty --html FOLDER/none/x        | none/x
             11 | stats checkpoint FOLDER/none                    | none
@@ -125,6 +126,8 @@ class BadInputTest {
             2 | bench --health-command true --tcp-established --tcp-close -- true | --tcp-close
             2 | bench --health-command true --ghost-limit much -- true | much
             2 | bench --health-command true --rounds 0 -- true   | --rounds
+            6 | bench --health-command true --html /proc/x -- true | name a place where files can be made
+            6 | bench --health-command true --work /proc/x -- true | name a place where files can be made
             2 | bench --health-command true --work FOLDER -- true | not empty
             2 | bench --health-command true --work FOLDER/file -- true | FOLDER/file is a file
             2 | bench --health-command true --html FOLDER/none/x -- true | none/x
@@ -133,11 +136,16 @@ class BadInputTest {
             2 | report FOLDER/file -o FOLDER/x.html              | FOLDER/file is no document of 'rekindle bench --json', as
             2 | report FOLDER/empty -o FOLDER/x.html             | FOLDER/empty
             2 | report FOLDER/latin -o FOLDER/x.html             | FOLDER/latin
+            2 | report /proc/self/mem -o FOLDER/x.html           | /proc/self/mem is no document of 'rekindle bench --json', as it cannot be read
+            2 | report FOLDER/file -o FOLDER/empty               | FOLDER/empty
             2 | report FOLDER/file -o FOLDER/none/x.html         | none/x.html
             2 | report FOLDER/none.json -o FOLDER/x.html         | none.json
             2 | report /dev/zero -o FOLDER/x.html                | larger than 64
             2 | cdi --agent-minimum 1023                         | 1023
             16 | cdi --output /dev/full                          | /dev/full
+            2 | cdi --output FOLDER/empty                        | FOLDER/empty is a folder: name a file
+            6 | cdi --output /proc/x.json                        | name a place where files can be made
+            6 | cdi --output /sys/x.json                         | name a place where files can be made
             2 | cdi --output FOLDER/none/x.json                  | no folder FOLDER/none
             2 | report FOLDER/file -o FOLDER/empty/../file       | made of
             2 | inspect FOLDER/file --html FOLDER/file           | made of
@@ -148,7 +156,9 @@ class BadInputTest {
             2 | metrics --listen 0 FOLDER/none                   | FOLDER/none
             2 | metrics --listen 0 -o FOLDER/x.prom              | --output
             16 | metrics -o /dev/full                            | /dev/full
-            1 | metrics -o /proc/x.prom                          | no file can be made there
+            2 | metrics -o FOLDER/empty                          | FOLDER/empty
+            6 | metrics -o /proc/x.prom                          | name a place where files can be made
+            6 | metrics -o /sys/x.prom                           | name a place where files can be made
             2 | metrics -o FOLDER/none/x.prom                    | x.prom
             2 | doctor --images FOLDER/none                      | FOLDER/none
             2 | doctor FOLDER/empty                              | FOLDER/empty
@@ -158,12 +168,18 @@ class BadInputTest {
             2 | setup docker                                     | docker
             2 | setup podman --root                              | --root
             2 | setup podman --root FOLDER/none                  | FOLDER/none
+            6 | setup podman --root /proc                        | name a place where files can be made
+            6 | setup podman --root /sys                         | name a place where files can be made
+            6 | setup podman --root FOLDER/blocked               | FOLDER/blocked/etc/criu could not be made: a file is in its place
+            6 | setup podman --root FOLDER/taken                 | FOLDER/taken/etc/rekindle.conf is a folder
             2 | setup podman --undo --root FOLDER/none           | FOLDER/none
             2 | help dance                                       | dance
             2 | dance                                            | dance
             """)
     void badInputIsOneSentence(int exitStatus, String command, String named) throws Exception {
         Files.createDirectory(folder.resolve("empty"));
+        Files.createFile(Files.createDirectories(folder.resolve("blocked/etc")).resolve("criu"));
+        Files.createDirectories(folder.resolve("taken/etc/rekindle.conf"));
         Files.writeString(folder.resolve("file"), "no program, and no folder");
         Files.writeString(folder.resolve("latin"), "ä", StandardCharsets.ISO_8859_1);
         String[] words = command.replace("FOLDER", folder.toString()).split(" +", -1);

@@ -14,9 +14,11 @@ import dev.rekindle.ObstacleKind;
 import dev.rekindle.PhaseKind;
 import dev.rekindle.cli.Cli.Outcome;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.channels.ClosedByInterruptException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Locale;
@@ -62,6 +64,8 @@ class SchemaTest {
                 arguments(new InterruptedException(), ErrorCode.CANCELLED),
                 arguments(new ClosedByInterruptException(), ErrorCode.CANCELLED),
                 arguments(new IllegalArgumentException("x"), ErrorCode.INVALID_ARGUMENT),
+                arguments(new FileSystemException("/x", null, "Read-only file system"), ErrorCode.PERMISSION),
+                arguments(new UncheckedIOException(new AccessDeniedException("/x")), ErrorCode.PERMISSION),
                 arguments(new IOException("x"), ErrorCode.INTERNAL));
     }
 

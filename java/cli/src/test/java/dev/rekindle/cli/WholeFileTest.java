@@ -11,6 +11,7 @@ import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -32,6 +33,8 @@ class WholeFileTest {
         assertThat(WholeFile.code(new IOException(full), full)).isEqualTo(ErrorCode.NO_SPACE);
         assertThat(WholeFile.code(new FileSystemException("/x", null, full), full))
                 .isEqualTo(ErrorCode.NO_SPACE);
+        assertThat(WholeFile.code(new FileSystemException("/x", null, "Read-only file system"), full))
+                .isEqualTo(ErrorCode.PERMISSION);
         assertThat(WholeFile.code(new IOException("Input/output error"), full)).isEqualTo(ErrorCode.INTERNAL);
         assertThat(WholeFile.code(new IOException(), full)).isEqualTo(ErrorCode.INTERNAL);
         assertThat(WholeFile.code(new AccessDeniedException("/x", null, full), full))
@@ -47,9 +50,8 @@ class WholeFileTest {
                         failure -> assertThat(failure.code()).isEqualTo(ErrorCode.NO_SPACE))
                 .hasMessage("/dev/full could not be written: " + WholeFile.full());
         assertThatThrownBy(() -> WholeFile.write(folder, "text"))
-                .isInstanceOfSatisfying(
-                        CommandException.class,
-                        failure -> assertThat(failure.code()).isEqualTo(ErrorCode.INTERNAL));
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessage(folder + " is a folder: name a file");
     }
 
     @Test
@@ -72,6 +74,24 @@ class WholeFileTest {
 
         assertThat(file).hasContent("second");
         assertThat(Files.getAttribute(file, "unix:uid")).isEqualTo(65534);
+    }
+
+    /** Before what takes long. */
+    @Test
+    void whatCannotBeMadeIsKnownBefore() throws Exception {
+        Path file = Files.writeString(folder.resolve("file"), "first");
+
+        WholeFile.check(file);
+        WholeFile.check(folder.resolve("other"));
+
+        try (Stream<Path> files = Files.list(folder)) {
+            assertThat(files).containsExactly(file);
+        }
+        assertThat(file).hasContent("first");
+        assertThatThrownBy(() -> WholeFile.check(Path.of("/proc/x")))
+                .isInstanceOfSatisfying(
+                        CommandException.class,
+                        failure -> assertThat(failure.code()).isEqualTo(ErrorCode.PERMISSION));
     }
 
     @Test
