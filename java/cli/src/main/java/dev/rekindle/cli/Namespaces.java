@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Stream;
 import picocli.CommandLine.Option;
 
@@ -83,10 +84,17 @@ final class Namespaces {
                 ErrorCode.NO_SUCH_PROCESS, "the program did not start in its namespaces: " + output + " says why");
     }
 
-    /** Ends it and all that it has started, which nobody else knows of. */
+    /** Ends it and all that it has started, which nobody else knows of. It leads a session. */
     static void end(Process starter) {
         starter.descendants().forEach(ProcessHandle::destroyForcibly);
         starter.destroyForcibly();
+        // What it has started meanwhile has another parent by now, and is still of its session.
+        List<ProcessHandle> left = ProcessStat.ofSession(starter.pid());
+        for (int i = 0; i < ATTEMPTS && !left.isEmpty(); i++) {
+            left.forEach(ProcessHandle::destroyForcibly);
+            LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(PAUSE_MILLISECONDS));
+            left = ProcessStat.ofSession(starter.pid());
+        }
     }
 
     /** A shell command, in the network of a process where that is its own. */

@@ -14,18 +14,19 @@ import java.util.stream.Stream;
  * What the kernel says of a process.
  *
  * @param state a letter, Z for one that has ended and that its parent has not collected
+ * @param session whose leader has this pid
  * @param start in ticks since the machine started, as another process may have the pid later
  */
-record ProcessStat(String state, String start) {
+record ProcessStat(String state, long session, String start) {
     private static final int PAUSE_MILLISECONDS = 5;
 
-    /** The second field may have blanks and parentheses; the state is the third, the start the 22nd. */
+    /** The second field may have blanks and parentheses; the state is the third, the session the 6th, the start the 22nd. */
     static Optional<ProcessStat> of(long pid) {
         try {
             String stat = Files.readString(Path.of("/proc/" + pid + "/stat"), StandardCharsets.ISO_8859_1);
             List<String> fields =
                     List.of(stat.substring(stat.lastIndexOf(')') + 2).split(" ", -1));
-            return Optional.of(new ProcessStat(fields.getFirst(), fields.get(19)));
+            return Optional.of(new ProcessStat(fields.getFirst(), Long.parseLong(fields.get(3)), fields.get(19)));
         } catch (IOException gone) {
             return Optional.empty();
         }
@@ -64,6 +65,15 @@ record ProcessStat(String state, String start) {
 
     static boolean runs(long pid) {
         return of(pid).filter(stat -> !stat.hasEnded(pid)).isPresent();
+    }
+
+    /** The processes that run in a session. */
+    static List<ProcessHandle> ofSession(long session) {
+        return ProcessHandle.allProcesses()
+                .filter(process -> of(process.pid())
+                        .filter(stat -> stat.session() == session && !stat.hasEnded(process.pid()))
+                        .isPresent())
+                .toList();
     }
 
     /** The process that has an id, for itself or for one of its threads, unless it has ended. */

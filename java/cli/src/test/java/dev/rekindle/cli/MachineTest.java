@@ -29,6 +29,21 @@ class MachineTest {
         assertThat(Machine.output("/nonexistent/program")).isEmpty();
     }
 
+    /** Also with what it starts at that moment, which is nobody's child when it has ended. */
+    @Test
+    void programIsEndedWithAllThatItStarts() throws Exception {
+        Process starter = new ProcessBuilder(
+                        "setsid", "sh", "-c", "i=0; while [ $i -lt 2000 ]; do sleep 1000 & i=$((i + 1)); done; wait")
+                .start();
+        try {
+            Cli.await("the first", () -> starter.children().findAny().isPresent());
+            Namespaces.end(starter);
+            assertThat(ProcessStat.ofSession(starter.pid())).isEmpty();
+        } finally {
+            ProcessStat.ofSession(starter.pid()).forEach(ProcessHandle::destroyForcibly);
+        }
+    }
+
     @Test
     void processThatNobodyCollectsHasEnded() throws Exception {
         Process parent = new ProcessBuilder("sh", "-c", "sleep 0 & exec sleep 1000").start();

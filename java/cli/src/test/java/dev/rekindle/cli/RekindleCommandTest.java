@@ -147,7 +147,7 @@ class RekindleCommandTest {
         Matcher pid = Pattern.compile("interrupted: sh, .* as process (\\d+), was ended")
                 .matcher(outcome.err());
         assertThat(pid.find()).as(outcome.err()).isTrue();
-        assertThat(ProcessStat.runs(Long.parseLong(pid.group(1)))).isFalse();
+        assertThat(ProcessStat.ofSession(Long.parseLong(pid.group(1)))).isEmpty();
     }
 
     /** What is done is said on the other way. */
