@@ -207,7 +207,7 @@ enum rekindle_flags {
 	REKINDLE_LEAVE_STOPPED = 256,
 };
 
-/** Where a dump leaves device memory, beside the images that it writes in any case. */
+/** Where a dump leaves device memory, beside the images that it writes unless it is EPHEMERAL. */
 enum rekindle_park {
 	REKINDLE_PARK_AS_CONFIGURED = 0, /**< REKINDLE_PARK; FILE for a tree that is left running or stopped */
 	REKINDLE_PARK_FILE = 1,		 /**< nowhere else */
@@ -223,6 +223,12 @@ enum rekindle_park {
 	 * REKINDLE_PARK_DEVICE.
 	 */
 	REKINDLE_PARK_PINNED = 3,
+	/**
+	 * As REKINDLE_PARK_DEVICE, and in no file: it makes room for nobody, and the checkpoint is lost where the pool ends or
+	 * drops it, and after the one restore that takes it. Where that cannot be, the images are written as ever, and dump.log
+	 * says why: so it is in the cases of REKINDLE_PARK_DEVICE, without Rekindle's CRIU, and beyond REKINDLE_PARK_BUDGET.
+	 */
+	REKINDLE_PARK_EPHEMERAL = 4,
 };
 
 struct rekindle_checkpoint_request {

@@ -57,6 +57,12 @@ extern int criu_plugin_get_options(int *count, char ***options) __attribute__((w
 extern int add_script(char *path) __attribute__((weak));
 /* Patch 22 of ours: at the end of a dump, whether CRIU is about to end the tasks. */
 extern bool criu_tasks_will_end(void) __attribute__((weak));
+/*
+ * CRIU's options are no ABI, but for the first of them, which is what becomes of the tasks of a dump, in the build that has patch
+ * 22: it is looked at in no other.
+ */
+extern int opts __attribute__((weak));
+#define CRIU_TASK_DEAD 2
 extern void set_compel_interrupt_only_mode(void) __attribute__((weak));
 extern void print_on_level(unsigned int level, const char *format, ...) __attribute__((weak, format(printf, 2, 3)));
 

@@ -26,6 +26,7 @@
 #include "process/process_tree.h"
 #include "process/thread_control.h"
 #include "protocol/seal_order.h"
+#include "store/checkpoint_gpu_images.h"
 #include "support/clock.h"
 #include "support/log.h"
 
@@ -221,7 +222,7 @@ static int pause_process(struct dumped_process *process, const struct process_ma
 	is_gone = code == -ESRCH;
 	if (!code && is_root)
 		code = look_at_descendants(process->handle.pid, &alarm, error);
-	if (!code && is_root && run.settings.copy_while_running)
+	if (!code && is_root && run.settings.copy_while_running && !run_leaves_no_files(&run))
 		code = copy_ahead(&alarm, error);
 	limit = left_ms(&alarm);
 	if (!code)
@@ -367,6 +368,24 @@ static bool tree_will_end(int criu_result)
 	       run.pool.socket >= 0;
 }
 
+/* What is in a pool only is a checkpoint as long as the pool has it and the processes have not. */
+static int check_left_in_pool(bool *ends, struct error_text *error)
+{
+	struct pool_request check = {.type = POOL_CHECK};
+	bool ended = *ends;
+	struct pool_reply reply;
+
+	if (!gpu_images_are_in_pool(criu_get_image_dir()))
+		return 0;
+	if (ended && !run_call(&run, &check, &reply, error))
+		return 0;
+	*ends = false;
+	return fail(
+		error, -ECANCELED,
+		"the device memory of this dump is in no file (REKINDLE_PARK=ephemeral), and %s: the dump is undone",
+		ended || run.pool.socket < 0 || run.lost_a_pool ? "its pool is gone" : "its processes go on");
+}
+
 void dump_end(int criu_result)
 {
 	struct dumped_process *process, *next;
@@ -385,6 +404,11 @@ void dump_end(int criu_result)
 		criu_result = code;
 	/* The checkpoint in its place is all that there is of a process that was ended. */
 	ends = tree_will_end(criu_result);
+	code = criu_result ? 0 : check_left_in_pool(&ends, &error);
+	if (code) {
+		criu_result = code;
+		run_fail(&run, code, &error);
+	}
 	if (ends && dump_folder_commit(&folder))
 		dump_end_tree(processes);
 	dump_bring_back_tree(&run, processes, criu_result);

@@ -69,9 +69,25 @@ static size_t count_folders(const struct plugin_run *run)
 	return run->folder_lock < 0 ? 2 : run->parent_folder < 0 ? 3 : 4;
 }
 
-static uint32_t tier_of(const char *park)
+bool run_leaves_no_files(const struct plugin_run *run)
 {
-	if (!strcmp(park, PARK_DEVICE))
+	return run->stage == POOL_STAGE_DUMP && !strcmp(run->settings.park, PARK_EPHEMERAL) && criu_tasks_will_end &&
+	       &opts && opts == CRIU_TASK_DEAD;
+}
+
+static uint32_t tier_of(const struct plugin_run *run)
+{
+	const char *park = run->settings.park;
+
+	if (run->stage != POOL_STAGE_DUMP)
+		return POOL_TIER_FILES;
+	if (run_leaves_no_files(run))
+		return POOL_TIER_EPHEMERAL;
+	if (!strcmp(park, PARK_EPHEMERAL))
+		log_warning(
+			"device memory is written into files: REKINDLE_PARK=ephemeral is for a tree that ends with its "
+			"dump, and for a criu with Rekindle's patches");
+	if (!strcmp(park, PARK_DEVICE) || !strcmp(park, PARK_EPHEMERAL))
 		return POOL_TIER_DEVICE;
 	return !strcmp(park, PARK_PINNED) ? POOL_TIER_PINNED : POOL_TIER_FILES;
 }
@@ -85,7 +101,7 @@ int run_connect(struct plugin_run *run, bool fresh_private, struct error_text *e
 		.parallel = run->settings.parallel_restore,
 		.verify = run->settings.checksums || run->settings.verify_images,
 		.hook_nanoseconds = run->began,
-		.tier = run->stage == POOL_STAGE_DUMP ? tier_of(run->settings.park) : POOL_TIER_FILES,
+		.tier = tier_of(run),
 	};
 	const char *name = getenv(POOL_RUN_VARIABLE);
 	struct pool_reply reply;
@@ -430,8 +446,8 @@ enum run_rest run_end(struct plugin_run *run, int criu_result)
 			log_info("%" PRIu64 " bytes of device memory stay in the pool for the next restore, "
 				 "provided that the tree ends now",
 				 reply.bytes);
-		else if (reply.reason[0])
-			log_warning("no device memory is parked: %s", reply.reason);
+		if (!code && reply.reason[0])
+			log_warning("%s%s", reply.bytes ? "" : "no device memory is parked: ", reply.reason);
 	}
 	/* One that died while it wrote has left it. */
 	if (run->pool.lost && !run->pool.abandoned)

@@ -43,6 +43,8 @@ int run_begin(struct plugin_run *run, uint32_t stage, struct error_text *error);
 
 /* Reaches or starts the pool and says hello. With fresh_private never an existing pool. */
 int run_connect(struct plugin_run *run, bool fresh_private, struct error_text *error);
+/* Is the device memory of this dump to stay in a pool only, and does CRIU end the tree, so that it can? */
+bool run_leaves_no_files(const struct plugin_run *run);
 
 /* A request that is about no process. */
 int run_call(struct plugin_run *run, struct pool_request *request, struct pool_reply *reply, struct error_text *error);

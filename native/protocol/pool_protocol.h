@@ -124,6 +124,8 @@ enum pool_tier {
 	POOL_TIER_FILES = 0,  /* nowhere but in the images */
 	POOL_TIER_DEVICE = 1, /* in device memory, which a restore takes */
 	POOL_TIER_PINNED = 2, /* in pinned memory of the host, which restores copy from */
+	/* HELLO of a dump whose tree ends with it: as DEVICE, and written into no file where that can be, see run_park.c. */
+	POOL_TIER_EPHEMERAL = 3,
 };
 
 enum pool_stage { POOL_STAGE_DUMP = 1, POOL_STAGE_RESTORE = 2, POOL_STAGE_CLIENT = 3 };

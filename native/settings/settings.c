@@ -330,10 +330,11 @@ static int check_device_map(const struct settings *settings, struct error_text *
 static int check_park(const struct settings *settings, struct error_text *error)
 {
 	if (!strcmp(settings->park, PARK_FILE) || !strcmp(settings->park, PARK_DEVICE) ||
-	    !strcmp(settings->park, PARK_PINNED))
+	    !strcmp(settings->park, PARK_PINNED) || !strcmp(settings->park, PARK_EPHEMERAL))
 		return 0;
 	return fail(error, -EINVAL,
-		    "REKINDLE_PARK=%s is not valid: set it to " PARK_FILE ", " PARK_DEVICE " or " PARK_PINNED,
+		    "REKINDLE_PARK=%s is not valid: set it to " PARK_FILE ", " PARK_DEVICE ", " PARK_PINNED
+		    " or " PARK_EPHEMERAL,
 		    settings->park);
 }
 

@@ -31,6 +31,7 @@ struct settings {
 #define PARK_FILE "file"
 #define PARK_DEVICE "device"
 #define PARK_PINNED "pinned"
+#define PARK_EPHEMERAL "ephemeral"
 
 /*
  * Reads file and environment. configuration_path: NULL for REKINDLE_CONFIGURATION or /etc/rekindle.conf (which may be

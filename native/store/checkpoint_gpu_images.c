@@ -66,6 +66,25 @@ static int check_one(int images, const struct gpu_image_name *name, unsigned int
 	return result;
 }
 
+bool gpu_images_are_in_pool(int images)
+{
+	struct gpu_image_name *names = NULL;
+	struct gpu_image *image;
+	bool are = false;
+	size_t count = 0, i;
+
+	if (gpu_image_list(images, &names, &count, NULL))
+		return false;
+	for (i = 0; i < count && !are; i++) {
+		if (gpu_image_read(images, &names[i], &image, NULL))
+			continue;
+		are = image->in_pool;
+		gpu_image_free(image);
+	}
+	free(names);
+	return are;
+}
+
 int gpu_images_check_on_disk(int images, unsigned int threads, struct error_text *error)
 {
 	struct gpu_image_name *names = NULL;

@@ -232,6 +232,25 @@ int gpu_image_place(struct gpu_image *image, uint32_t index, uint64_t bytes)
 	return 0;
 }
 
+void gpu_image_leave_in_pool(struct gpu_image *image)
+{
+	image->in_pool = true;
+	image->file_count = 0;
+	memset(image->files, 0, sizeof(image->files));
+	snprintf(image->reason, sizeof(image->reason), "in no file: a pool has the memory (REKINDLE_PARK=ephemeral)");
+}
+
+int gpu_image_must_be_stored(const struct gpu_image *image, struct error_text *error)
+{
+	if (!image->in_pool)
+		return 0;
+	return fail(
+		error, -ENODATA,
+		"The device memory of process %d is in no file (REKINDLE_PARK=ephemeral): only the pool that its dump "
+		"left it in can restore it, once, unless that has ended since, or was told to drop it",
+		image->pid);
+}
+
 int gpu_image_make_hashes(struct gpu_image_allocation *allocation)
 {
 	if (!allocation->hashes)

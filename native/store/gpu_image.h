@@ -26,13 +26,16 @@
  * It is as complete as any other, and the parent can be removed, or replaced in the same folder. Nobody ever writes to a
  * data file of a complete image. What of a linked file nobody refers to any more is dead: a file is linked only where at
  * least half of it is not, so that an image never takes more than twice what it holds.
+ *
+ * Where the caller of a dump has asked for that (REKINDLE_PARK=ephemeral), the contents are in no file: a pool has the memory
+ * itself, and the image has the hashes of it (gpu_image_leave_in_pool).
  */
 
 /*
  * 1: one data file, and the manifest says where in it each allocation is. 2: no imports. 3: no linked files. 4: no memory of
- * the host. Written is the oldest that has all that is in the image.
+ * the host. 5: all contents are in files. Written is the oldest that has all that is in the image.
  */
-#define GPU_IMAGE_FORMAT_VERSION 5u
+#define GPU_IMAGE_FORMAT_VERSION 6u
 #define GPU_IMAGE_NAME_MAX 96
 #define GPU_IMAGE_FILES_MAX 64u
 /* Of those so many are an image's own. Up to format 3 there are no others, and no reader takes more. */
@@ -101,6 +104,7 @@ struct gpu_image {
 	char reason[256];
 	int32_t driver_version;
 	bool simulated;
+	bool in_pool;	  /* the contents are in no file, see gpu_image_leave_in_pool */
 	uint64_t created; /* seconds since the epoch */
 	uint64_t chunk_bytes;
 	struct gpu_image_file files[GPU_IMAGE_FILES_MAX];
@@ -161,6 +165,13 @@ void gpu_image_continue(struct gpu_image *image, const struct gpu_image *begun);
 int gpu_image_place(struct gpu_image *image, uint32_t index, uint64_t bytes);
 /* Makes room for the hashes of an allocation that was placed. Returns 0 or -ENOMEM. */
 int gpu_image_make_hashes(struct gpu_image_allocation *allocation);
+/*
+ * Of an image that is being made, with all of its allocations placed and their hashes: its contents stay in a pool, which has
+ * the memory, and are written into no file. There are no data files then, no checksums, and nothing that could be verified.
+ */
+void gpu_image_leave_in_pool(struct gpu_image *image);
+/* Are its contents in its files? -ENODATA, with what is missing, where they are in a pool only. */
+int gpu_image_must_be_stored(const struct gpu_image *image, struct error_text *error);
 /* Bytes of a chunk: chunk_bytes, or fewer at the end of its allocation. */
 uint64_t gpu_image_chunk_bytes(const struct gpu_image *image, uint32_t allocation, uint32_t chunk);
 /* All allocations together. */

@@ -177,6 +177,11 @@ CHANGE(early_places, give_places(message))
 CHANGE(early_offsets, give_offsets(message))
 CHANGE(early_both, (give_places(message), give_offsets(message)))
 CHANGE(files_alone, leave_files_alone(message))
+CHANGE(in_pool, message->in_pool = 1)
+CHANGE(in_pool_with_files, (message->in_pool = 1, message->format_version = 6))
+CHANGE(in_pool_with_checksums, (message->in_pool = 1, message->format_version = 6, message->data_files = 0))
+CHANGE(in_pool_without_hashes, (message->in_pool = 1, message->format_version = 6, message->data_files = 0,
+				message->allocations[0]->n_checksums = 0, message->allocations[0]->zero_chunks.len = 0))
 
 static void manifests_that_make_no_sense_are_refused(void **state)
 {
@@ -218,6 +223,10 @@ static void manifests_that_make_no_sense_are_refused(void **state)
 		{change_early_offsets, "an allocation's place"},
 		{change_early_both, "an allocation's place"},
 		{change_files_alone, "the number of data files"},
+		{change_in_pool, "where the contents are"},
+		{change_in_pool_with_files, "where the contents are"},
+		{change_in_pool_with_checksums, "an allocation's checksums"},
+		{change_in_pool_without_hashes, "an allocation's hashes"},
 	};
 	struct folder_fixture *fixture = *state;
 	struct gpu_image *read;

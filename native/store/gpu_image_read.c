@@ -69,7 +69,9 @@ static const char *find_fault_of_files(const Rekindle__GpuImage *message)
 {
 	uint32_t limit = message->format_version < 4 ? GPU_IMAGE_OWN_FILES_MAX : GPU_IMAGE_FILES_MAX;
 
-	if (!message->n_allocations)
+	if (message->in_pool && (message->format_version < 6 || !message->n_allocations || message->data_files))
+		return "where the contents are";
+	if (!message->n_allocations || message->in_pool)
 		return message->n_files ? "the number of data files" : NULL;
 	if (message->format_version == 1 ? message->data_files : message->data_files < 1 || message->data_files > limit)
 		return "the number of data files";
@@ -123,6 +125,7 @@ static const char *find_fault(const Rekindle__GpuImage *message, const struct gp
 	const char *fault = find_fault_of_files(message);
 	uint64_t data_bytes = 0;
 	const Rekindle__GpuAllocation *allocation;
+	uint64_t chunks;
 	size_t i;
 
 	if (message->format_version < 1 || message->format_version > GPU_IMAGE_FORMAT_VERSION)
@@ -155,13 +158,19 @@ static const char *find_fault(const Rekindle__GpuImage *message, const struct gp
 		if (allocation->bytes == 0 || allocation->bytes % 4096 ||
 		    __builtin_add_overflow(data_bytes, allocation->bytes, &data_bytes) || data_bytes > INT64_MAX)
 			return "an allocation's size";
-		if (allocation->n_checksums != (allocation->bytes - 1) / message->chunk_bytes + 1 ||
+		chunks = (allocation->bytes - 1) / message->chunk_bytes + 1;
+		if (allocation->n_checksums != (message->in_pool ? 0 : chunks) ||
 		    allocation->zero_chunks.len != allocation->n_checksums)
 			return "an allocation's checksums";
-		if (allocation->hashes.len && allocation->hashes.len != allocation->n_checksums * GPU_IMAGE_HASH_BYTES)
+		if ((allocation->hashes.len || message->in_pool) &&
+		    allocation->hashes.len != chunks * GPU_IMAGE_HASH_BYTES)
 			return "an allocation's hashes";
+		if (message->in_pool && (allocation->n_places || allocation->n_offsets))
+			return "an allocation's place";
 	}
-	if (message->n_allocations && message->format_version >= 4)
+	if (message->in_pool)
+		data_bytes = 0;
+	else if (message->n_allocations && message->format_version >= 4)
 		fault = find_fault_of_places(message, &data_bytes);
 	if (fault)
 		return fault;
@@ -180,8 +189,8 @@ static int copy_allocation(struct gpu_image *image, uint32_t index, const Rekind
 	struct gpu_image_allocation *to = &image->allocations[index];
 	uint32_t chunk;
 
-	if (from->n_places ? gpu_image_make_chunks(image, index, from->bytes)
-			   : gpu_image_place(image, index, from->bytes))
+	if (from->n_places || image->in_pool ? gpu_image_make_chunks(image, index, from->bytes)
+					     : gpu_image_place(image, index, from->bytes))
 		return -ENOMEM;
 	for (chunk = 0; chunk < from->n_places; chunk++)
 		to->places[chunk] =
@@ -258,7 +267,9 @@ static struct gpu_image *copy_message(const Rekindle__GpuImage *message)
 	image->driver_version = message->driver_version;
 	image->simulated = message->simulated;
 	image->created = message->created;
-	if (image->allocation_count)
+	if (message->in_pool)
+		gpu_image_leave_in_pool(image);
+	else if (image->allocation_count)
 		gpu_image_name_files(image, message->data_files ? message->data_files : 1);
 	/* Older versions left the id out. */
 	if (image->file_count == 1 && !message->n_files)

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "store/checkpoint_gpu_images.h"
 #include "store/image_test_support.h"
 #include "store/manifest_file.h"
 
@@ -95,6 +96,42 @@ static void memory_of_the_host_is_told_apart(void **state)
 	assert_int_equal(gpu_image_bytes(read), 7 * MEBIBYTE);
 	assert_int_equal(gpu_image_host_bytes(read), 2 * MEBIBYTE);
 	gpu_image_free(read);
+	gpu_image_free(image);
+}
+
+/* Nobody can read it or verify it, and older versions are told so. */
+static void what_is_in_a_pool_has_no_files(void **state)
+{
+	struct folder_fixture *fixture = *state;
+	struct gpu_image *image = gpu_image_create(42, CHUNK, 1, 1), *read = NULL;
+	struct gpu_image_name name = gpu_image_name_of(image);
+	struct error_text error;
+	uint64_t bytes;
+
+	image->mode = GPU_IMAGE_OFFLOAD;
+	assert_int_equal(gpu_image_place(image, 0, 5 * MEBIBYTE), 0);
+	assert_int_equal(gpu_image_make_hashes(&image->allocations[0]), 0);
+	image->allocations[0].hashes[47] = 9;
+	assert_int_equal(gpu_image_must_be_stored(image, &error), 0);
+	gpu_image_leave_in_pool(image);
+	assert_int_equal(gpu_image_commit(fixture->folder, image, &error), 0);
+	assert_int_equal(format_of(fixture->folder, &name), 6);
+	assert_null(strstr(folder_contents(fixture), "pages"));
+	assert_true(gpu_images_are_in_pool(fixture->folder));
+	assert_int_equal(gpu_image_read(fixture->folder, &name, &read, &error), 0);
+	assert_true(read->in_pool);
+	assert_int_equal(read->file_count, 0);
+	assert_int_equal(read->stored_bytes, 0);
+	assert_int_equal(gpu_image_bytes(read), 5 * MEBIBYTE);
+	assert_int_equal(read->allocations[0].chunk_count, 3);
+	assert_int_equal(read->allocations[0].hashes[47], 9);
+	assert_non_null(strstr(read->reason, "in no file"));
+	assert_int_equal(verify_image(fixture->folder, read, &bytes, &error), -ENODATA);
+	assert_non_null(strstr(error.text, "is in no file (REKINDLE_PARK=ephemeral)"));
+	assert_int_equal(gpu_images_check_on_disk(fixture->folder, 1, &error), -ENODATA);
+	gpu_image_free(read);
+	gpu_image_remove(fixture->folder, &name);
+	assert_false(gpu_images_are_in_pool(fixture->folder));
 	gpu_image_free(image);
 }
 
@@ -364,6 +401,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		FOLDER_TEST(reads_back_what_was_written),
 		FOLDER_TEST(memory_of_the_host_is_told_apart),
+		FOLDER_TEST(what_is_in_a_pool_has_no_files),
 		FOLDER_TEST(imports_are_kept),
 		FOLDER_TEST(native_image_has_a_manifest_only),
 		FOLDER_TEST(lists_and_removes),

@@ -86,8 +86,10 @@ static int verify(const struct gpu_image *image, const struct gpu_image_verifica
 		  struct error_text *error)
 {
 	struct verify_job job = {.image = image, .verification = verification, .only_own = only_own};
-	int result = list_chunks(&job, error);
+	int result = gpu_image_must_be_stored(image, error);
 
+	if (result == 0)
+		result = list_chunks(&job, error);
 	if (result == 0)
 		result =
 			parallel_for(job.count, verification->threads, verification->cancel, verify_chunk, &job, error);

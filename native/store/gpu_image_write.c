@@ -87,6 +87,8 @@ void gpu_image_count_stored(struct gpu_image *image)
 	uint32_t i, chunk;
 
 	image->stored_bytes = 0;
+	if (image->in_pool)
+		return;
 	for (i = 0; i < image->file_count; i++)
 		if (!image->files[i].linked)
 			image->files[i].stored_bytes = 0;
@@ -108,6 +110,8 @@ static uint32_t version_of(const struct gpu_image *image)
 {
 	uint32_t i;
 
+	if (image->in_pool)
+		return 6;
 	if (gpu_image_host_bytes(image))
 		return 5;
 	for (i = 0; i < image->file_count; i++)
@@ -209,9 +213,9 @@ static int pack_manifest(struct gpu_image *image, uint8_t **buffer, size_t *byte
 		allocations[i].on_host = from->on_host;
 		allocations[i].node = from->node;
 		allocations[i].checksums = from->checksums;
-		allocations[i].n_checksums = from->chunk_count;
+		allocations[i].n_checksums = image->in_pool ? 0 : from->chunk_count;
 		allocations[i].zero_chunks.data = from->zero_chunks;
-		allocations[i].zero_chunks.len = from->chunk_count;
+		allocations[i].zero_chunks.len = allocations[i].n_checksums;
 		allocations[i].hashes.data = from->hashes;
 		allocations[i].hashes.len = from->hashes ? (size_t)from->chunk_count * GPU_IMAGE_HASH_BYTES : 0;
 		allocation_pointers[i] = &allocations[i];
@@ -238,6 +242,7 @@ static int pack_manifest(struct gpu_image *image, uint8_t **buffer, size_t *byte
 	message.reason = image->reason;
 	message.driver_version = image->driver_version;
 	message.simulated = image->simulated;
+	message.in_pool = image->in_pool;
 	message.created = image->created;
 	message.chunk_bytes = image->chunk_bytes;
 	message.data_file = (char *)(uintptr_t)image->files[0].name;
@@ -254,7 +259,7 @@ static int pack_manifest(struct gpu_image *image, uint8_t **buffer, size_t *byte
 	holder.pid = image->holder.pid;
 	holder.start_time = image->holder.start_time;
 	message.holder = image->import_count ? &holder : NULL;
-	if (message.format_version >= 4 && pack_places(image, &message, &packed))
+	if (message.format_version >= 4 && !image->in_pool && pack_places(image, &message, &packed))
 		goto out;
 
 	*bytes = rekindle__gpu_image__get_packed_size(&message);

@@ -20,7 +20,7 @@ DEFAULTS = {
 }
 # Texts that are no paths.
 VALUES = {"REKINDLE_DEVICE_MAP": "`OLD=NEW,...`, `NEW`, `auto`", "REKINDLE_PARENT": "path, `none`",
-          "REKINDLE_PARK": "`file`, `device`, `pinned`"}
+          "REKINDLE_PARK": "`file`, `device`, `pinned`, `ephemeral`"}
 # Settings in README.md's table that are not of plugin and pool.
 OF_OTHERS = ("REKINDLE_AGENT", "REKINDLE_AGENT_IO_URING", "REKINDLE_AGENT_MINIMUM", "REKINDLE_CONFIGURATION")
 

@@ -4,25 +4,16 @@
 # from there; or it goes to pinned memory of the host, from which restores copy it. The images are as whole as without it,
 # and a restore reads them where it is gone.
 . "$(dirname "$0")/harness.bash"
+. "$(dirname "$0")/parked.bash"
 
 export REKINDLE_PARK=device CRIU_CUDA_CONTEXT_POOL=1
 
-client() { "$build/bin/rekindle-api-client" "$@"; }
-# resident FOLDER: how much of it the last run there left in device memory, or found there
-resident() { json "$1/stats-rekindle.json" resident_bytes; }
-pool_says() { client pool | sed -n "s/^$1=//p"; }
-is_parked() { pool_says images | grep -q "/$1 state=2 taken=0 parked=1 tier=1 bytes=$bytes$"; }
 # All that there is of it: the older one of a folder stays there until that of the next dump has come from the device.
 is_pinned() {
 	local images
 	images=$(pool_says images)
 	grep -q "/$1 state=2 taken=0 parked=1 tier=2 bytes=$bytes$" <<<"$images" && ! grep -q "/$1 .*tier=1 " <<<"$images"
 }
-holds_nothing() { [ "$(pool_says held)" = 0 ]; }
-is_not_parked() { ! pool_says images | grep -q "/$1 .*parked=1"; }
-
-# Of the worker's 24 MiB; what a dump without REKINDLE_PARK leaves and finds is 0.
-bytes=$((24 << 20))
 
 test_a_restore_takes_what_a_dump_has_left() {
 	local before copied
@@ -273,10 +264,10 @@ test_c_api() {
 	client restore image >client.out
 	! client --park 2 --flags 1 checkpoint "$pid" image >client.out || fail "it went on running"
 	expect_line client.out "A tree that is left running or stopped keeps its device memory: leave out park"
-	! client --park 4 checkpoint "$pid" image >client.out || fail "there is no such way"
-	expect_line client.out "park is 4"
+	! client --park 5 checkpoint "$pid" image >client.out || fail "there is no such way"
+	expect_line client.out "park is 5"
 	! REKINDLE_PARK=disk client checkpoint "$pid" image >client.out || fail "there is no such way"
-	expect_line client.out "REKINDLE_PARK=disk is not valid: set it to file, device or pinned"
+	expect_line client.out "REKINDLE_PARK=disk is not valid: set it to file, device, pinned or ephemeral"
 	ask worker advance >/dev/null
 }
 

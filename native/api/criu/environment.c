@@ -279,11 +279,12 @@ int run_environment_choose_park(struct run_environment *run, int32_t park, struc
 		[REKINDLE_PARK_FILE] = "REKINDLE_PARK=" PARK_FILE,
 		[REKINDLE_PARK_DEVICE] = "REKINDLE_PARK=" PARK_DEVICE,
 		[REKINDLE_PARK_PINNED] = "REKINDLE_PARK=" PARK_PINNED,
+		[REKINDLE_PARK_EPHEMERAL] = "REKINDLE_PARK=" PARK_EPHEMERAL,
 	};
 
 	if (park == REKINDLE_PARK_AS_CONFIGURED)
 		return REKINDLE_OK;
-	if (park < REKINDLE_PARK_FILE || park > REKINDLE_PARK_PINNED)
+	if (park < REKINDLE_PARK_FILE || park > REKINDLE_PARK_EPHEMERAL)
 		return report(error, REKINDLE_ERROR_INVALID_ARGUMENT, REKINDLE_PHASE_NONE,
 			      "park is %d: set it to an enum rekindle_park.", park);
 	return set_variable(run, strdup(entries[park]), "REKINDLE_PARK", error);

@@ -47,7 +47,11 @@ static int load_images(struct prefetch *prefetch, int folder, struct error_text 
 		image->bytes = gpu_image_bytes(image->image);
 		prefetch->bytes += image->bytes;
 		prefetch->shares |= image->image->import_count != 0;
-		result = gpu_image_open_data(folder, image->image, &image->data, error);
+		prefetch->in_pool |= image->image->in_pool;
+		if (!prefetch->options.has_memory)
+			result = gpu_image_must_be_stored(image->image, error);
+		if (result == 0)
+			result = gpu_image_open_data(folder, image->image, &image->data, error);
 	}
 	if (only_id && result == 0 && prefetch->count)
 		result = prefetch_load_guests(prefetch, folder, names, count, error);

@@ -86,6 +86,7 @@ struct prefetch_options {
 	bool goes_first;	/* where the GPU is full, what is kept for later restores makes room */
 	bool ahead;		/* for no run yet; other images make room for it that are not being filled */
 	bool pinned;		/* into pinned memory of the host, see prefetch_tiers.c */
+	bool has_memory;	/* what the images have in no file is there */
 	bool may_move;		/* onto GPUs that device_map chooses, or that have room where the same ones have none */
 	const char *device_map; /* NULL: no choice; copied */
 };
@@ -109,6 +110,8 @@ struct prefetch {
 	atomic_bool called_back; /* somebody wants it where it is: it moves no further, see prefetch_kept.c */
 	bool parked;		 /* a dump has left it, see prefetch_park.c, */
 	bool goes_to_pinned;	 /* for pinned memory */
+	bool in_pool;		 /* some of it is in no file: it makes room for nobody, see gpu_image_leave_in_pool */
+	bool compares_again;	 /* a restore that failed had it; under the prefetch's lock */
 	bool was_kept;		 /* it has been in the list of what is kept; under the pool's lock */
 	atomic_bool is_outdated; /* it is good for nobody any more */
 	atomic_bool background;	 /* nobody waits for it: its copies come after those of runs, see prefetch_hurry */
@@ -302,6 +305,8 @@ bool prefetch_free_device(struct pool *pool, bool only_idle, struct room_wait *w
 bool prefetch_free_pinned(struct pool *pool);
 /* So much is to be parked: others make room where that is more than REKINDLE_PARK_BUDGET; -ENOSPC where it is by itself. */
 int prefetch_keep_to_budget(struct pool *pool, uint64_t bytes, struct error_text *error);
+/* Is so much to be had beside what cannot make room? -ENOSPC likewise. */
+int prefetch_check_park_budget(struct pool *pool, uint64_t bytes, struct error_text *error);
 /* Is so much to be had in pinned memory at all? -ENOSPC where REKINDLE_PINNED_BUDGET is less. */
 int prefetch_check_pinned_budget(const struct pool *pool, uint64_t bytes, struct error_text *error);
 /* With the tiers' lock: what was made and has not begun is filled there. Others are given up for it. -ENOSPC as above. */
@@ -337,6 +342,12 @@ struct parked_memory {
 int prefetch_park(struct pool *pool, int folder, bool pinned, struct parked_memory *parked, size_t count,
 		  uint64_t *bytes, struct error_text *error);
 
+/*
+ * What a restore has adopted that failed, and that is in no file, is kept again. Whose memory it was for that restore is in its
+ * images (process); it is compared when those have ended.
+ */
+void prefetch_keep_again(struct prefetch *prefetch);
+
 /* ---- prefetch_kept.c: there ahead for a later restore ---- */
 
 /* Fills the images of a folder and keeps them; a folder whose images are kept there already is left alone. */
@@ -351,6 +362,8 @@ int prefetch_kept_remaining(struct pool *pool, int folder, const char *device_ma
  */
 struct prefetch *prefetch_adopt(struct pool *pool, int folder, const char *device_map, bool verify,
 				const struct prefetch_taker *taker);
+/* Is what these images have in no file in the hands of another restore just now? */
+bool prefetch_is_lent(struct pool *pool, int folder);
 /* Drops what is kept for exactly the images in the folder. -ENOENT: there is nothing. */
 int prefetch_drop_kept(struct pool *pool, int folder, struct error_text *error);
 /* Likewise everything. */

@@ -50,6 +50,21 @@ void prefetch_free(struct prefetch *prefetch)
 	free(prefetch);
 }
 
+/* What no process has taken, and nobody will have any more. */
+static void note_loss(const struct prefetch *prefetch)
+{
+	bool taken = false;
+	size_t i;
+
+	for (i = 0; i < prefetch->count; i++)
+		taken |= prefetch->images[i].taken;
+	if (prefetch->in_pool && !taken)
+		log_warning(
+			"%llu MiB of device memory that are in no file (REKINDLE_PARK=ephemeral) are dropped: the checkpoint "
+			"in %s can no longer be restored",
+			(unsigned long long)(prefetch->bytes >> 20), prefetch->directory);
+}
+
 void prefetch_end(struct prefetch *prefetch)
 {
 	unsigned int job;
@@ -57,6 +72,7 @@ void prefetch_end(struct prefetch *prefetch)
 
 	if (!prefetch)
 		return;
+	note_loss(prefetch);
 	prefetch_unlist(prefetch);
 	pthread_mutex_lock(&prefetch->lock);
 	prefetch->cancelled = true;

@@ -308,6 +308,12 @@ struct prefetch *prefetch_adopt(struct pool *pool, int folder, const char *devic
 		prefetch_keep_this(prefetch);
 		return NULL;
 	}
+	/* It takes long to be compared: nobody else has it. */
+	if (prefetch && prefetch->in_pool && !whole && !prefetch_has_failed(prefetch) &&
+	    !atomic_load(&prefetch->is_outdated)) {
+		prefetch_keep_this(prefetch);
+		return NULL;
+	}
 	if (prefetch && (!whole || prefetch_has_failed(prefetch) || atomic_load(&prefetch->is_outdated) ||
 			 (verify && !prefetch->options.verify))) {
 		prefetch_end(prefetch);
@@ -320,6 +326,24 @@ struct prefetch *prefetch_adopt(struct pool *pool, int folder, const char *devic
 			 prefetch->parked ? "parked" : "filled ahead");
 	}
 	return prefetch;
+}
+
+bool prefetch_is_lent(struct pool *pool, int folder)
+{
+	struct prefetch *prefetch;
+	uint8_t(*sums)[16] = NULL;
+	size_t count = 0;
+	uint64_t bytes;
+
+	if (load_sums(folder, &sums, &count, &bytes, NULL))
+		return false;
+	pthread_mutex_lock(&pool->lock);
+	for (prefetch = pool->prefetches; prefetch; prefetch = prefetch->next)
+		if (prefetch->in_pool && prefetch->adopted && is_of(prefetch, sums, count, NULL, POOL_TIER_FILES))
+			break;
+	pthread_mutex_unlock(&pool->lock);
+	free(sums);
+	return prefetch != NULL;
 }
 
 /* Of these sums, or with NULL all. Returns how many there were. */

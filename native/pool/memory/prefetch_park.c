@@ -96,17 +96,58 @@ static int check(struct prefetch *prefetch, struct prefetch_image *image, struct
 	return result;
 }
 
+static int compare_all(struct prefetch *prefetch, struct error_text *error)
+{
+	int result = 0;
+	size_t i;
+
+	for (i = 0; i < prefetch->count && result == 0; i++)
+		result = wait_for_end(prefetch, &prefetch->images[i].process, error);
+	for (i = 0; i < prefetch->count; i++) {
+		if (result == 0 && prefetch->images[i].memory)
+			result = check(prefetch, &prefetch->images[i], error);
+		set_state(prefetch, &prefetch->images[i], result ? PREFETCH_FAILED : PREFETCH_FILLED, result, error);
+	}
+	return result;
+}
+
+static void note_result(struct prefetch *prefetch, int result, const struct error_text *error)
+{
+	if (!result)
+		return;
+	/* What is in no file is lost with it. */
+	if (result == -EBADMSG || (prefetch->in_pool && result != -ECANCELED))
+		log_error("%s", error->text);
+	else if (result != -ECANCELED)
+		log_info("%s", error->text);
+	atomic_store(&prefetch->is_outdated, true);
+}
+
+static void compare_again(struct prefetch *prefetch)
+{
+	struct error_text error = {""};
+	bool wanted;
+
+	pthread_mutex_lock(&prefetch->lock);
+	wanted = prefetch->compares_again;
+	prefetch->compares_again = false;
+	pthread_mutex_unlock(&prefetch->lock);
+	if (wanted)
+		note_result(prefetch, compare_all(prefetch, &error), &error);
+}
+
 /* Until it is ended. */
 static void watch_files(struct prefetch *prefetch)
 {
 	struct timespec until;
 
 	while (!prefetch_is_cancelled(prefetch) && !prefetch_look_whether_gone(prefetch)) {
+		compare_again(prefetch);
 		prefetch_drop_asked(prefetch);
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec += FILES_PERIOD_S;
 		pthread_mutex_lock(&prefetch->lock);
-		if (!prefetch->cancelled)
+		if (!prefetch->cancelled && !prefetch->compares_again)
 			pthread_cond_timedwait(&prefetch->changed, &prefetch->lock, &until);
 		pthread_mutex_unlock(&prefetch->lock);
 	}
@@ -127,25 +168,13 @@ static void *park_main(void *argument)
 {
 	struct prefetch *prefetch = argument;
 	struct error_text error = {""};
-	int result = 0;
-	size_t i;
+	int result;
 
 	wait_until_kept(prefetch);
-	for (i = 0; i < prefetch->count && result == 0; i++)
-		result = wait_for_end(prefetch, &prefetch->images[i].process, &error);
-	for (i = 0; i < prefetch->count; i++) {
-		if (result == 0 && prefetch->images[i].memory)
-			result = check(prefetch, &prefetch->images[i], &error);
-		set_state(prefetch, &prefetch->images[i], result ? PREFETCH_FAILED : PREFETCH_FILLED, result, &error);
-	}
+	result = compare_all(prefetch, &error);
 	if (result == 0 && prefetch->goes_to_pinned)
 		result = prefetch_move_to_pinned(prefetch, &error);
-	if (result == -EBADMSG)
-		log_error("%s", error.text);
-	else if (result && result != -ECANCELED)
-		log_info("%s", error.text);
-	if (result)
-		atomic_store(&prefetch->is_outdated, true);
+	note_result(prefetch, result, &error);
 	watch_files(prefetch);
 	return NULL;
 }
@@ -183,10 +212,20 @@ static bool is_complete(const struct prefetch *prefetch)
 	return prefetch->bytes > 0;
 }
 
+/* What is in no file has found out before that there is room; two may have done so at once, and both stay. */
+static int make_room(struct prefetch *prefetch, struct error_text *error)
+{
+	int result = prefetch->goes_to_pinned ? prefetch_check_pinned_budget(prefetch->pool, prefetch->bytes, error)
+					      : prefetch_keep_to_budget(prefetch->pool, prefetch->bytes, error);
+
+	return prefetch->in_pool ? 0 : result;
+}
+
 int prefetch_park(struct pool *pool, int folder, bool pinned, struct parked_memory *parked, size_t count,
 		  uint64_t *bytes, struct error_text *error)
 {
-	const struct prefetch_options options = {.verify = true, .overlap = true, .ahead = true, .device_map = ""};
+	const struct prefetch_options options = {
+		.verify = true, .overlap = true, .ahead = true, .has_memory = true, .device_map = ""};
 	struct prefetch *prefetch;
 	int result;
 	size_t i;
@@ -203,8 +242,7 @@ int prefetch_park(struct pool *pool, int folder, bool pinned, struct parked_memo
 	if (result == 0 && !is_complete(prefetch))
 		result = fail(error, -ENODATA, "No process of the dump has device memory in a GPU image of its own");
 	if (result == 0)
-		result = pinned ? prefetch_check_pinned_budget(pool, prefetch->bytes, error)
-				: prefetch_keep_to_budget(pool, prefetch->bytes, error);
+		result = make_room(prefetch, error);
 	if (result == 0 && pthread_create(&prefetch->thread, NULL, park_main, prefetch))
 		result = fail(error, -EAGAIN, "Could not start a thread");
 	if (result) {
@@ -216,4 +254,28 @@ int prefetch_park(struct pool *pool, int folder, bool pinned, struct parked_memo
 	prefetch_list(prefetch);
 	prefetch_keep_this(prefetch);
 	return 0;
+}
+
+void prefetch_keep_again(struct prefetch *prefetch)
+{
+	size_t i;
+
+	pthread_mutex_lock(&prefetch->pool->lock);
+	prefetch->adopted = false;
+	prefetch->asked_for = monotonic_nanoseconds();
+	pthread_mutex_unlock(&prefetch->pool->lock);
+	atomic_store(&prefetch->called_back, false);
+	pthread_mutex_lock(&prefetch->lock);
+	for (i = 0; i < prefetch->count; i++) {
+		prefetch->images[i].claimant = NULL;
+		prefetch->images[i].taken = prefetch->images[i].was_resident = false;
+		prefetch->images[i].state = PREFETCH_WAITING;
+	}
+	prefetch->compares_again = true;
+	pthread_cond_broadcast(&prefetch->changed);
+	pthread_mutex_unlock(&prefetch->lock);
+	log_warning(
+		"A restore from %s failed, and the device memory that it had, which is in no file, is kept for the next one",
+		prefetch->directory);
+	prefetch_keep_this(prefetch);
 }

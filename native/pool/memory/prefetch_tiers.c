@@ -29,9 +29,10 @@ static bool is_idle(struct prefetch *prefetch)
 	return idle;
 }
 
+/* And may make room for others: what is in no file stays until somebody takes or drops it. */
 static bool is_on_device(struct prefetch *prefetch)
 {
-	return !prefetch->pinned && !atomic_load(&prefetch->called_back);
+	return !prefetch->pinned && !prefetch->in_pool && !atomic_load(&prefetch->called_back);
 }
 
 static bool is_idle_on_device(struct prefetch *prefetch)
@@ -270,28 +271,50 @@ bool prefetch_free_pinned(struct pool *pool)
 	return oldest != NULL;
 }
 
-static uint64_t count_parked(struct pool *pool)
+static bool is_parked_in_no_file(struct prefetch *prefetch)
+{
+	return prefetch->parked && prefetch->in_pool;
+}
+
+static uint64_t count(struct pool *pool, bool (*fits)(struct prefetch *prefetch))
 {
 	struct prefetch *kept;
 	uint64_t bytes = 0;
 
 	pthread_mutex_lock(&pool->lock);
 	for (kept = pool->kept; kept; kept = kept->next_kept)
-		if (is_parked_on_device(kept))
+		if (fits(kept))
 			bytes += kept->bytes;
 	pthread_mutex_unlock(&pool->lock);
 	return bytes;
+}
+
+int prefetch_check_park_budget(struct pool *pool, uint64_t bytes, struct error_text *error)
+{
+	uint64_t budget = pool->settings.park_budget, stays = count(pool, is_parked_in_no_file);
+
+	if (!budget || bytes + stays <= budget)
+		return 0;
+	if (!stays)
+		return fail(error, -ENOSPC, "its %llu MiB are more than REKINDLE_PARK_BUDGET of the pool, %llu MiB",
+			    (unsigned long long)(bytes >> 20), (unsigned long long)(budget >> 20));
+	return fail(
+		error, -ENOSPC,
+		"its %llu MiB, and %llu MiB that are parked and in no file, are more than REKINDLE_PARK_BUDGET of the "
+		"pool, %llu MiB: restore or drop those",
+		(unsigned long long)(bytes >> 20), (unsigned long long)(stays >> 20),
+		(unsigned long long)(budget >> 20));
 }
 
 int prefetch_keep_to_budget(struct pool *pool, uint64_t bytes, struct error_text *error)
 {
 	uint64_t budget = pool->settings.park_budget;
 	struct room_wait wait = {.deadline = 0};
+	int result = prefetch_check_park_budget(pool, bytes, error);
 
-	if (budget && bytes > budget)
-		return fail(error, -ENOSPC, "its %llu MiB are more than REKINDLE_PARK_BUDGET of the pool, %llu MiB",
-			    (unsigned long long)(bytes >> 20), (unsigned long long)(budget >> 20));
-	while (budget && count_parked(pool) + bytes > budget &&
+	if (result)
+		return result;
+	while (budget && count(pool, is_parked_in_no_file) + count(pool, is_parked_on_device) + bytes > budget &&
 	       free_one(pool, is_parked_on_device, &wait, "More is parked than REKINDLE_PARK_BUDGET"))
 		;
 	return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "pool/agent/agent_look.h"
@@ -135,13 +136,38 @@ static int check_in_background(struct offload *offload, struct error_text *error
 	return image_check_start(image, data, offload->run->pool->settings.streams, &offload->process->check, error);
 }
 
+/* What has been asked to stay in the pool only, and cannot, is written as ever. */
+static void leave_in_pool(struct offload *offload)
+{
+	struct run_process *process = offload->process;
+	struct error_text error;
+
+	if (!offload->stays)
+		return;
+	run_progress(offload->run, process, PHASE_COMPARE, 0, 0);
+	run_note_hashes(offload->run, process, offload->image);
+	if (run_leave_in_pool(offload->run, process, offload->export.shares, gpu_image_bytes(offload->image), &error)) {
+		log_warning("Process %d: its device memory is written into files: %s", process->pid, error.text);
+		pthread_mutex_lock(&offload->run->mutex);
+		snprintf(offload->run->park_note, sizeof(offload->run->park_note),
+			 "device memory is written into files: %.200s", error.text);
+		pthread_mutex_unlock(&offload->run->mutex);
+		return;
+	}
+	gpu_image_leave_in_pool(offload->image);
+	process->in_pool = true;
+}
+
 static int write_image(struct offload *offload, struct error_text *error)
 {
 	struct run_process *process = offload->process;
 	int result = 0;
 
 	driver_bytes_note(offload->run->pool, offload->image, process->target.pid);
-	if (offload->image->allocation_count) {
+	process->in_pool = false; /* of an earlier CHECKPOINT in this run */
+	if (offload->image->allocation_count)
+		leave_in_pool(offload);
+	if (offload->image->allocation_count && !process->in_pool) {
 		result = copy_out(offload, error);
 		if (result)
 			return result;
@@ -154,7 +180,7 @@ static int write_image(struct offload *offload, struct error_text *error)
 	process->image_bytes = offload->image->stored_bytes;
 	process->linked_bytes = gpu_image_linked_bytes(offload->image);
 	process->record.allocations = offload->image->allocation_count;
-	return process->record.allocations ? check_in_background(offload, error) : 0;
+	return process->record.allocations && !process->in_pool ? check_in_background(offload, error) : 0;
 }
 
 static int release_memory(struct offload *offload, struct error_text *error)
@@ -237,7 +263,7 @@ static int export_all(struct offload *offload, bool *answered, struct error_text
 {
 	struct pool *pool = offload->run->pool;
 	/* Of what was copied before the place of each is known only when all are. */
-	bool all_at_once = offload->process->ahead || offload->process->parent;
+	bool all_at_once = offload->process->ahead || offload->process->parent || offload->stays;
 	const struct agent_listener listener = offload_listener(offload), *heard = all_at_once ? NULL : &listener;
 	struct room_wait wait = {.deadline = 0};
 	int result = agent_export_all(&offload->agent, pool, heard, &offload->export, answered, error);
@@ -292,8 +318,9 @@ enum save_outcome run_offload(struct run *run, struct run_process *process, int 
 	offload.agent = run_agent(run, process);
 	run_progress(run, process, PHASE_COPY_OUT, 0, 0);
 	warm_ahead(run->pool);
+	offload.stays = run_wants_to_stay_in_pool(run);
 	/* What was copied ahead was when its parent would not do. */
-	if (!process->ahead)
+	if (!process->ahead && !offload.stays)
 		run_find_parent(run, process);
 	/* Every thread but the agent's is stopped, so the GPU stays quiet while the driver lets the agent work. */
 	result = driver_gate_unlock(run->pool, &process->target, error);

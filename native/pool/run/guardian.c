@@ -138,6 +138,22 @@ int guardian_watch(struct run *run, const struct run_process *process, struct er
 	return result ? fail(error, result, "The guardian of the run is gone: %s", errno_text(-result)) : 0;
 }
 
+int guardian_hold_memory(struct run *run, const struct run_process *process, struct error_text *error)
+{
+	struct guardian_message message = {.settings = run->pool->settings, .named = process->pid, .holds = 1};
+	int descriptors[MESSAGE_DESCRIPTORS_MAX] = {process->target.pidfd}, result = 0;
+	uint32_t i;
+
+	if (!run->guardian)
+		return fail(error, -ESRCH, "the run has no guardian");
+	for (; message.from < process->own_count && result == 0; message.from += GUARDED_PIECES) {
+		for (i = 0; i < GUARDED_PIECES && message.from + i < process->own_count; i++)
+			descriptors[1 + i] = process->memory[message.from + i].descriptor;
+		result = message_send(run->guardian->socket, &message, sizeof(message), descriptors, 1 + i);
+	}
+	return result ? fail(error, result, "the guardian of the run is gone: %s", errno_text(-result)) : 0;
+}
+
 void guardian_dismiss(struct run *run)
 {
 	struct guardian_message message = {.dismissed = 1};

@@ -7,7 +7,7 @@
 /*
  * A process of its own beside each run of a dump, for the case that CRIU and the pool die together, as by one kill of
  * their cgroup for want of memory: a process of the run would be frozen for good beside its complete image. The guardian
- * holds nothing and does nothing but wait. When the pool goes away without having ended the run it waits until nobody has
+ * holds nothing, unless it is handed memory that no file has, and does nothing but wait. When the pool goes away without having ended the run it waits until nobody has
  * a process of it in hand any more (process/process_lock.h), and brings back what is left.
  */
 struct guardian;
@@ -17,6 +17,11 @@ struct guardian;
  * was told of it before counts no longer.
  */
 int guardian_watch(struct run *run, const struct run_process *process, struct error_text *error);
+/*
+ * Of a process in its care: it holds the process's own memory as well, in the order of its image, until the run is over, and
+ * brings it back with that should the pool be gone.
+ */
+int guardian_hold_memory(struct run *run, const struct run_process *process, struct error_text *error);
 /* The run has ended well or its processes were brought back: returns when the guardian is gone. */
 void guardian_dismiss(struct run *run);
 

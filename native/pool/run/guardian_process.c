@@ -26,6 +26,8 @@ struct watched {
 	int folder, folder_lock;
 	uint8_t checkpoint_id[16];
 	bool was_locked, untouched;
+	int *memory; /* of the process, in no file */
+	uint32_t memory_count;
 };
 
 static struct watched *find(struct watched *list, const struct target *target)
@@ -72,6 +74,40 @@ static int take_process(struct watched **list, const struct guardian_message *me
 	return 0;
 }
 
+static void forget_memory(struct watched *watched)
+{
+	while (watched->memory_count)
+		close(watched->memory[--watched->memory_count]);
+	free(watched->memory);
+	watched->memory = NULL;
+}
+
+/* From the first piece on: what was held before is of a dump that was given up. Takes over the descriptors that it keeps. */
+static int take_memory(struct watched *list, const struct guardian_message *message, int *descriptors, size_t count)
+{
+	struct watched *watched;
+	struct target received;
+	int *grown;
+	size_t i;
+
+	if (target_open(&received, descriptors[0], message->named, NULL))
+		return -ESRCH;
+	watched = find(list, &received);
+	if (!watched)
+		return -ESRCH;
+	if (!message->from)
+		forget_memory(watched);
+	grown = realloc(watched->memory, (watched->memory_count + count) * sizeof(*grown));
+	if (!grown || watched->memory_count != message->from)
+		return -ENOMEM;
+	watched->memory = grown;
+	for (i = 1; i < count; i++) {
+		watched->memory[watched->memory_count++] = descriptors[i];
+		descriptors[i] = -1;
+	}
+	return 0;
+}
+
 /*
  * Waits until no run has the process in hand; also where it has ended, as its criu may be at work in the folder, and end it
  * itself. Returns 0, or a negative errno code where that cannot be told.
@@ -91,7 +127,9 @@ static struct abandoned_process as_abandoned(const struct watched *watched)
 					    .lock = -1,
 					    .folder = watched->folder,
 					    .folder_lock = watched->folder_lock,
-					    .was_locked = watched->was_locked};
+					    .was_locked = watched->was_locked,
+					    .memory = watched->memory,
+					    .memory_count = watched->memory_count};
 
 	memcpy(process.checkpoint_id, watched->checkpoint_id, sizeof(process.checkpoint_id));
 	return process;
@@ -173,6 +211,7 @@ static void forget(struct watched *list)
 		close_if_open(&list->lock);
 		close_if_open(&list->folder);
 		close_if_open(&list->folder_lock);
+		forget_memory(list);
 		free(list);
 	}
 }
@@ -184,7 +223,7 @@ int guardian_main(int pool)
 	struct watched *list = NULL;
 	struct error_text error;
 	struct pool *own = NULL;
-	int descriptors[GUARDED_DESCRIPTORS];
+	int descriptors[MESSAGE_DESCRIPTORS_MAX];
 	size_t count;
 
 	prctl(PR_SET_NAME, GUARDIAN_NAME);
@@ -192,7 +231,7 @@ int guardian_main(int pool)
 	if (message_send(pool, &greeting, sizeof(greeting), NULL, 0))
 		return 1;
 	for (;;) {
-		count = GUARDED_DESCRIPTORS;
+		count = MESSAGE_DESCRIPTORS_MAX;
 		if (message_receive(pool, &message, sizeof(message), descriptors, &count, -1) != sizeof(message))
 			break;
 		if (message.dismissed) {
@@ -200,10 +239,12 @@ int guardian_main(int pool)
 			return 0;
 		}
 		last = message;
-		if (count >= 2)
+		if (message.holds && count)
+			take_memory(list, &message, descriptors, count);
+		else if (count >= 2)
 			take_process(&list, &message, descriptors, count);
 		while (count)
-			close(descriptors[--count]);
+			close_if_open(&descriptors[--count]);
 	}
 	if (list && pool_create(&own, &last.settings, &error)) {
 		log_error("%s", error.text);

@@ -14,6 +14,7 @@ struct offload {
 	struct gpu_image_data data;
 	bool release_tried; /* what was released and mapped back is imported memory, which the driver cannot save */
 	struct image_copy copy;
+	bool stays; /* in the pool, and is written into no file, where that can be */
 
 	/* Of memory that is taken, and copied, as the agent exports it: */
 	bool streams;

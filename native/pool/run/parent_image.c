@@ -104,8 +104,11 @@ static int check_owner(const struct gpu_image *image, const struct gpu_image_dat
 static int check_is_of(const struct run *run, const struct run_process *process, const struct gpu_image *image,
 		       struct error_text *error)
 {
+	int result = gpu_image_must_be_stored(image, error);
 	uint32_t i;
 
+	if (result)
+		return result;
 	if (image->own_pid != target_own_pid(&process->target))
 		return fail(error, -ESRCH, "the image is another process's");
 	if (image->chunk_bytes != run->pool->settings.chunk_bytes)

@@ -250,7 +250,8 @@ bool run_watch_background(struct run *run)
 	/* The driver may make those wait that map meanwhile. */
 	if (run_is_working(run))
 		return true;
-	more = prefetch_drop_taken(run->prefetch);
+	/* What is in no file is needed again where the restore fails. */
+	more = (!run->prefetch->in_pool || run->is_complete) && prefetch_drop_taken(run->prefetch);
 	if (run->progress < 0)
 		return more;
 	done = prefetch_bytes_done(run->prefetch);

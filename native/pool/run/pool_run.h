@@ -59,6 +59,7 @@ struct run_process {
 	uint8_t next_image_id[16];   /* of the image in the making */
 	struct memory_hashes hashes; /* of its own memory when it stood */
 	bool has_shared;	     /* others have some of it, or it has some of theirs */
+	bool in_pool;		     /* its image has none of its memory: see run_park.c */
 	/* Of a CHECKPOINT under way, under the run's mutex: memory has all that its agent has exported; the process shares
 	 * some of it, and waits for the others of the run; it does, and its image is not complete yet. */
 	bool has_exported, shares, lacks_image;
@@ -103,6 +104,7 @@ struct run {
 	bool client_stays;	   /* lives on although it is lost: the folder of a dump is in its hands */
 	uint8_t checkpoint_id[16]; /* of a dump */
 	bool settled;		   /* the checkpoint is good and in its place, and nothing of it is undone */
+	bool is_complete;	   /* a restore: CRIU has been told that all processes have their memory */
 	uint64_t hook_time, hello_time, first_resume, last_resume;
 	struct prefetch *prefetch;
 	struct guardian *guardian; /* NULL: none */
@@ -221,8 +223,20 @@ int run_resume(struct run *run, struct run_process *process, const struct resume
 	       struct error_text *error);
 /* Ends the check of the process's image, wherever it is. */
 void run_process_end_check(struct run_process *process);
-/* run_park.c: of a dump that is whole, what is to stay for the next restore; says why where nothing does. */
-void run_park(struct run *run);
+/*
+ * run_park.c: of a dump that is whole, what is to stay for the next restore; says why where nothing does. Fails only where
+ * some of it is in no file, and is lost.
+ */
+int run_park(struct run *run);
+/* Was it asked for that device memory is in this pool only, and can that be at all? Says why not. */
+bool run_wants_to_stay_in_pool(struct run *run);
+/* Can this process's? Then its guardian has it as well. bytes: how much it is; its hashes were noted. */
+int run_leave_in_pool(struct run *run, const struct run_process *process, bool shares, uint64_t bytes,
+		      struct error_text *error);
+/* All is saved: if some of it is in no file, can it be parked? */
+int run_check_left_in_pool(const struct run *run, struct error_text *error);
+/* A restore that failed has taken what is in no file: it is kept again, for the next one. */
+void run_keep_again(struct run *run);
 /* Lets go of the application's memory that the pool holds. */
 void run_process_drop_memory(struct run_process *process);
 

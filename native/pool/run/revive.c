@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -100,6 +101,67 @@ static int check_view(const struct run *run, const struct run_process *process, 
 	return result;
 }
 
+static struct gpu_image *find_image(int folder, const uint8_t id[16])
+{
+	struct gpu_image_name *names = NULL;
+	struct gpu_image *image = NULL;
+	size_t count = 0, i;
+
+	if (gpu_image_list(folder, &names, &count, NULL))
+		return NULL;
+	for (i = 0; i < count && !image; i++)
+		if (names[i].has_id && !memcmp(names[i].id, id, sizeof(names[i].id)) &&
+		    gpu_image_read(folder, &names[i], &image, NULL))
+			image = NULL;
+	free(names);
+	return image;
+}
+
+static int take_piece(struct run *run, struct run_process *process, const struct gpu_image *image, int descriptor,
+		      struct error_text *error)
+{
+	const struct gpu_image_allocation *allocation = &image->allocations[process->memory_count];
+	struct held_memory *memory = &process->memory[process->memory_count];
+	int result;
+
+	*memory = (struct held_memory){
+		.allocation_id = allocation->id,
+		.address = allocation->address,
+		.bytes = allocation->bytes,
+		.on_host = allocation->on_host,
+		.node = allocation->node,
+		.device = pool_device_find(run->pool, image->devices[allocation->device].uuid),
+		.descriptor = fcntl(descriptor, F_DUPFD_CLOEXEC, 3),
+	};
+	process->memory_count++;
+	if (memory->descriptor < 0)
+		return fail(error, -errno, "A descriptor could not be duplicated: %s", errno_text(errno));
+	if (!memory->device)
+		return fail(error, -ENODEV, "Process %d holds memory on a GPU that is not there", process->pid);
+	result = pool_device_warm(memory->device, error);
+	return result ? result : pool_device_use(memory->device, error);
+}
+
+/* What no file has, as the run had it that is gone. */
+static int take_over_memory(struct run *run, struct run_process *process, const struct abandoned_process *abandoned,
+			    struct error_text *error)
+{
+	struct gpu_image *image = find_image(run->folder, process->image_id);
+	int result = 0;
+	uint32_t i;
+
+	if (image && image->in_pool && image->allocation_count == abandoned->memory_count) {
+		process->memory = calloc(abandoned->memory_count + 1, sizeof(*process->memory));
+		result =
+			process->memory ? pool_driver_prepare(run->pool, error) : fail(error, -ENOMEM, "Out of memory");
+		for (i = 0; i < abandoned->memory_count && result == 0; i++)
+			result = take_piece(run, process, image, abandoned->memory[i], error);
+		process->own_count = process->memory_count;
+	}
+	gpu_image_free(image);
+	return result;
+}
+
 /* As the run had it that is gone. */
 static int take_over(struct run *run, const struct abandoned_process *abandoned, struct error_text *error)
 {
@@ -142,7 +204,9 @@ static int take_over(struct run *run, const struct abandoned_process *abandoned,
 		return fail(error, -EINVAL,
 			    "The device memory of process %d is in a GPU image: name its folder with --images",
 			    process->pid);
-	return check_view(run, process, error);
+	if (abandoned->memory_count)
+		result = take_over_memory(run, process, abandoned, error);
+	return result ? result : check_view(run, process, error);
 }
 
 /*

@@ -14,10 +14,13 @@ struct abandoned_process {
 	int folder;	      /* where its GPU image is, -1: not known */
 	bool was_locked;      /* before that run */
 	/* Of its guardian, which knows the run: */
-	int folder_lock;	   /* that run's lock on the folder, -1: none */
-	bool others_follow;	   /* and have their memory in the folder, which is put in order after the last one */
-	bool one_has_ended;	   /* of the tree: what was dumped of it may be all that there is of it */
-	bool images_stay;	   /* also its own: they say what it shares with the others, who may not be back yet */
+	int folder_lock;    /* that run's lock on the folder, -1: none */
+	bool others_follow; /* and have their memory in the folder, which is put in order after the last one */
+	bool one_has_ended; /* of the tree: what was dumped of it may be all that there is of it */
+	bool images_stay;   /* also its own: they say what it shares with the others, who may not be back yet */
+	/* Its device memory where no file has it, a descriptor for each allocation of its image; NULL: none. Not owned. */
+	const int *memory;
+	uint32_t memory_count;
 	uint8_t checkpoint_id[16]; /* what that run gave its checkpoint */
 };
 

@@ -378,7 +378,7 @@ void run_finish(struct run *run, int criu_result, const char *criu_note)
 	if (run->stage == POOL_STAGE_DUMP && criu_result < 0)
 		run_bring_back(run);
 	if (run->stage == POOL_STAGE_DUMP && criu_result == 0 && !run_has_waiting_processes(run))
-		run_park(run);
+		criu_result = run_park(run);
 	/* Only the word is missing that it is so. */
 	if (run->lost && (run->settled || is_restored(run)))
 		criu_result = 0;
@@ -388,6 +388,8 @@ void run_finish(struct run *run, int criu_result, const char *criu_note)
 		run->life = RUN_LEFT_BEHIND;
 	else
 		run->life = RUN_OVER;
+	if (run->stage == POOL_STAGE_RESTORE && criu_result < 0 && !run->is_complete)
+		run_keep_again(run);
 	if (run->life == RUN_OVER)
 		let_go(run, run->stage == POOL_STAGE_RESTORE);
 }

@@ -11,6 +11,7 @@
 #include "pool/run/guardian.h"
 #include "pool/run/pool_run.h"
 #include "process/process_lock.h"
+#include "store/checkpoint_gpu_images.h"
 #include "support/clock.h"
 #include "support/log.h"
 
@@ -115,12 +116,17 @@ static int prefetch(struct run *run, const struct pool_request *request, struct 
 	if (run->stage != POOL_STAGE_RESTORE || run->prefetch)
 		return fail(&reply->error, -EPROTO, "PREFETCH belongs once into a restore");
 	run_progress(run, NULL, PHASE_PREFETCH, 0, 0);
-	if (run->parallel)
+	if (run->parallel || gpu_images_are_in_pool(run->folder))
 		run->prefetch = prefetch_adopt(run->pool, run->folder, run->device_map, run->verify, &taker);
 	if (!run->prefetch && run_is_abandoned(run))
 		return fail(&reply->error, -ECANCELED, "The restore was cancelled");
 	if (!run->prefetch) {
 		result = prefetch_start(run->pool, run->folder, &options, &run->prefetch, &reply->error);
+		if (result == -ENODATA && prefetch_is_lent(run->pool, run->folder))
+			return fail(
+				&reply->error, -EBUSY,
+				"The device memory of this checkpoint is in no file (REKINDLE_PARK=ephemeral), and in the "
+				"hands of another restore: try again should that one fail");
 		if (result)
 			return result;
 	}
@@ -360,6 +366,7 @@ static int complete(struct run *run, struct pool_reply *reply)
 	/* CRIU lets them go now, and may wait for their end. They are nobody's any more. */
 	for (i = 0; i < run->process_count && !image; i++)
 		process_lock_end(run->processes[i]->lock, run->processes[i]->target.pidfd);
+	run->is_complete = !image;
 	if (!image)
 		return 0;
 	return fail(&reply->error, -ENODATA,
@@ -368,13 +375,21 @@ static int complete(struct run *run, struct pool_reply *reply)
 		    (unsigned long long)(gpu_image_bytes(image) >> 20), image->pid);
 }
 
+/* All that is saved is whole, wherever it is. */
+static int check_all(struct run *run, int timeout_ms, struct error_text *error)
+{
+	int result = run_check_left_in_pool(run, error);
+
+	return result ? result : run_check_images(run, timeout_ms, error);
+}
+
 static int check(struct run *run, const struct pool_request *request, struct pool_reply *reply)
 {
 	int result;
 
 	if (run->stage != POOL_STAGE_DUMP)
 		return fail(&reply->error, -EPROTO, "CHECK belongs into a dump");
-	result = run_check_images(run, (int)request->timeout_ms, &reply->error);
+	result = check_all(run, (int)request->timeout_ms, &reply->error);
 	reply->bytes = run_checked_bytes(run);
 	return result;
 }
@@ -390,7 +405,7 @@ static int finish(struct run *run, const struct pool_request *request, struct po
 	run->images_stay = request->images_stay != 0;
 	snprintf(note, sizeof(note), "%.*s", (int)sizeof(note) - 1, request->note);
 	if (run->stage == POOL_STAGE_DUMP && request->criu_result == 0)
-		result = run_check_images(run, -1, &reply->error);
+		result = check_all(run, -1, &reply->error);
 	if (result) {
 		run_keep_error(run, NULL, result, &reply->error);
 		/* Where the client has put it in its place all the same, its processes may have ended. */

@@ -13,7 +13,7 @@ import java.util.Optional;
  * @param name its name
  * @param threads how many threads it has
  * @param mode how its device memory travelled
- * @param reason why the driver's own way was taken; empty otherwise
+ * @param reason why the driver's own way was taken, or where the contents are if in no file; empty otherwise
  * @param hostBytes its memory in CRIU's pages images
  * @param gpuImage what its GPU image stores; all zero where it has none
  * @param gpus what it has on each GPU
@@ -36,7 +36,7 @@ public record ImageProcess(
      * @param name its name
      * @param threads how many threads it has
      * @param mode how its device memory travelled
-     * @param reason why the driver's own way was taken; empty otherwise
+     * @param reason why the driver's own way was taken, or where the contents are if in no file; empty otherwise
      * @param hostBytes its memory in CRIU's pages images
      * @param gpuImage what its GPU image stores; all zero where it has none
      * @param gpus what it has on each GPU

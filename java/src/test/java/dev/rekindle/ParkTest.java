@@ -65,6 +65,38 @@ class ParkTest {
     }
 
     @Test
+    void whatIsInNoFileIsRestoredOnce() throws Exception {
+        try (Rekindle rekindle = TestMachine.rekindle(folder).build();
+                WarmPool pool = rekindle.openPool();
+                Worker worker = Worker.start(folder, "worker")) {
+            String before = worker.checksum();
+            Path images = folder.resolve("images");
+            RunStatistics checkpoint = rekindle.checkpoint(CheckpointRequest.builder(worker.pid(), images)
+                            .park(Park.EPHEMERAL)
+                            .build())
+                    .statistics();
+            assertThat(checkpoint.residentBytes()).isEqualTo(BYTES);
+            assertThat(checkpoint.imageBytes()).isZero();
+            worker.awaitEnd();
+            CheckpointImage image = CheckpointImage.open(images);
+            assertThat(image.processes()).singleElement().satisfies(process -> {
+                assertThat(process.deviceBytes()).isEqualTo(BYTES);
+                assertThat(process.reason()).hasValue("in no file: a pool has the memory (REKINDLE_PARK=ephemeral)");
+            });
+            assertThatThrownBy(image::verify).hasMessageContaining("is in no file");
+            RestoredProcess restored = rekindle.restore(RestoreRequest.of(images));
+            assertThat(restored.statistics().residentBytes()).isEqualTo(BYTES);
+            assertThat(worker.checksum()).isEqualTo(before);
+            assertThat(pool.statistics().bytesToDevice()).isZero();
+            restored.processHandle().ifPresent(ProcessHandle::destroyForcibly);
+            worker.awaitEnd();
+            assertThatThrownBy(() -> rekindle.restore(RestoreRequest.of(images)))
+                    .isInstanceOf(CorruptImageException.class)
+                    .hasMessageContaining("only the pool that its dump left it in can restore it");
+        }
+    }
+
+    @Test
     void withoutAPoolThatLastsNothingIsParked() throws Exception {
         try (Rekindle rekindle = TestMachine.rekindle(folder).build();
                 Worker worker = Worker.start(folder, "worker")) {

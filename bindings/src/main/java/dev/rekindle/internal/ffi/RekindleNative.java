@@ -855,6 +855,15 @@ public class RekindleNative extends RekindleSymbols {
     public static int REKINDLE_PARK_PINNED() {
         return REKINDLE_PARK_PINNED;
     }
+    private static final int REKINDLE_PARK_EPHEMERAL = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum rekindle_park.REKINDLE_PARK_EPHEMERAL = 4
+     * }
+     */
+    public static int REKINDLE_PARK_EPHEMERAL() {
+        return REKINDLE_PARK_EPHEMERAL;
+    }
 
     private static class rekindle_checkpoint {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(

@@ -65,7 +65,7 @@ final class CheckpointCommand implements Callable<Integer> {
         }
         if (park.inPool() && (leaveRunning || leaveStopped)) {
             throw new IllegalArgumentException(
-                    "--park device and --park pinned are for a tree that ends: one that is left running or stopped"
+                    "--park device, pinned and ephemeral are for a tree that ends: one that is left running or stopped"
                             + " keeps its device memory");
         }
     }

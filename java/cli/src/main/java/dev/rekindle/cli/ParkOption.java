@@ -14,8 +14,9 @@ final class ParkOption {
             paramLabel = "WHERE",
             description =
                     "Where device memory stays for the next restore, beside the images: file (nowhere else), device"
-                            + " (in a pool that lasts, until something else needs the room) or pinned (in pinned memory of"
-                            + " such a pool, as far as its REKINDLE_PINNED_BUDGET has room). Default: REKINDLE_PARK.")
+                            + " (in a pool that lasts, until something else needs the room), pinned (in pinned memory of"
+                            + " such a pool, as far as its REKINDLE_PINNED_BUDGET has room) or ephemeral (as device, and in"
+                            + " no file: lost with that pool, and for one restore). Default: REKINDLE_PARK.")
     private @Nullable Park park;
 
     /** Whether it is to stay in a pool. */
