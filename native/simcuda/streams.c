@@ -245,10 +245,8 @@ out:
 	return result;
 }
 
-static void wait_for(CUstream stream)
+static void wait_until_completed(CUstream stream, uint64_t ticket)
 {
-	uint64_t ticket = stream->submitted;
-
 	while (stream->completed < ticket)
 		pthread_cond_wait(&work_done, &work_mutex);
 }
@@ -267,20 +265,28 @@ CUresult stream_wait_idle(CUstream stream)
 	pthread_mutex_lock(&work_mutex);
 	result = stream_resolve(stream, &target);
 	if (result == CUDA_SUCCESS) {
-		wait_for(target);
+		wait_until_completed(target, target->submitted);
 		result = device_error(target->context->device);
 	}
 	pthread_mutex_unlock(&work_mutex);
 	return result;
 }
 
+/* What was submitted before the call, and not what comes to one stream while another is waited for. */
 static void synchronise(CUcontext context, bool all)
 {
+	uint64_t tickets[STREAMS_MAX];
+	size_t count, i;
+
 	pthread_mutex_lock(&work_mutex);
-	for (size_t i = 0; i < streams_end; i++) {
-		if (streams[i].used && (!context || streams[i].context == context) && (all || streams[i].blocking))
-			wait_for(&streams[i]);
-	}
+	count = streams_end;
+	for (i = 0; i < count; i++)
+		tickets[i] =
+			streams[i].used && (!context || streams[i].context == context) && (all || streams[i].blocking)
+				? streams[i].submitted
+				: 0;
+	for (i = 0; i < count; i++)
+		wait_until_completed(&streams[i], tickets[i]);
 	pthread_mutex_unlock(&work_mutex);
 }
 

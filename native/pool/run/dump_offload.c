@@ -110,8 +110,9 @@ static int copy_out(struct offload *offload, struct error_text *error)
 	int result;
 
 	if (offload->streams) {
-		/* Beside the copy, which reads the same memory. */
-		run_note_hashes(offload->run, offload->process, offload->image);
+		/* Beside the copy, which reads the same memory; the driver makes some of its calls wait for that. */
+		if (!run_is_unwanted(offload->run))
+			run_note_hashes(offload->run, offload->process, offload->image);
 		result = gpu_image_resize_data(offload->image, &offload->data, error);
 		if (result == 0)
 			result = image_copy_end(&offload->copy, error);
