@@ -7,6 +7,7 @@
  *   FAULTY_SHORT=1     no read returns more than one page and a half
  *   FAULTY_SLOW=MS     each read takes so much longer
  *   FAULTY_MEMORY=N    the Nth read of another process's memory fails with EIO; with 0 all do, with EPERM
+ *   FAULTY_END=1       a task that criu interrupts for the second time, to take its own code out of it, is killed just then
  *   FAULTY_KILL=1      who asks to be told of its parent's death kills that first, and asks when it is dead
  */
 #ifndef _GNU_SOURCE
@@ -21,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -74,6 +76,7 @@ static void be_slow(int fd)
 static ssize_t (*real_pread64)(int, void *, size_t, off64_t);
 static ssize_t (*real_preadv64)(int, const struct iovec *, int, off64_t);
 static ssize_t (*real_preadv64v2)(int, const struct iovec *, int, off64_t, int);
+static long (*real_ptrace)(enum __ptrace_request, ...);
 static ssize_t (*real_process_vm_readv)(pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long,
 					unsigned long);
 
@@ -83,6 +86,7 @@ static ssize_t (*real_process_vm_readv)(pid_t, const struct iovec *, unsigned lo
  */
 __attribute__((constructor)) static void resolve(void)
 {
+	real_ptrace = (long (*)(enum __ptrace_request, ...))dlsym(RTLD_NEXT, "ptrace");
 	real_pread64 = (ssize_t(*)(int, void *, size_t, off64_t))dlsym(RTLD_NEXT, "pread64");
 	real_preadv64 = (ssize_t(*)(int, const struct iovec *, int, off64_t))dlsym(RTLD_NEXT, "preadv64");
 	real_preadv64v2 = (ssize_t(*)(int, const struct iovec *, int, off64_t, int))dlsym(RTLD_NEXT, "preadv64v2");
@@ -143,6 +147,27 @@ ssize_t process_vm_readv(pid_t pid, const struct iovec *to, unsigned long nr_to,
 		return -1;
 	}
 	return real_process_vm_readv(pid, to, nr_to, from, nr_from, flags);
+}
+
+long ptrace(enum __ptrace_request request, ...)
+{
+	static pid_t interrupted;
+	va_list list;
+	pid_t pid;
+	void *address, *data;
+
+	va_start(list, request);
+	pid = va_arg(list, pid_t);
+	address = va_arg(list, void *);
+	data = va_arg(list, void *);
+	va_end(list);
+	if (request == PTRACE_INTERRUPT && getenv("FAULTY_END")) {
+		if (pid == interrupted)
+			kill(pid, SIGKILL);
+		else if (!interrupted)
+			interrupted = pid;
+	}
+	return real_ptrace(request, pid, address, data);
 }
 
 static void kill_parent(void)
