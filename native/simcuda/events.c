@@ -34,7 +34,7 @@ static void wait_for(CUevent event)
 	uint64_t ticket = event->recorded;
 
 	while (event->completed < ticket)
-		pthread_cond_wait(&work_done, &work_mutex);
+		wakeup_wait(&work_done, &work_mutex);
 }
 
 /* Waits for a pending record first, so that the entry can be used again. */

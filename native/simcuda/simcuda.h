@@ -11,6 +11,7 @@
 
 #include "driver/cuda_abi.h"
 #include "simcuda/functions.h"
+#include "simcuda/wakeup.h"
 
 /*
  * The simulated driver's own state. Everything lives in tables of fixed size in the library: a checkpoint can stop any
@@ -247,7 +248,7 @@ struct CUstream_st {
 	CUcontext context;
 	uint64_t submitted, completed;
 	pthread_t thread;
-	pthread_cond_t work;
+	struct wakeup work;
 	struct operation queue[STREAM_QUEUE_LENGTH];
 };
 
@@ -259,7 +260,7 @@ struct CUevent_st {
 };
 
 extern pthread_mutex_t work_mutex;
-extern pthread_cond_t work_done;
+extern struct wakeup work_done;
 
 /* Puts the operation on the stream (or the default stream of the current context), in order. */
 CUresult stream_submit(CUstream stream, struct operation *operation);

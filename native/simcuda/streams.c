@@ -9,7 +9,7 @@
 /* Each stream is a thread with a queue of its own. One mutex guards all of them. */
 
 pthread_mutex_t work_mutex = PTHREAD_MUTEX_INITIALIZER;
-pthread_cond_t work_done = PTHREAD_COND_INITIALIZER;
+struct wakeup work_done;
 
 static struct CUstream_st streams[STREAMS_MAX];
 static size_t streams_end;
@@ -77,7 +77,7 @@ void streams_hold(void)
 {
 	pthread_mutex_lock(&work_mutex);
 	while (any_is_running())
-		pthread_cond_wait(&work_done, &work_mutex);
+		wakeup_wait(&work_done, &work_mutex);
 }
 
 void streams_go_on(void)
@@ -95,14 +95,14 @@ static void *stream_thread(void *argument)
 
 		while (stream->completed == stream->submitted && !stream->ending) {
 			stream->parked = true;
-			pthread_cond_wait(&stream->work, &work_mutex);
+			wakeup_wait(&stream->work, &work_mutex);
 		}
 		stream->parked = false;
 		if (stream->completed == stream->submitted)
 			break;
 		operation = stream->queue[stream->completed % STREAM_QUEUE_LENGTH];
 		while (operation_is_blocked(&operation))
-			pthread_cond_wait(&work_done, &work_mutex);
+			wakeup_wait(&work_done, &work_mutex);
 		pthread_mutex_unlock(&work_mutex);
 		spend_delay(operation.delay_nanoseconds);
 		pthread_mutex_lock(&work_mutex);
@@ -116,7 +116,7 @@ static void *stream_thread(void *argument)
 			operation.event->completed_at = monotonic_nanoseconds();
 		}
 		stream->completed++;
-		pthread_cond_broadcast(&work_done);
+		wakeup_all(&work_done);
 	}
 	pthread_mutex_unlock(&work_mutex);
 	return NULL;
@@ -142,7 +142,6 @@ static CUresult stream_add(CUcontext context, unsigned int flags, CUstream *adde
 	stream->blocking = !(flags & CU_STREAM_NON_BLOCKING);
 	stream->parked = stream->ending = stream->running = false;
 	stream->context = context;
-	pthread_cond_init(&stream->work, NULL);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	failed = pthread_create(&stream->thread, NULL, stream_thread, stream);
@@ -200,11 +199,11 @@ CUresult stream_device(CUstream stream, CUdevice *device)
 static void enqueue(CUstream stream, const struct operation *operation)
 {
 	while (stream->submitted - stream->completed == STREAM_QUEUE_LENGTH)
-		pthread_cond_wait(&work_done, &work_mutex);
+		wakeup_wait(&work_done, &work_mutex);
 	stream->queue[stream->submitted % STREAM_QUEUE_LENGTH] = *operation;
 	stream->submitted++;
 	stream->parked = false;
-	pthread_cond_signal(&stream->work);
+	wakeup_all(&stream->work);
 }
 
 static void enqueue_wait(CUstream stream, CUstream other)
@@ -248,7 +247,7 @@ out:
 static void wait_until_completed(CUstream stream, uint64_t ticket)
 {
 	while (stream->completed < ticket)
-		pthread_cond_wait(&work_done, &work_mutex);
+		wakeup_wait(&work_done, &work_mutex);
 }
 
 CUresult stream_wait_idle(CUstream stream)
@@ -327,11 +326,10 @@ int streams_wait_parked(uint64_t deadline)
 static void stream_remove(CUstream stream)
 {
 	stream->ending = true;
-	pthread_cond_signal(&stream->work);
+	wakeup_all(&stream->work);
 	pthread_mutex_unlock(&work_mutex);
 	pthread_join(stream->thread, NULL);
 	pthread_mutex_lock(&work_mutex);
-	pthread_cond_destroy(&stream->work);
 	if (stream->context->default_stream == stream)
 		stream->context->default_stream = NULL;
 	stream->used = false;
