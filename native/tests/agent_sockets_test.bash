@@ -135,15 +135,17 @@ test_an_exporter_goes_on() {
 	expect "the contents" "$(tell program check)" good
 }
 
-test_an_exporter_in_native_mode() {
+test_an_exporter_that_cannot_hand_it_over() {
 	local handle
 	start_program peer
 	start_program program
 	handle=$(tell program share)
 	inject program "cuMemExportToShareableHandle=999"
-	must_dump "$pid" image
-	expect_line image/dump.log "native mode"
+	must_not_dump "$pid" image
+	expect_line image/dump.log "Error \(rekindle\): .*cuMemExportToShareableHandle failed"
 	inject program
+	expect "the contents" "$(tell program check)" good
+	must_dump "$pid" image
 	hold_name "$handle"
 	must_restore image
 	expect "the contents" "$(tell program check)" good
