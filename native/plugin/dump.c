@@ -372,18 +372,25 @@ static bool tree_will_end(int criu_result)
 static int check_left_in_pool(bool *ends, struct error_text *error)
 {
 	struct pool_request check = {.type = POOL_CHECK};
+	struct error_text why = {""};
 	bool ended = *ends;
 	struct pool_reply reply;
 
-	if (!gpu_images_are_in_pool(criu_get_image_dir()))
+	if (strcmp(run.settings.park, PARK_EPHEMERAL) || !gpu_images_are_in_pool(criu_get_image_dir()))
 		return 0;
-	if (ended && !run_call(&run, &check, &reply, error))
+	run.left_in_pool = true;
+	if (!ended)
+		fail(&why, -ECANCELED, "%s",
+		     run.pool.socket < 0 || run.lost_a_pool ? "its pool is gone" : "its processes go on");
+	else if (!run_call(&run, &check, &reply, &why))
 		return 0;
-	*ends = false;
+	else if (run.pool.lost)
+		fail(&why, -ECANCELED, "its pool is gone");
+	*ends = run.left_in_pool = false;
 	return fail(
 		error, -ECANCELED,
-		"the device memory of this dump is in no file (REKINDLE_PARK=ephemeral), and %s: the dump is undone",
-		ended || run.pool.socket < 0 || run.lost_a_pool ? "its pool is gone" : "its processes go on");
+		"the device memory of this dump is in no file (REKINDLE_PARK=ephemeral), and %.300s: the dump is undone",
+		why.text);
 }
 
 void dump_end(int criu_result)

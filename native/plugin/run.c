@@ -422,6 +422,20 @@ void run_fail(struct plugin_run *run, int code, const struct error_text *error)
 	run->failed = true;
 }
 
+/* Nobody can undo it any more: its processes have ended. */
+static void fail_without_memory(struct plugin_run *run, const char *why)
+{
+	struct error_text error;
+	int code =
+		fail(&error, -ENODATA,
+		     "this checkpoint cannot be restored: its device memory is in no file (REKINDLE_PARK=ephemeral), "
+		     "and its pool has not kept it (%.300s)",
+		     why);
+
+	log_error("%s", error.text);
+	run_fail(run, code, &error);
+}
+
 enum run_rest run_end(struct plugin_run *run, int criu_result)
 {
 	struct pool_request finish = {.type = POOL_FINISH, .images_stay = run->images_stay};
@@ -448,6 +462,8 @@ enum run_rest run_end(struct plugin_run *run, int criu_result)
 				 reply.bytes);
 		if (!code && reply.reason[0])
 			log_warning("%s%s", reply.bytes ? "" : "no device memory is parked: ", reply.reason);
+		if (run->left_in_pool && (code || !reply.bytes))
+			fail_without_memory(run, code ? error.text : reply.reason);
 	}
 	/* One that died while it wrote has left it. */
 	if (run->pool.lost && !run->pool.abandoned)

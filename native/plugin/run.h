@@ -30,6 +30,7 @@ struct plugin_run {
 	int *stop_at_end;	   /* pidfds of processes from which a SIGSTOP was kept */
 	size_t stop_at_end_count;
 	bool lost_a_pool;	/* whose guardian may still have the locks, and need them */
+	bool left_in_pool;	/* the device memory of this dump is in no file, and its processes are ended */
 	bool left_to_pool;	/* a process that could not be brought back while CRIU holds it */
 	struct error_text note; /* what whoever started the run has to know though it succeeded */
 	bool failed;		/* in our part; failure has the first sentence */

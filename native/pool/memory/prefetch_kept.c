@@ -52,9 +52,11 @@ static int load_sums(int folder, uint8_t (**sums_out)[16], size_t *count_out, ui
 static bool is_of(const struct prefetch *prefetch, uint8_t (*sums)[16], size_t count, const char *device_map,
 		  enum pool_tier tier)
 {
+	/* What is in no file stays where it is; any GPU will do ("auto") means that one, too. */
+	const bool any_gpu = !device_map || (prefetch->in_pool && !strcmp(device_map, "auto"));
 	size_t i;
 
-	if (prefetch->count != count || (device_map && strcmp(prefetch->device_map, device_map)))
+	if (prefetch->count != count || (!any_gpu && strcmp(prefetch->device_map, device_map)))
 		return false;
 	if (tier != POOL_TIER_FILES && prefetch->pinned != (tier == POOL_TIER_PINNED))
 		return false;

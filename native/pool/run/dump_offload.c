@@ -287,6 +287,9 @@ static void drop_all(struct offload *offload, bool failed)
 	if (!failed || process_lacks_memory(process))
 		return;
 	run_process_drop_memory(process);
+	/* Whoever saves it now has its own way. */
+	process->in_pool = false;
+	process->in_pool_bytes = 0;
 	if (process->has_shared)
 		return; /* others may have given their memory up, and find theirs by this image: see shared_images.h */
 	if (process->image_written)

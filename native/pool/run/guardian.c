@@ -18,6 +18,7 @@
 #include "pool/run/guardian_message.h"
 #include "protocol/message_socket.h"
 #include "settings/program_find.h"
+#include "support/clock.h"
 
 extern char **environ;
 
@@ -142,6 +143,7 @@ int guardian_hold_memory(struct run *run, const struct run_process *process, str
 {
 	struct guardian_message message = {.settings = run->pool->settings, .named = process->pid, .holds = 1};
 	int descriptors[MESSAGE_DESCRIPTORS_MAX] = {process->target.pidfd}, result = 0;
+	uint64_t deadline = monotonic_nanoseconds() + run->pool->settings.timeout_seconds * UINT64_C(1000000000);
 	uint32_t i;
 
 	if (!run->guardian)
@@ -149,9 +151,10 @@ int guardian_hold_memory(struct run *run, const struct run_process *process, str
 	for (; message.from < process->own_count && result == 0; message.from += GUARDED_PIECES) {
 		for (i = 0; i < GUARDED_PIECES && message.from + i < process->own_count; i++)
 			descriptors[1 + i] = process->memory[message.from + i].descriptor;
-		result = message_send(run->guardian->socket, &message, sizeof(message), descriptors, 1 + i);
+		result = message_send_until(run->guardian->socket, &message, sizeof(message), descriptors, 1 + i,
+					    deadline);
 	}
-	return result ? fail(error, result, "the guardian of the run is gone: %s", errno_text(-result)) : 0;
+	return result ? fail(error, result, "the guardian of the run does not take it: %s", errno_text(-result)) : 0;
 }
 
 void guardian_dismiss(struct run *run)

@@ -97,8 +97,10 @@ static int take_memory(struct watched *list, const struct guardian_message *mess
 		return -ESRCH;
 	if (!message->from)
 		forget_memory(watched);
+	if (watched->memory_count != message->from)
+		return -EPROTO;
 	grown = realloc(watched->memory, (watched->memory_count + count) * sizeof(*grown));
-	if (!grown || watched->memory_count != message->from)
+	if (!grown)
 		return -ENOMEM;
 	watched->memory = grown;
 	for (i = 1; i < count; i++) {

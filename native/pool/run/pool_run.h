@@ -60,6 +60,7 @@ struct run_process {
 	struct memory_hashes hashes; /* of its own memory when it stood */
 	bool has_shared;	     /* others have some of it, or it has some of theirs */
 	bool in_pool;		     /* its image has none of its memory: see run_park.c */
+	uint64_t in_pool_bytes;	     /* of the budget; run->mutex */
 	/* Of a CHECKPOINT under way, under the run's mutex: memory has all that its agent has exported; the process shares
 	 * some of it, and waits for the others of the run; it does, and its image is not complete yet. */
 	bool has_exported, shares, lacks_image;
@@ -231,8 +232,10 @@ int run_park(struct run *run);
 /* Was it asked for that device memory is in this pool only, and can that be at all? Says why not. */
 bool run_wants_to_stay_in_pool(struct run *run);
 /* Can this process's? Then its guardian has it as well. bytes: how much it is; its hashes were noted. */
-int run_leave_in_pool(struct run *run, const struct run_process *process, bool shares, uint64_t bytes,
+int run_leave_in_pool(struct run *run, struct run_process *process, bool shares, uint64_t bytes,
 		      struct error_text *error);
+/* Is the run's client gone after its checkpoint came into its place and its processes ended, with their memory here only? */
+bool run_is_left_in_pool_only(const struct run *run);
 /* All is saved: if some of it is in no file, can it be parked? */
 int run_check_left_in_pool(const struct run *run, struct error_text *error);
 /* A restore that failed has taken what is in no file: it is kept again, for the next one. */

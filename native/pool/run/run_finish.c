@@ -81,6 +81,13 @@ static void tell_remedy(const struct run *run, const struct run_process *process
 {
 	char path[PATH_MAX], command[PATH_MAX + 64] = "";
 
+	if (process_lacks_memory(process) && process->in_pool) {
+		log_error(
+			"Process %d could not be brought back: %s. Its device memory is in no file (REKINDLE_PARK=ephemeral): its "
+			"guardian tries it once more where it has it; else an older checkpoint is all that there is",
+			process->pid, error->text);
+		return;
+	}
 	if (process_lacks_memory(process) && folder_path(run->folder, path))
 		snprintf(command, sizeof(command), " --images %s", path);
 	log_error("Process %d could not be brought back%s: %s. When that is mended: rekindled --revive %d%s",
@@ -375,8 +382,12 @@ void run_finish(struct run *run, int criu_result, const char *criu_note)
 		run_look_whether_settled(run);
 	if (run->stage == POOL_STAGE_RESTORE && run->lost)
 		end_unfinished_restore(run);
-	if (run->stage == POOL_STAGE_DUMP && criu_result < 0)
-		run_bring_back(run);
+	if (run->stage == POOL_STAGE_DUMP && criu_result < 0) {
+		if (run_is_left_in_pool_only(run))
+			criu_result = 0;
+		else
+			run_bring_back(run);
+	}
 	if (run->stage == POOL_STAGE_DUMP && criu_result == 0 && !run_has_waiting_processes(run))
 		criu_result = run_park(run);
 	/* Only the word is missing that it is so. */

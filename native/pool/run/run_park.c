@@ -75,14 +75,43 @@ bool run_wants_to_stay_in_pool(struct run *run)
 	return false;
 }
 
-int run_leave_in_pool(struct run *run, const struct run_process *process, bool shares, uint64_t bytes,
+/* Of the whole tree so far, of which others may be at it just now. */
+static int take_from_budget(struct run *run, struct run_process *process, uint64_t bytes, struct error_text *error)
+{
+	uint64_t all = bytes;
+	int result;
+	size_t i;
+
+	pthread_mutex_lock(&run->mutex);
+	for (i = 0; i < run->process_count; i++)
+		if (run->processes[i] != process)
+			all += run->processes[i]->in_pool_bytes;
+	result = prefetch_check_park_budget(run->pool, all, error);
+	process->in_pool_bytes = result ? 0 : bytes;
+	pthread_mutex_unlock(&run->mutex);
+	return result;
+}
+
+int run_leave_in_pool(struct run *run, struct run_process *process, bool shares, uint64_t bytes,
 		      struct error_text *error)
 {
 	int result = check_process(process, shares, error);
 
 	if (result == 0)
-		result = prefetch_check_park_budget(run->pool, bytes, error);
+		result = take_from_budget(run, process, bytes, error);
 	return result ? result : guardian_hold_memory(run, process, error);
+}
+
+bool run_is_left_in_pool_only(const struct run *run)
+{
+	size_t i;
+
+	if (!run->lost || !run->settled || !any_in_pool(run))
+		return false;
+	for (i = 0; i < run->process_count; i++)
+		if (!target_has_ended(&run->processes[i]->target))
+			return false;
+	return true;
 }
 
 int run_check_left_in_pool(const struct run *run, struct error_text *error)
