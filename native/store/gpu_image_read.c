@@ -205,7 +205,8 @@ static int copy_allocation(struct gpu_image *image, uint32_t index, const Rekind
 	to->device = from->device;
 	to->on_host = from->on_host;
 	to->node = from->node;
-	memcpy(to->checksums, from->checksums, from->n_checksums * sizeof(*to->checksums));
+	if (from->n_checksums) /* what is in a pool has none */
+		memcpy(to->checksums, from->checksums, from->n_checksums * sizeof(*to->checksums));
 	memcpy(to->zero_chunks, from->zero_chunks.data, from->zero_chunks.len);
 	return 0;
 }
