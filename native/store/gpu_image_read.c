@@ -205,9 +205,11 @@ static int copy_allocation(struct gpu_image *image, uint32_t index, const Rekind
 	to->device = from->device;
 	to->on_host = from->on_host;
 	to->node = from->node;
-	if (from->n_checksums) /* what is in a pool has none */
+	/* What is in a pool has neither. */
+	if (from->n_checksums)
 		memcpy(to->checksums, from->checksums, from->n_checksums * sizeof(*to->checksums));
-	memcpy(to->zero_chunks, from->zero_chunks.data, from->zero_chunks.len);
+	if (from->zero_chunks.len)
+		memcpy(to->zero_chunks, from->zero_chunks.data, from->zero_chunks.len);
 	return 0;
 }
 
